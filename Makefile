@@ -1,0 +1,99 @@
+# keyrot: PGXS.
+#
+#   make                     builds; any server from 15 on: make PG_CONFIG=/path/to/pg_config
+#   make install             installs
+#   make installcheck        tests against a running server (PGHOST, PGPORT, PGUSER)
+#   make unit                tests what needs no server
+#   make lint                checks the rules of the house
+#   make COPT='-Wall -Wextra -Werror'    builds as a developer does
+#
+# ./quickstart test does all of it on a server of its own.
+
+MODULE_big = keyrot
+EXTENSION = keyrot
+DATA = $(wildcard sql/keyrot--*.sql)
+PGFILEDESC = "keyrot - rotation of API credentials"
+
+OBJS = \
+	src/administration.o \
+	src/app.o \
+	src/argument.o \
+	src/credential.o \
+	src/crypto.o \
+	src/errors.o \
+	src/identifier.o \
+	src/keyfile.o \
+	src/keyring.o \
+	src/keyrot.o \
+	src/master_key.o \
+	src/request.o \
+	src/result.o \
+	src/rights.o \
+	src/seal.o \
+	src/secret.o \
+	src/settings.o \
+	src/signature.o \
+	src/store.o \
+	src/tables.o \
+	src/uuid7.o \
+	src/zone.o
+
+# The version number stands once, in the control file.
+KEYROT_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" keyrot.control)
+
+PG_CPPFLAGS = -DKEYROT_VERSION='"$(KEYROT_VERSION)"'
+# Functions that PostgreSQL calls get arguments that they may not need, in its own headers as well.
+PG_CFLAGS = -Wno-unused-parameter
+SHLIB_LINK += -lcrypto
+
+# The tests, by their files; setup comes first, since it creates the extension.
+REGRESS := setup $(filter-out setup,$(sort $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql))))
+REGRESS_OPTS = --inputdir=test
+ISOLATION := $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/iso_*.spec)))
+# PGXS gives isolation tests an output folder of their own, where ./expected would not be found.
+ISOLATION_OPTS = --inputdir=test --outputdir=.
+PROVE_TESTS = test/t/*.pl
+
+# The TAP tests start servers of their own.  Where they cannot, say so instead of failing.
+ifneq ($(filter installcheck,$(MAKECMDGOALS)),)
+NO_TAP := $(shell \
+	if [ "$$(id -u)" = 0 ]; then echo "root may not start a server"; \
+	elif ! perl -MIPC::Run -e 1 2>/dev/null; then echo "Perl's IPC::Run is missing (libipc-run-perl)"; fi)
+endif
+ifeq ($(NO_TAP),)
+TAP_TESTS = 1
+else
+installcheck: say-no-tap
+endif
+
+UNIT_SRC = $(addprefix src/,crypto.c identifier.c keyfile.c seal.c secret.c uuid7.c)
+EXTRA_CLEAN = test/unit/units results regression.diffs regression.out output_iso tmp_check tmp_check_iso log
+
+# Bitcode for JIT would need clang and serves no function of ours: none is inlined into a plan.
+ifneq ($(origin with_llvm),command line)
+override with_llvm = no
+endif
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+$(OBJS): $(wildcard src/*.h) keyrot.control
+
+test/unit/units: test/unit/units.c $(UNIT_SRC) $(wildcard src/*.h)
+	$(CC) -std=c11 -D_DEFAULT_SOURCE -O2 -g -Wall -Wextra -Werror -Isrc $< $(UNIT_SRC) -lcrypto -o $@
+
+.PHONY: unit lint cppflags say-no-tap
+
+unit: test/unit/units
+	./test/unit/units
+
+lint:
+	PG_CONFIG='$(PG_CONFIG)' ./test/lint
+
+# What test/lint hands to clang-tidy.
+cppflags:
+	@echo $(CPPFLAGS)
+
+say-no-tap:
+	@echo "the TAP tests are left out: $(NO_TAP)"

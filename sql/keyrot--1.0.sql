@@ -1,0 +1,347 @@
+/* keyrot 1.0: schema, tables, views and functions; each REVOKE beside its CREATE, a COMMENT on everything */
+
+\echo Use "CREATE EXTENSION keyrot" to load this file. \quit
+
+-- Made here, not adopted: where a schema of this name exists already, nobody's objects in it become ours.
+CREATE SCHEMA keyrot;
+REVOKE ALL ON SCHEMA keyrot FROM PUBLIC;
+COMMENT ON SCHEMA keyrot IS 'credentials of API callers and edge sites: issue, rotate, verify, guard';
+
+
+/* Tables.  Credentials start with the same nine columns, which the C code reads by position. */
+
+CREATE SEQUENCE keyrot.app_id AS bigint;
+REVOKE ALL ON SEQUENCE keyrot.app_id FROM PUBLIC;
+COMMENT ON SEQUENCE keyrot.app_id IS 'numbers of apps';
+
+CREATE TABLE keyrot.app (
+    app_key              text COLLATE "C" PRIMARY KEY,
+    version              integer     NOT NULL CHECK (version > 0),
+    owner                oid         NOT NULL,
+    owner_name           text        NOT NULL,
+    secret               bytea,
+    previous_secret      bytea,
+    previous_valid_until timestamptz,
+    created_at           timestamptz NOT NULL,
+    modified_at          timestamptz NOT NULL,
+    app_id               bigint      NOT NULL,
+    previous_app_key     text COLLATE "C",
+    app_name             text        NOT NULL,
+    description          text,
+    CONSTRAINT app_grace_has_an_end CHECK (previous_secret IS NULL OR previous_valid_until IS NOT NULL)
+) WITH (fillfactor = 90);
+REVOKE ALL ON TABLE keyrot.app FROM PUBLIC;
+COMMENT ON TABLE keyrot.app IS 'one row for each AppKey ever issued; a retired one stays, without a secret';
+COMMENT ON CONSTRAINT app_pkey ON keyrot.app IS 'an AppKey is unique for all time';
+
+CREATE INDEX app_app_id ON keyrot.app (app_id);
+COMMENT ON INDEX keyrot.app_app_id IS 'finds an app, and the AppKeys it had, by its number';
+
+CREATE TABLE keyrot.zone (
+    zone_id              text COLLATE "C" PRIMARY KEY,
+    version              integer     NOT NULL CHECK (version > 0),
+    owner                oid         NOT NULL,
+    owner_name           text        NOT NULL,
+    secret               bytea,
+    previous_secret      bytea,
+    previous_valid_until timestamptz,
+    created_at           timestamptz NOT NULL,
+    modified_at          timestamptz NOT NULL,
+    CONSTRAINT zone_grace_has_an_end CHECK (previous_secret IS NULL OR previous_valid_until IS NOT NULL)
+) WITH (fillfactor = 90);
+REVOKE ALL ON TABLE keyrot.zone FROM PUBLIC;
+COMMENT ON TABLE keyrot.zone IS 'one row for each zone that ever had a key; a deleted one stays, without a key';
+COMMENT ON CONSTRAINT zone_pkey ON keyrot.zone IS 'a zone has one key';
+
+CREATE TABLE keyrot.gateway (
+    zone_id    text COLLATE "C" NOT NULL REFERENCES keyrot.zone,
+    gateway_id text COLLATE "C" NOT NULL,
+    added_at   timestamptz      NOT NULL,
+    PRIMARY KEY (zone_id, gateway_id)
+);
+REVOKE ALL ON TABLE keyrot.gateway FROM PUBLIC;
+COMMENT ON TABLE keyrot.gateway IS 'the gateways of a zone, all covered by the zone''s one key';
+
+CREATE TABLE keyrot.data_key (
+    id          integer PRIMARY KEY CHECK (id > 0),
+    wrapped     bytea       NOT NULL,
+    master_key  bytea       NOT NULL,
+    check_value bytea       NOT NULL,
+    created_at  timestamptz NOT NULL
+);
+REVOKE ALL ON TABLE keyrot.data_key FROM PUBLIC;
+COMMENT ON TABLE keyrot.data_key IS 'the keys that seal secrets, wrapped by the master key whose fingerprint stands beside them';
+
+CREATE TABLE keyrot.request (
+    request_id       uuid        NOT NULL,
+    target           text COLLATE "C" NOT NULL,
+    requested_at     timestamptz NOT NULL,
+    action           text COLLATE "C" NOT NULL,
+    caller           text        NOT NULL,
+    caller_oid       oid         NOT NULL,
+    "session_user"   text        NOT NULL,
+    session_user_oid oid         NOT NULL,
+    client_addr      inet,
+    pid              integer     NOT NULL,
+    outcome          text COLLATE "C" NOT NULL,
+    version          integer,
+    retry_of         uuid,
+    PRIMARY KEY (request_id, target)
+);
+REVOKE ALL ON TABLE keyrot.request FROM PUBLIC;
+COMMENT ON TABLE keyrot.request IS 'the request log: who asked for what, when, from where, and what came of it';
+
+SELECT pg_catalog.pg_extension_config_dump('keyrot.app_id', '');
+SELECT pg_catalog.pg_extension_config_dump('keyrot.app', '');
+SELECT pg_catalog.pg_extension_config_dump('keyrot.zone', '');
+SELECT pg_catalog.pg_extension_config_dump('keyrot.gateway', '');
+SELECT pg_catalog.pg_extension_config_dump('keyrot.data_key', '');
+SELECT pg_catalog.pg_extension_config_dump('keyrot.request', '');
+
+
+/* Views, without any secret or sealed byte. */
+
+CREATE FUNCTION keyrot.has_rights_of(role_id oid, role_name text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'keyrot_has_rights_of' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.has_rights_of(oid, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION keyrot.has_rights_of(oid, text) TO PUBLIC;
+COMMENT ON FUNCTION keyrot.has_rights_of(oid, text) IS
+    'whether current_user has the rights of this role, known by OID and name, or is an operator; for keyrot''s views';
+
+CREATE VIEW keyrot.credentials WITH (security_barrier) AS
+    SELECT kind, id, app_id, name, description, owner,
+           CASE WHEN has_secret THEN 'current' WHEN grace_end IS NOT NULL THEN 'retiring' ELSE 'retired' END AS state,
+           version, created_at, modified_at,
+           pg_catalog.clock_timestamp() - modified_at AS age,
+           grace_end AS previous_valid_until
+      FROM (SELECT 'app'::text AS kind, app_key AS id, app_id, app_name AS name, description,
+                   owner AS owner_id, owner_name AS owner, secret IS NOT NULL AS has_secret, version,
+                   created_at, modified_at,
+                   CASE WHEN previous_valid_until > pg_catalog.clock_timestamp() THEN previous_valid_until END AS grace_end
+              FROM keyrot.app
+            UNION ALL
+            SELECT 'zone', zone_id, NULL, NULL, NULL, owner, owner_name, secret IS NOT NULL, version,
+                   created_at, modified_at,
+                   CASE WHEN previous_valid_until > pg_catalog.clock_timestamp() THEN previous_valid_until END
+              FROM keyrot.zone) AS credential
+     WHERE keyrot.has_rights_of(owner_id, owner);
+REVOKE ALL ON TABLE keyrot.credentials FROM PUBLIC;
+COMMENT ON VIEW keyrot.credentials IS 'apps and zones that the reader may act on, with version, age and grace';
+
+CREATE VIEW keyrot.gateways WITH (security_barrier) AS
+    SELECT g.zone_id, g.gateway_id, g.added_at
+      FROM keyrot.gateway AS g JOIN keyrot.zone AS z ON z.zone_id = g.zone_id
+     WHERE keyrot.has_rights_of(z.owner, z.owner_name);
+REVOKE ALL ON TABLE keyrot.gateways FROM PUBLIC;
+COMMENT ON VIEW keyrot.gateways IS 'gateways of the zones that the reader may act on';
+
+CREATE VIEW keyrot.requests WITH (security_barrier) AS
+    SELECT request_id, target, requested_at, action, caller, caller_oid,
+           r.session_user, session_user_oid, client_addr, pid, outcome, version, retry_of
+      FROM keyrot.request AS r
+     WHERE keyrot.has_rights_of(caller_oid, caller);
+REVOKE ALL ON TABLE keyrot.requests FROM PUBLIC;
+COMMENT ON VIEW keyrot.requests IS 'requests made by roles whose rights the reader has; operators see all';
+COMMENT ON COLUMN keyrot.requests.session_user IS
+    'the role that logged in; write requests.session_user, for session_user alone is SQL''s own word';
+
+
+/* Apps. */
+
+CREATE FUNCTION keyrot.create_app(app_name text, OUT app_id bigint, INOUT app_key text DEFAULT NULL,
+                                  app_secret text DEFAULT NULL, description text DEFAULT NULL,
+                                  OUT request_id uuid)
+    AS 'MODULE_PATHNAME', 'keyrot_create_app' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.create_app(text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.create_app(text, text, text, text) IS
+    'issues an app its AppKey and AppSecret, made where not given';
+
+CREATE FUNCTION keyrot.reset_app_secret(app_key text, new_app_key text DEFAULT NULL,
+                                        new_app_secret text DEFAULT NULL, grace_period interval DEFAULT '0')
+    RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_reset_app_secret' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.reset_app_secret(text, text, text, interval) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.reset_app_secret(text, text, text, interval) IS
+    'gives an app a new AppSecret and, if asked, a new AppKey; returns the RequestId, never the secret';
+
+CREATE FUNCTION keyrot.describe_app_security(OUT app_id bigint, INOUT app_key text, OUT app_secret text,
+                                             OUT version integer, OUT created_at timestamptz,
+                                             OUT modified_at timestamptz, OUT request_id uuid)
+    AS 'MODULE_PATHNAME', 'keyrot_describe_app_security' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.describe_app_security(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.describe_app_security(text) IS 'reads an app''s current AppSecret';
+
+CREATE FUNCTION keyrot.modify_app(app_key text, app_name text DEFAULT NULL, description text DEFAULT NULL)
+    RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_modify_app' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.modify_app(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.modify_app(text, text, text) IS
+    'changes an app''s name or description; NULL leaves as it is';
+
+CREATE FUNCTION keyrot.set_app_owner(app_key text, owner regrole) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_set_app_owner' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.set_app_owner(text, regrole) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.set_app_owner(text, regrole) IS
+    'hands an app to another role, whose rights the caller must have';
+
+CREATE FUNCTION keyrot.delete_app(app_key text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_delete_app' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.delete_app(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.delete_app(text) IS 'retires an app at once; its AppKey stays taken for all time';
+
+CREATE FUNCTION keyrot.end_app_grace(app_key text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_end_app_grace' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.end_app_grace(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.end_app_grace(text) IS 'the app''s previous secret stops working now';
+
+CREATE FUNCTION keyrot.list_apps(INOUT app_id bigint DEFAULT NULL, INOUT app_key text DEFAULT NULL,
+                                 INOUT app_name text DEFAULT NULL, page_number integer DEFAULT 1,
+                                 page_size integer DEFAULT 10, OUT description text,
+                                 OUT created_at timestamptz, OUT modified_at timestamptz,
+                                 OUT total_count bigint, OUT request_id uuid)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'keyrot_list_apps' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer) IS
+    'apps that the caller may act on, newest change first, a page at a time';
+
+
+/* Zones, their keys and gateways. */
+
+CREATE FUNCTION keyrot.create_zone_key(zone_id text, secret_key text DEFAULT NULL) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_create_zone_key' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.create_zone_key(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.create_zone_key(text, text) IS 'issues a zone its one key, made where not given';
+
+CREATE FUNCTION keyrot.refresh_zone_key(zone_id text, grace_period interval DEFAULT '0',
+                                        OUT secret_key text, OUT request_id uuid)
+    AS 'MODULE_PATHNAME', 'keyrot_refresh_zone_key' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.refresh_zone_key(text, interval) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.refresh_zone_key(text, interval) IS
+    'replaces a zone''s key by a new one, for all its gateways, and returns it';
+
+CREATE FUNCTION keyrot.modify_zone_key(zone_id text, secret_key text, grace_period interval DEFAULT '0')
+    RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_modify_zone_key' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.modify_zone_key(text, text, interval) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.modify_zone_key(text, text, interval) IS 'replaces a zone''s key by the one given';
+
+CREATE FUNCTION keyrot.describe_zone_key(zone_id text, OUT secret_key text, OUT version integer,
+                                         OUT created_at timestamptz, OUT modified_at timestamptz,
+                                         OUT request_id uuid)
+    AS 'MODULE_PATHNAME', 'keyrot_describe_zone_key' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.describe_zone_key(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.describe_zone_key(text) IS 'reads a zone''s current key';
+
+CREATE FUNCTION keyrot.set_zone_owner(zone_id text, owner regrole) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_set_zone_owner' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.set_zone_owner(text, regrole) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.set_zone_owner(text, regrole) IS
+    'hands a zone to another role, whose rights the caller must have';
+
+CREATE FUNCTION keyrot.delete_zone_key(zone_id text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_delete_zone_key' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.delete_zone_key(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.delete_zone_key(text) IS
+    'takes a zone''s key and gateways away at once; the ZoneId stays its owner''s';
+
+CREATE FUNCTION keyrot.end_zone_grace(zone_id text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_end_zone_grace' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.end_zone_grace(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.end_zone_grace(text) IS 'the zone''s previous key stops working now';
+
+CREATE FUNCTION keyrot.add_gateway(zone_id text, INOUT gateway_id text DEFAULT NULL, OUT request_id uuid)
+    AS 'MODULE_PATHNAME', 'keyrot_add_gateway' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.add_gateway(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.add_gateway(text, text) IS 'puts a gateway under its zone''s key; its id is made where not given';
+
+CREATE FUNCTION keyrot.remove_gateway(zone_id text, gateway_id text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_remove_gateway' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.remove_gateway(text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.remove_gateway(text, text) IS 'takes a gateway from under its zone''s key';
+
+
+/* Signatures: verifying needs EXECUTE alone, signing ownership too. */
+
+CREATE FUNCTION keyrot.verify_app_signature(app_key text, message bytea, signature bytea,
+                                            algorithm text DEFAULT 'sha256') RETURNS boolean
+    AS 'MODULE_PATHNAME', 'keyrot_verify_app_signature' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.verify_app_signature(text, bytea, bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.verify_app_signature(text, bytea, bytea, text) IS
+    'whether the signature is the message''s HMAC under the app''s secret';
+
+CREATE FUNCTION keyrot.verify_zone_signature(zone_id text, message bytea, signature bytea,
+                                             algorithm text DEFAULT 'sha256') RETURNS boolean
+    AS 'MODULE_PATHNAME', 'keyrot_verify_zone_signature' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.verify_zone_signature(text, bytea, bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.verify_zone_signature(text, bytea, bytea, text) IS
+    'whether the signature is the message''s HMAC under the zone''s key';
+
+CREATE FUNCTION keyrot.verify_gateway_signature(zone_id text, gateway_id text, message bytea, signature bytea,
+                                                algorithm text DEFAULT 'sha256') RETURNS boolean
+    AS 'MODULE_PATHNAME', 'keyrot_verify_gateway_signature' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.verify_gateway_signature(text, text, bytea, bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.verify_gateway_signature(text, text, bytea, bytea, text) IS
+    'as verify_zone_signature, and false for a gateway that is not the zone''s';
+
+CREATE FUNCTION keyrot.sign_for_app(app_key text, message bytea, algorithm text DEFAULT 'sha256') RETURNS bytea
+    AS 'MODULE_PATHNAME', 'keyrot_sign_for_app' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.sign_for_app(text, bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.sign_for_app(text, bytea, text) IS 'the message''s HMAC under the app''s secret';
+
+CREATE FUNCTION keyrot.sign_for_zone(zone_id text, message bytea, algorithm text DEFAULT 'sha256') RETURNS bytea
+    AS 'MODULE_PATHNAME', 'keyrot_sign_for_zone' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.sign_for_zone(text, bytea, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.sign_for_zone(text, bytea, text) IS 'the message''s HMAC under the zone''s key';
+
+CREATE FUNCTION keyrot.verify_app_string(app_key text, string_to_sign text, signature text,
+                                         algorithm text DEFAULT 'sha256') RETURNS boolean
+    AS 'MODULE_PATHNAME', 'keyrot_verify_app_string' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.verify_app_string(text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.verify_app_string(text, text, text, text) IS
+    'verify_app_signature for a text, hashed as UTF-8, and a base64 signature';
+
+CREATE FUNCTION keyrot.verify_zone_string(zone_id text, string_to_sign text, signature text,
+                                          algorithm text DEFAULT 'sha256') RETURNS boolean
+    AS 'MODULE_PATHNAME', 'keyrot_verify_zone_string' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.verify_zone_string(text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.verify_zone_string(text, text, text, text) IS
+    'verify_zone_signature for a text, hashed as UTF-8, and a base64 signature';
+
+CREATE FUNCTION keyrot.verify_gateway_string(zone_id text, gateway_id text, string_to_sign text, signature text,
+                                             algorithm text DEFAULT 'sha256') RETURNS boolean
+    AS 'MODULE_PATHNAME', 'keyrot_verify_gateway_string' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.verify_gateway_string(text, text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.verify_gateway_string(text, text, text, text, text) IS
+    'verify_gateway_signature for a text, hashed as UTF-8, and a base64 signature';
+
+CREATE FUNCTION keyrot.sign_string_for_app(app_key text, string_to_sign text, algorithm text DEFAULT 'sha256')
+    RETURNS text
+    AS 'MODULE_PATHNAME', 'keyrot_sign_string_for_app' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.sign_string_for_app(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.sign_string_for_app(text, text, text) IS
+    'sign_for_app for a text, hashed as UTF-8; base64';
+
+CREATE FUNCTION keyrot.sign_string_for_zone(zone_id text, string_to_sign text, algorithm text DEFAULT 'sha256')
+    RETURNS text
+    AS 'MODULE_PATHNAME', 'keyrot_sign_string_for_zone' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.sign_string_for_zone(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.sign_string_for_zone(text, text, text) IS
+    'sign_for_zone for a text, hashed as UTF-8; base64';
+
+
+/* Administration. */
+
+CREATE FUNCTION keyrot.rebind_owners() RETURNS bigint
+    AS 'MODULE_PATHNAME', 'keyrot_rebind_owners' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.rebind_owners() FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.rebind_owners() IS
+    'makes owners'' OIDs and names agree again, after a restore or a rename; superusers only';
+
+CREATE FUNCTION keyrot.status(OUT version text, OUT openssl text, OUT preloaded boolean,
+                              OUT locked_memory boolean, OUT master_key text, OUT data_key integer,
+                              OUT data_keys integer, OUT degraded text[])
+    AS 'MODULE_PATHNAME', 'keyrot_status' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.status() FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.status() IS
+    'what is loaded, which master key (its fingerprint), and what is degraded and why';

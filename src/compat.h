@@ -1,0 +1,42 @@
+/*
+ * compat.h
+ *	  What differs between PostgreSQL 15 and 18, and nothing else.  No other file looks at PG_VERSION_NUM.
+ */
+#ifndef KEYROT_COMPAT_H
+#define KEYROT_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "keyrot needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#include "datatype/timestamp.h"
+#include "fmgr.h"
+
+/* PostgreSQL 18 renamed its attribute and moved it in front. */
+#if PG_VERSION_NUM >= 180000
+#define KEYROT_NORETURN pg_noreturn
+#else
+#define KEYROT_NORETURN pg_attribute_noreturn()
+#endif
+
+/* Infinite intervals came with PostgreSQL 17. */
+#if PG_VERSION_NUM >= 170000
+#define KEYROT_INTERVAL_IS_INFINITE(interval) INTERVAL_NOT_FINITE(interval)
+#else
+#define KEYROT_INTERVAL_IS_INFINITE(interval) false
+#endif
+
+/* PostgreSQL 18 lets a module tell its name and version. */
+#if PG_VERSION_NUM >= 180000
+#define KEYROT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "keyrot", .version = KEYROT_VERSION)
+#else
+#define KEYROT_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif

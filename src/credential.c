@@ -1,0 +1,299 @@
+/*
+ * credential.c
+ *	  The life of a credential, the same for apps and zones: issued, rotated, its previous version kept for
+ *	  a grace period, opened, retired.
+ *
+ * The order of steps matters here and nowhere else.  A secret is sealed before any row is written, so
+ * that no plaintext ever stands in a dead tuple or in WAL.  What is written last is the locked row of the
+ * credential itself.
+ *
+ * Where the previous version is: after a rotation in the same row, one version below the row's; after a
+ * NewAppKey in the retired row of the old AppKey, whose version it is.  The successor's row then knows
+ * the end of that grace without holding a previous secret, so that only a rotation which follows a
+ * NewAppKey has to look at a second row.
+ */
+#include "credential.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/snapmgr.h"
+
+#include "keyring.h"
+#include "rights.h"
+#include "store.h"
+
+static const Sealed nothing = {.length = 0};
+
+/* What a version of this credential is sealed for. */
+static SealBinding
+bind(const Credential *credential, int32 version)
+{
+	return (SealBinding) {
+		.kind = credential->kind,
+		.identifier = credential->identifier,
+		.identifier_length = strlen(credential->identifier),
+		.version = (uint32) version,
+	};
+}
+
+/* Raises 42501 unless the caller may act on this credential. */
+void
+credential_require_rights(Oid caller, const Credential *credential)
+{
+	switch (rights_over(caller, credential->owner, credential->owner_name))
+	{
+		case RIGHTS_GRANTED:
+			return;
+		case RIGHTS_NOT_OWNER:
+			error_not_owner(credential->kind, credential->identifier);
+			break;
+		case RIGHTS_OWNER_CHANGED:
+			error_owner_changed(credential->kind, credential->identifier);
+			break;
+	}
+}
+
+/*
+ * Reads a credential, as it stands now, that the caller may act on.  Raises P0002 for an unknown or
+ * retired one and 42501 for somebody else's.
+ */
+void
+credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential)
+{
+	bool		found;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	found = tables_find_credential(kind, identifier, GetActiveSnapshot(), credential);
+	PopActiveSnapshot();
+	if (!found || credential->secret.length == 0)
+		error_no_such(kind, identifier);
+	credential_require_rights(caller, credential);
+}
+
+/*
+ * As credential_find, and holds the credential against other writers until the transaction ends.  Waits
+ * for whoever holds it, as lock_timeout allows.
+ */
+void
+credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential)
+{
+	if (!store_lock_credential(kind, identifier, credential) || credential->secret.length == 0)
+		error_no_such(kind, identifier);
+	credential_require_rights(caller, credential);
+}
+
+/* Makes a secret of the credential's kind, where the caller gave none. */
+static void
+make_secret(Request *request, SealKind kind)
+{
+	CryptoStatus status;
+
+	if (request->secret.length > 0)
+		return;
+	if (kind == SEAL_APP)
+		status = secret_make_app_secret(&request->draw, &request->secret);
+	else
+		status = secret_make_secret_key(&request->draw, &request->secret);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+}
+
+/* Seals the request's secret, given or made, as the credential's current one. */
+static void
+seal_current(Request *request, Credential *credential)
+{
+	SealBinding binding = bind(credential, credential->version);
+	uint8_t		nonce[CRYPTO_NONCE_BYTES];
+	int32		key_id;
+	CryptoKey  *key = keyring_current(&key_id);
+	CryptoStatus status;
+
+	make_secret(request, credential->kind);
+	status = crypto_take(&request->draw, nonce, sizeof(nonce));
+	if (status == CRYPTO_OK)
+		status = seal_secret(key, (uint32) key_id, &binding, nonce,
+							 request->secret.bytes, request->secret.length, credential->secret.bytes);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+	credential->secret.length = request->secret.length + SEAL_OVERHEAD;
+	request->version = credential->version;
+}
+
+/*
+ * Fills in a credential that is issued for the first time: the caller's own, version 1, now, with the
+ * request's secret, given or made.  The caller of this function has set kind and identifier, and writes
+ * the row.
+ */
+void
+credential_issue(Request *request, Credential *credential)
+{
+	credential->version = 1;
+	credential->owner = request->caller;
+	strlcpy(credential->owner_name, GetUserNameFromId(request->caller, false), sizeof(credential->owner_name));
+	credential->previous_secret = nothing;
+	credential->previous_valid_until = NO_TIME;
+	credential->created_at = request->started_at;
+	credential->modified_at = request->started_at;
+	seal_current(request, credential);
+}
+
+/* Fills in a deleted credential that is issued again: it keeps its owner, and its version goes on. */
+void
+credential_reissue(Request *request, Credential *credential)
+{
+	credential->version++;
+	credential->created_at = request->started_at;
+	credential->modified_at = request->started_at;
+	seal_current(request, credential);
+}
+
+/* Refuses a given secret that is the current one already. */
+static void
+require_different(Request *request, const Credential *credential, Parameter parameter)
+{
+	if (request->secret.length == 0)
+		return;
+	credential_open(credential, &request->current);
+	if (secret_equal(&request->secret, &request->current))
+		error_same_secret(parameter);
+}
+
+/* Wipes what an AppKey that this one replaced still holds for its grace. */
+static void
+end_predecessor_grace(const Credential *credential)
+{
+	Credential	predecessor;
+
+	if (credential->previous_app_key[0] == '\0' || credential->previous_secret.length > 0 ||
+		credential->previous_valid_until == NO_TIME)
+		return;
+	if (!store_lock_credential(SEAL_APP, credential->previous_app_key, &predecessor))
+		return;
+	predecessor.previous_secret = nothing;
+	predecessor.previous_valid_until = NO_TIME;
+	store_write_secrets(&predecessor);
+}
+
+/* Makes a sealed secret the previous one, for as long as the grace period, in microseconds, lasts. */
+static void
+keep_previous(const Request *request, Credential *credential, const Sealed *secret, int64 grace)
+{
+	credential->previous_secret = grace > 0 ? *secret : nothing;
+	credential->previous_valid_until = grace > 0 ? request->started_at + grace : NO_TIME;
+}
+
+/*
+ * Replaces a locked credential's secret by the request's, given or made, and keeps the old one for the
+ * grace period in microseconds.  The parameter is the one that a given secret came in.  Raises 22023 for
+ * a given secret that is the current one.
+ */
+void
+credential_rotate(Request *request, Credential *credential, Parameter parameter, int64 grace)
+{
+	Sealed		old = credential->secret;
+
+	require_different(request, credential, parameter);
+	credential->version++;
+	seal_current(request, credential);
+	end_predecessor_grace(credential);
+	keep_previous(request, credential, &old, grace);
+	credential->modified_at = request->started_at;
+	store_write_secrets(credential);
+}
+
+/*
+ * Gives a locked app a new AppKey and the request's secret, given or made; the old AppKey is retired, or
+ * keeps verifying with the old secret for the grace period in microseconds.  Raises 22023 for a given
+ * secret that is the current one, 23505 for an AppKey that is taken.
+ */
+void
+credential_succeed(Request *request, Credential *credential, const char *new_app_key, int64 grace)
+{
+	Credential	successor = *credential;
+	Sealed		old = credential->secret;
+
+	require_different(request, credential, PARAM_NEW_APP_SECRET);
+	strlcpy(successor.identifier, new_app_key, sizeof(successor.identifier));
+	successor.version++;
+	successor.modified_at = request->started_at;
+	seal_current(request, &successor);
+	keep_previous(request, &successor, &nothing, grace);
+	if (!store_insert_successor(&successor, credential->identifier))
+		error_app_key_taken(PARAM_NEW_APP_KEY, new_app_key);
+
+	end_predecessor_grace(credential);
+	credential->secret = nothing;
+	keep_previous(request, credential, &old, grace);
+	store_write_secrets(credential);
+}
+
+/* Makes the previous version of a locked credential, where there is one, invalid at once. */
+void
+credential_end_grace(Credential *credential)
+{
+	if (credential->previous_valid_until == NO_TIME)
+		return;
+	end_predecessor_grace(credential);
+	credential->previous_secret = nothing;
+	credential->previous_valid_until = NO_TIME;
+	store_write_secrets(credential);
+}
+
+/* Takes a locked credential out of use, previous version and all.  Its row stays. */
+void
+credential_retire(Credential *credential)
+{
+	end_predecessor_grace(credential);
+	credential->secret = nothing;
+	credential->previous_secret = nothing;
+	credential->previous_valid_until = NO_TIME;
+	store_write_secrets(credential);
+}
+
+/* Hands a locked credential to a role; raises 42501 unless the caller has that role's rights. */
+void
+credential_set_owner(Oid caller, const Credential *credential, Oid owner, const char *owner_name)
+{
+	if (!has_privs_of_role(caller, owner))
+		error_not_member(owner_name);
+	store_set_owner(credential, owner, owner_name);
+}
+
+/* The version that the previous secret in a credential's row was sealed for. */
+int32
+credential_previous_version(const Credential *credential)
+{
+	return credential->secret.length > 0 ? credential->version - 1 : credential->version;
+}
+
+/*
+ * Opens one of a credential's sealed secrets, which the caller wipes.  Returns CRYPTO_REFUSED for one
+ * that was not sealed for this credential and version; raises 55000 for a master key missing or wrong.
+ */
+CryptoStatus
+credential_try_open(const Credential *credential, const Sealed *sealed, int32 version, Secret *secret)
+{
+	SealBinding binding = bind(credential, version);
+	uint32_t	key_id;
+	CryptoKey  *key;
+
+	if (!seal_read_key_id(sealed->bytes, sealed->length, &key_id))
+		return CRYPTO_REFUSED;
+	key = keyring_find((int32) key_id);
+	if (key == NULL)
+		return CRYPTO_REFUSED;
+	return seal_open(key, &binding, sealed->bytes, sealed->length,
+					 secret->bytes, sizeof(secret->bytes), &secret->length);
+}
+
+/* Opens a credential's current secret, which the caller wipes; raises XX001 where it does not open. */
+void
+credential_open(const Credential *credential, Secret *secret)
+{
+	CryptoStatus status = credential_try_open(credential, &credential->secret, credential->version, secret);
+
+	if (status == CRYPTO_REFUSED)
+		error_does_not_open(credential->kind, credential->identifier, credential->version);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+}

@@ -1,0 +1,29 @@
+/*
+ * credential.h
+ *	  The life of a credential, the same for apps and zones.
+ */
+#ifndef KEYROT_CREDENTIAL_H
+#define KEYROT_CREDENTIAL_H
+
+#include "errors.h"
+#include "request.h"
+#include "tables.h"
+
+extern void credential_require_rights(Oid caller, const Credential *credential);
+extern void credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential);
+extern void credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential);
+
+extern void credential_issue(Request *request, Credential *credential);
+extern void credential_reissue(Request *request, Credential *credential);
+extern void credential_rotate(Request *request, Credential *credential, Parameter parameter, int64 grace);
+extern void credential_succeed(Request *request, Credential *credential, const char *new_app_key, int64 grace);
+extern void credential_end_grace(Credential *credential);
+extern void credential_retire(Credential *credential);
+extern void credential_set_owner(Oid caller, const Credential *credential, Oid owner, const char *owner_name);
+
+extern int32 credential_previous_version(const Credential *credential);
+extern CryptoStatus credential_try_open(const Credential *credential, const Sealed *sealed, int32 version,
+										Secret *secret);
+extern void credential_open(const Credential *credential, Secret *secret);
+
+#endif

@@ -1,0 +1,253 @@
+/*
+ * errors.c
+ *	  Every error that a user of keyrot can reach: its SQLSTATE, its sentence and what to do.
+ *
+ * A malformed value is never repeated in a message: it may be a secret in the wrong place.  Identifiers
+ * that are well formed are public names and are shown.
+ */
+#include "errors.h"
+
+#define A_SECRET_KEY "the canonical, padded base64 of 32 to 48 bytes"
+#define AN_APP_KEY "4 to 128 characters of A-Z, a-z, 0-9, \"_\", \".\" and \"-\", the first a letter or digit, " \
+	"and not 64 hex digits as a secret has"
+#define AN_APP_SECRET "16 to 128 printable ASCII characters without blanks"
+#define A_ZONE_ID "1 to 64 characters of A-Z, a-z, 0-9, \"_\" and \"-\", the first a letter or digit"
+
+static const struct
+{
+	const char *name;
+	const char *accepted;
+}			parameters[] = {
+	[PARAM_APP_NAME] = {"app_name", "1 to 128 characters, none a control character, no blank at either end"},
+	[PARAM_APP_KEY] = {"app_key", AN_APP_KEY},
+	[PARAM_NEW_APP_KEY] = {"new_app_key", AN_APP_KEY},
+	[PARAM_APP_SECRET] = {"app_secret", AN_APP_SECRET},
+	[PARAM_NEW_APP_SECRET] = {"new_app_secret", AN_APP_SECRET},
+	[PARAM_DESCRIPTION] = {"description", "1 to 1000 characters, none a control character, no blank at either end"},
+	[PARAM_ZONE_ID] = {"zone_id", A_ZONE_ID},
+	[PARAM_SECRET_KEY] = {"secret_key", A_SECRET_KEY},
+	[PARAM_GATEWAY_ID] = {"gateway_id", A_ZONE_ID},
+	[PARAM_GRACE_PERIOD] = {"grace_period", "an interval from 0 to keyrot.max_grace"},
+	[PARAM_OWNER] = {"owner", "a role"},
+	[PARAM_PAGE_NUMBER] = {"page_number", "at least 1"},
+	[PARAM_PAGE_SIZE] = {"page_size", "at least 1"},
+	[PARAM_ALGORITHM] = {"algorithm", "\"sha256\" or \"sha1\""},
+	[PARAM_MESSAGE] = {"message", "bytes"},
+	[PARAM_STRING_TO_SIGN] = {"string_to_sign", "text that can be written in UTF-8"},
+};
+
+/* What users call a credential of this kind, and the parameter that names it. */
+static const char *
+kind_name(SealKind kind)
+{
+	return kind == SEAL_APP ? "app" : "zone";
+}
+
+static const char *
+kind_parameter(SealKind kind)
+{
+	return parameters[kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID].name;
+}
+
+/* Names the constraint that a value collides with, as PostgreSQL's own unique violation does. */
+static int
+violated(const char *table, const char *constraint)
+{
+	err_generic_string(PG_DIAG_SCHEMA_NAME, "keyrot");
+	err_generic_string(PG_DIAG_TABLE_NAME, table);
+	return err_generic_string(PG_DIAG_CONSTRAINT_NAME, constraint);
+}
+
+/* A required value is NULL. */
+void
+error_missing(Parameter parameter)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			 errmsg("%s must not be null", parameters[parameter].name),
+			 errhint("It must be %s.", parameters[parameter].accepted)));
+}
+
+/* A value, also an empty one, has not the form that the contract accepts. */
+void
+error_malformed(Parameter parameter)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must be %s", parameters[parameter].name, parameters[parameter].accepted)));
+}
+
+/* The grace period is longer than the setting allows. */
+void
+error_grace_too_long(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("grace_period must be an interval from 0 to keyrot.max_grace"),
+			 errhint("A superuser may raise keyrot.max_grace.")));
+}
+
+/* A rotation was asked to set the secret that is current already. */
+void
+error_same_secret(Parameter parameter)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s must not be the current secret", parameters[parameter].name),
+			 errhint("Leave it out to have a new one made, where the function allows that.")));
+}
+
+/* The AppKey was issued before, to whomever. */
+void
+error_app_key_taken(Parameter parameter, const char *app_key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			 errmsg("%s \"%s\" is already taken", parameters[parameter].name, app_key),
+			 errdetail("An AppKey stays taken for all time, also after it was replaced or its app deleted."),
+			 errhint("Choose another, or leave it out."),
+			 violated("app", "app_pkey")));
+}
+
+/* The zone has its one key already. */
+void
+error_zone_has_key(const char *zone_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			 errmsg("zone \"%s\" has a key already", zone_id),
+			 errhint("Use refresh_zone_key or modify_zone_key to replace it."),
+			 violated("zone", "zone_pkey")));
+}
+
+/* The zone has this gateway already. */
+void
+error_gateway_exists(const char *zone_id, const char *gateway_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			 errmsg("gateway \"%s\" of zone \"%s\" exists already", gateway_id, zone_id),
+			 violated("gateway", "gateway_pkey")));
+}
+
+/* No app has the AppKey now, or no zone with this ZoneId has a key. */
+void
+error_no_such(SealKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("%s with %s \"%s\" does not exist", kind_name(kind), kind_parameter(kind), identifier)));
+}
+
+/* The zone has no such gateway. */
+void
+error_no_such_gateway(const char *zone_id, const char *gateway_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_NO_DATA_FOUND),
+			 errmsg("gateway with gateway_id \"%s\" does not exist in zone \"%s\"", gateway_id, zone_id)));
+}
+
+/* The owner to be was given as the OID of no role. */
+void
+error_no_such_owner(Oid role)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("owner must be a role, and no role has OID %u", role)));
+}
+
+/* The caller has not the rights of the credential's owner. */
+void
+error_not_owner(SealKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for %s \"%s\"", kind_name(kind), identifier),
+			 errhint("Roles with the rights of its owner, operators and superusers may act on it.")));
+}
+
+/* The owner's OID and name no longer belong to one role. */
+void
+error_owner_changed(SealKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for %s \"%s\"", kind_name(kind), identifier),
+			 errdetail("The role that owns it was dropped, renamed or restored elsewhere since."),
+			 errhint("Operators may act on it. A superuser can call keyrot.rebind_owners().")));
+}
+
+/* The owner to be is a role whose rights the caller has not. */
+void
+error_not_member(const char *role_name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("owner must be a role whose rights the caller has, and \"%s\" is not", role_name)));
+}
+
+/* The action is a superuser's, whatever was granted. */
+void
+error_superuser_only(const char *action)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for %s", action),
+			 errhint("Only superusers may call it.")));
+}
+
+/* Called where PostgreSQL runs somebody's code under another role's name. */
+void
+error_restricted(const char *action)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("cannot call %s within a security-restricted operation", action)));
+}
+
+/* The master key is missing or wrong, so that no secret can be used. */
+void
+error_unusable_key(const KeyProblem *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s", problem->message),
+			 errhint("%s", problem->hint)));
+}
+
+/* A sealed secret is not what was sealed for this row and version. */
+void
+error_does_not_open(SealKind kind, const char *identifier, int version)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the sealed secret of %s \"%s\", version %d, does not open", kind_name(kind), identifier, version),
+			 errdetail("It was changed in storage, or belongs to another row or version."),
+			 errhint("Rotate the credential to give it a secret that opens.")));
+}
+
+/* OpenSSL could not do its part. */
+void
+error_crypto(CryptoStatus status)
+{
+	if (status == CRYPTO_NO_MEMORY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("OpenSSL could not allocate what a cryptographic operation needs.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("a cryptographic operation failed"),
+			 errhint("Check that OpenSSL's default provider offers AES-256-GCM, HMAC and SHA-256.")));
+}
+
+/* The tables that a function would touch are not those of the extension. */
+void
+error_not_installed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("extension \"keyrot\" is not installed in this database, or its tables were taken out of it"),
+			 errhint("Use CREATE EXTENSION keyrot.")));
+}

@@ -1,0 +1,59 @@
+/*
+ * errors.h
+ *	  What can go wrong, as PostgreSQL errors: SQLSTATE, sentence, hint.
+ */
+#ifndef KEYROT_ERRORS_H
+#define KEYROT_ERRORS_H
+
+#include "compat.h"
+#include "crypto.h"
+#include "seal.h"
+
+typedef enum Parameter
+{
+	PARAM_APP_NAME,
+	PARAM_APP_KEY,
+	PARAM_NEW_APP_KEY,
+	PARAM_APP_SECRET,
+	PARAM_NEW_APP_SECRET,
+	PARAM_DESCRIPTION,
+	PARAM_ZONE_ID,
+	PARAM_SECRET_KEY,
+	PARAM_GATEWAY_ID,
+	PARAM_GRACE_PERIOD,
+	PARAM_OWNER,
+	PARAM_PAGE_NUMBER,
+	PARAM_PAGE_SIZE,
+	PARAM_ALGORITHM,
+	PARAM_MESSAGE,
+	PARAM_STRING_TO_SIGN
+} Parameter;
+
+/* Room for what is wrong with the master key, as a sentence and what to do about it. */
+typedef struct KeyProblem
+{
+	char		message[1400];
+	char		hint[600];
+} KeyProblem;
+
+KEYROT_NORETURN extern void error_missing(Parameter parameter);
+KEYROT_NORETURN extern void error_malformed(Parameter parameter);
+KEYROT_NORETURN extern void error_grace_too_long(void);
+KEYROT_NORETURN extern void error_same_secret(Parameter parameter);
+KEYROT_NORETURN extern void error_app_key_taken(Parameter parameter, const char *app_key);
+KEYROT_NORETURN extern void error_zone_has_key(const char *zone_id);
+KEYROT_NORETURN extern void error_gateway_exists(const char *zone_id, const char *gateway_id);
+KEYROT_NORETURN extern void error_no_such(SealKind kind, const char *identifier);
+KEYROT_NORETURN extern void error_no_such_gateway(const char *zone_id, const char *gateway_id);
+KEYROT_NORETURN extern void error_no_such_owner(Oid role);
+KEYROT_NORETURN extern void error_not_owner(SealKind kind, const char *identifier);
+KEYROT_NORETURN extern void error_owner_changed(SealKind kind, const char *identifier);
+KEYROT_NORETURN extern void error_not_member(const char *role_name);
+KEYROT_NORETURN extern void error_superuser_only(const char *action);
+KEYROT_NORETURN extern void error_restricted(const char *action);
+KEYROT_NORETURN extern void error_unusable_key(const KeyProblem *problem);
+KEYROT_NORETURN extern void error_does_not_open(SealKind kind, const char *identifier, int version);
+KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
+KEYROT_NORETURN extern void error_not_installed(void);
+
+#endif

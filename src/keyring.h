@@ -1,0 +1,26 @@
+/*
+ * keyring.h
+ *	  The database's data keys, unwrapped and cached for the session.
+ */
+#ifndef KEYROT_KEYRING_H
+#define KEYROT_KEYRING_H
+
+#include "errors.h"
+#include "keyfile.h"
+
+/* What status() tells of the keys. */
+typedef struct KeyringStatus
+{
+	int			data_keys;
+	int32		current;		/* 0: none yet */
+	char		master_key[KEYFILE_FINGERPRINT_DIGITS + 1]; /* empty: it could not be read */
+	bool		has_problem;
+	KeyProblem	problem;
+} KeyringStatus;
+
+extern CryptoKey *keyring_current(int32 *key_id);
+extern CryptoKey *keyring_find(int32 key_id);
+extern bool keyring_ready(void);
+extern void keyring_examine(KeyringStatus *status);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * keyrot.c
+ *	  The library's entry, and the map of the house.
+ *
+ * Vocabulary
+ *	  app, AppKey, AppSecret   an API caller; its public identifier; the secret it signs with
+ *	  zone, zone key, gateway  a site; the one SecretKey of that site; a gateway of the site
+ *	  credential               an AppKey's secret or a zone's key, with its version
+ *	  rotate                   replace a credential by its next version (reset, refresh, modify)
+ *	  grace period             how long the previous version is still accepted
+ *	  request, RequestId       one call of a function that is recorded; its UUID version 7
+ *	  owner, operator          whose credential it is; a role that may act on every one
+ *	  seal                     encrypt and authenticate for storage
+ *	  data key, master key     what seals secrets, stored wrapped; what wraps it, outside the database
+ *
+ * Floors; a file includes headers of lower floors only, or of a sibling that an arrow names
+ *	  4  keyrot.c          this entry
+ *	  3  app.c zone.c      the SQL functions on apps; on zones, their keys and gateways
+ *	     signature.c       verify and sign
+ *	     administration.c  owners, status
+ *	  2  credential.c      the life of a credential                        -> request
+ *	     request.c         the life of a request
+ *	     result.c          what SQL functions return                       -> request
+ *	  1  store.c           every SQL statement                             -> tables
+ *	     tables.c          which relations are keyrot's; rows by index
+ *	     keyring.c         data keys, unwrapped and cached                 -> master_key, store, tables
+ *	     master_key.c      the cluster's key file
+ *	     rights.c          whose credentials a role may act on
+ *	     argument.c        the arguments of SQL functions, checked
+ *	  0  crypto.c          OpenSSL and nothing else
+ *	     seal.c keyfile.c  the stored format; master keys as text          -> crypto
+ *	     secret.c identifier.c uuid7.c  secrets, public names, RequestIds  -> crypto
+ *	     settings.c        every setting
+ *	     errors.c          what can go wrong, as PostgreSQL errors         -> crypto, seal
+ *	     compat.h          what differs between versions of PostgreSQL
+ */
+#include "compat.h"
+
+#include "settings.h"
+
+KEYROT_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	settings_init();
+}

@@ -1,0 +1,115 @@
+/*
+ * request.c
+ *	  The life of a request: it gets its id and time, knows its caller, and is recorded.
+ *
+ * Every function that the contract calls a request runs inside request_run().  The id is in the CONTEXT
+ * of every error that leaves it, whoever raised it; the record is written in the caller's own
+ * transaction, so that neither it nor the change exists without the other.
+ */
+#include "request.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+#include "errors.h"
+#include "store.h"
+#include "uuid7.h"
+
+#define UNIX_TO_POSTGRES_EPOCH_USECS \
+	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+/* Puts the RequestId into the CONTEXT of whatever is reported while the request runs. */
+static void
+tell_request(void *arg)
+{
+	const Request *request = arg;
+	const uint8 *b = request->id.data;
+
+	errcontext("keyrot request %02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x: %s",
+			   b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
+			   b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], request->action);
+}
+
+static void
+give_id(Request *request)
+{
+	CryptoStatus status = uuid7_make(request->started_at + UNIX_TO_POSTGRES_EPOCH_USECS,
+									 &request->draw, request->id.data);
+
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+}
+
+/* Refuses a request that could not be recorded, or whose caller is not who it seems. */
+static void
+require_writable(const Request *request)
+{
+	PreventCommandIfReadOnly(request->action);
+	PreventCommandIfParallelMode(request->action);
+	if (InSecurityRestrictedOperation())
+		error_restricted(request->action);
+}
+
+static void
+record(const Request *request)
+{
+	RequestRow	row = {
+		.id = &request->id,
+		.target = request->target,
+		.requested_at = request->started_at,
+		.action = request->action,
+		.caller = request->caller,
+		.version = request->version,
+	};
+
+	store_insert_request(&row);
+}
+
+/* Wipes what the request knew, on its way out of every exit. */
+static void
+forget_secrets(Request *request)
+{
+	secret_wipe(&request->secret);
+	secret_wipe(&request->current);
+	crypto_wipe(&request->draw, sizeof(request->draw));
+}
+
+/*
+ * Runs the body of an SQL function as a request of that name and returns the body's result, which is in
+ * the memory context of the call.  The body fills in the target once it is well formed, and the version
+ * it made.  Raises what the body raises, 25006 where nothing can be written, and 42501 inside a
+ * security-restricted operation.
+ */
+Datum
+request_run(FunctionCallInfo fcinfo, const char *action, RequestBody body)
+{
+	Request		request;
+	ErrorContextCallback context;
+	Datum		result;
+
+	memset(&request, 0, sizeof(request));
+	request.fcinfo = fcinfo;
+	request.action = action;
+	request.started_at = GetCurrentTimestamp();
+	request.caller = GetUserId();
+	give_id(&request);
+
+	context.callback = tell_request;
+	context.arg = &request;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	PG_TRY();
+	{
+		require_writable(&request);
+		result = body(&request);
+		record(&request);
+	}
+	PG_FINALLY();
+	{
+		forget_secrets(&request);
+	}
+	PG_END_TRY();
+	error_context_stack = context.previous;
+	return result;
+}

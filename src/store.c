@@ -1,0 +1,605 @@
+/*
+ * store.c
+ *	  Every SQL statement of keyrot: constant text, typed parameters, plans that are kept.  The only file
+ *	  that uses SPI.
+ *
+ * Statements run as the owner of keyrot's tables, so that callers need no rights on them, and under a
+ * search_path of pg_catalog alone.  Both are undone on every path.  The pinned path is not a formality:
+ * a kept plan is analysed anew when the caller's search_path has changed, and an operator written
+ * without its schema would then be looked up on the caller's path and run as the owner.  Hence also
+ * OPERATOR(pg_catalog.=) wherever an operator stands, and none of the constructs that hide one.
+ *
+ * No parameter ever holds a plaintext secret.  Who may do what is not decided here.
+ */
+#include "store.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define MAX_PARAMETERS 13
+
+/* A statement, its plan once it was prepared, and how SPI reports its success. */
+typedef struct Statement
+{
+	const char *text;
+	int			success;
+	Oid			types[MAX_PARAMETERS];
+	bool		custom_plans;	/* which rows are wanted decides how to find them */
+	SPIPlanPtr	plan;
+} Statement;
+
+/* Parameters in the order of the statement. */
+typedef struct Parameters
+{
+	int			count;
+	Datum		values[MAX_PARAMETERS];
+	char		nulls[MAX_PARAMETERS];
+} Parameters;
+
+typedef void (*RowReader) (HeapTuple tuple, TupleDesc desc, void *reader_state);
+
+static void
+add(Parameters *parameters, Datum value)
+{
+	parameters->values[parameters->count] = value;
+	parameters->nulls[parameters->count++] = ' ';
+}
+
+static void
+add_null(Parameters *parameters)
+{
+	parameters->values[parameters->count] = (Datum) 0;
+	parameters->nulls[parameters->count++] = 'n';
+}
+
+static void
+add_nullable(Parameters *parameters, NullableDatum value)
+{
+	if (value.isnull)
+		add_null(parameters);
+	else
+		add(parameters, value.value);
+}
+
+static void
+add_text(Parameters *parameters, const char *value)
+{
+	add(parameters, CStringGetTextDatum(value));
+}
+
+static void
+add_bytes(Parameters *parameters, const void *bytes, size_t length)
+{
+	bytea	   *value = palloc(VARHDRSZ + length);
+
+	SET_VARSIZE(value, VARHDRSZ + length);
+	memcpy(VARDATA(value), bytes, length);
+	add(parameters, PointerGetDatum(value));
+}
+
+static void
+add_sealed(Parameters *parameters, const Sealed *sealed)
+{
+	if (sealed->length == 0)
+		add_null(parameters);
+	else
+		add_bytes(parameters, sealed->bytes, sealed->length);
+}
+
+static void
+add_time(Parameters *parameters, TimestampTz value)
+{
+	if (value == NO_TIME)
+		add_null(parameters);
+	else
+		add(parameters, TimestampTzGetDatum(value));
+}
+
+static void
+prepare(Statement *statement, int parameter_count)
+{
+	SPIPlanPtr	plan = SPI_prepare_cursor(statement->text, parameter_count, statement->types,
+										  statement->custom_plans ? 0 : CURSOR_OPT_GENERIC_PLAN);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not keep plan");
+	statement->plan = plan;
+}
+
+/* Executes a statement inside an open SPI connection and hands its rows to the reader. */
+static uint64
+execute(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
+{
+	int			result;
+	uint64		processed;
+
+	if (statement->plan == NULL)
+		prepare(statement, parameters->count);
+	result = SPI_execute_plan(statement->plan, (Datum *) parameters->values, parameters->nulls, false, 0);
+	if (result != statement->success)
+		elog(ERROR, "statement ended with %s", SPI_result_code_string(result));
+	processed = SPI_processed;
+	for (uint64 i = 0; reader != NULL && i < processed; i++)
+		reader(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, reader_state);
+	return processed;
+}
+
+/* Runs a statement as the tables' owner, on PostgreSQL's own search_path, and returns its row count. */
+static uint64
+run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
+{
+	Oid			owner = tables_get()->owner;
+	Oid			user;
+	int			security_context;
+	int			nest_level;
+	volatile uint64 processed = 0;
+
+	GetUserIdAndSecContext(&user, &security_context);
+	nest_level = NewGUCNestLevel();
+	PG_TRY();
+	{
+		SetUserIdAndSecContext(owner, security_context | SECURITY_LOCAL_USERID_CHANGE);
+		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+		SPI_connect();
+		processed = execute(statement, parameters, reader, reader_state);
+		SPI_finish();
+	}
+	PG_FINALLY();
+	{
+		AtEOXact_GUC(false, nest_level);
+		SetUserIdAndSecContext(user, security_context);
+	}
+	PG_END_TRY();
+	return processed;
+}
+
+static uint64
+run_without_rows(Statement *statement, const Parameters *parameters)
+{
+	return run(statement, parameters, NULL, NULL);
+}
+
+
+/*
+ * Credentials
+ */
+
+static void
+read_credential(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Credential *credential = reader_state;
+
+	tables_decode_credential(credential->kind, tuple, desc, credential);
+}
+
+/*
+ * Finds the row of a credential, also a retired one, and holds it against other writers until the
+ * transaction ends.  Waits for whoever holds it, as lock_timeout allows, and sees what they left.
+ */
+bool
+store_lock_credential(SealKind kind, const char *identifier, Credential *credential)
+{
+	static Statement lock_app = {
+		.text = "SELECT app_key, version, owner, owner_name, secret, previous_secret, previous_valid_until,"
+		"       created_at, modified_at, app_id, previous_app_key"
+		"  FROM keyrot.app WHERE app_key OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID},
+	};
+	static Statement lock_zone = {
+		.text = "SELECT zone_id, version, owner, owner_name, secret, previous_secret, previous_valid_until,"
+		"       created_at, modified_at"
+		"  FROM keyrot.zone WHERE zone_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	credential->kind = kind;
+	add_text(&parameters, identifier);
+	return run(kind == SEAL_APP ? &lock_app : &lock_zone, &parameters, read_credential, credential) == 1;
+}
+
+/* Writes version, secrets, grace and modified_at of a credential whose row the caller has locked. */
+void
+store_write_secrets(const Credential *credential)
+{
+	static Statement write_app = {
+		.text = "UPDATE keyrot.app SET version = $2, secret = $3, previous_secret = $4, previous_valid_until = $5,"
+		"       modified_at = $6 WHERE app_key OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {TEXTOID, INT4OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	};
+	static Statement write_zone = {
+		.text = "UPDATE keyrot.zone SET version = $2, secret = $3, previous_secret = $4, previous_valid_until = $5,"
+		"       modified_at = $6 WHERE zone_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {TEXTOID, INT4OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, credential->identifier);
+	add(&parameters, Int32GetDatum(credential->version));
+	add_sealed(&parameters, &credential->secret);
+	add_sealed(&parameters, &credential->previous_secret);
+	add_time(&parameters, credential->previous_valid_until);
+	add_time(&parameters, credential->modified_at);
+	if (run_without_rows(credential->kind == SEAL_APP ? &write_app : &write_zone, &parameters) != 1)
+		elog(ERROR, "could not find the row of \"%s\"", credential->identifier);
+}
+
+/* Hands a credential over, an app with the AppKeys that it had. */
+void
+store_set_owner(const Credential *credential, Oid owner, const char *owner_name)
+{
+	static Statement set_app_owner = {
+		.text = "UPDATE keyrot.app SET owner = $2, owner_name = $3 WHERE app_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {INT8OID, OIDOID, TEXTOID},
+	};
+	static Statement set_zone_owner = {
+		.text = "UPDATE keyrot.zone SET owner = $2, owner_name = $3 WHERE zone_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {TEXTOID, OIDOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	if (credential->kind == SEAL_APP)
+		add(&parameters, Int64GetDatum(credential->app_id));
+	else
+		add_text(&parameters, credential->identifier);
+	add(&parameters, ObjectIdGetDatum(owner));
+	add_text(&parameters, owner_name);
+	run_without_rows(credential->kind == SEAL_APP ? &set_app_owner : &set_zone_owner, &parameters);
+}
+
+/*
+ * Where an owner's OID and name disagree, sets both to the role of that name or, where none has it, to
+ * the role of that OID.  Returns the number of rows changed.
+ */
+int64
+store_rebind_owners(void)
+{
+#define REBIND(table) \
+	"UPDATE keyrot." table " AS c SET owner = r.oid, owner_name = r.rolname" \
+	"  FROM pg_catalog.pg_roles AS r" \
+	" WHERE r.oid OPERATOR(pg_catalog.=)" \
+	"       coalesce((SELECT n.oid FROM pg_catalog.pg_roles AS n" \
+	"                  WHERE n.rolname OPERATOR(pg_catalog.=) c.owner_name), c.owner)" \
+	"   AND (r.oid OPERATOR(pg_catalog.<>) c.owner OR r.rolname OPERATOR(pg_catalog.<>) c.owner_name)"
+	static Statement rebind_apps = {
+		.text = REBIND("app"),
+		.success = SPI_OK_UPDATE,
+	};
+	static Statement rebind_zones = {
+		.text = REBIND("zone"),
+		.success = SPI_OK_UPDATE,
+	};
+	Parameters	none = {0};
+
+	return (int64) (run_without_rows(&rebind_apps, &none) + run_without_rows(&rebind_zones, &none));
+#undef REBIND
+}
+
+
+/*
+ * Apps
+ */
+
+static void
+read_app_id(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	bool		is_null;
+
+	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
+}
+
+/*
+ * Inserts a new app and sets its app_id.  Tells whether the AppKey was free; where another transaction
+ * has just inserted it, waits for that one to end.
+ */
+bool
+store_insert_app(Credential *app, Datum app_name, NullableDatum description)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, created_at, modified_at,"
+		"                        app_id, app_name, description)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.nextval('keyrot.app_id'), $8, $9)"
+		" ON CONFLICT (app_key) DO NOTHING RETURNING app_id",
+		.success = SPI_OK_INSERT_RETURNING,
+		.types = {TEXTOID, INT4OID, OIDOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, app->identifier);
+	add(&parameters, Int32GetDatum(app->version));
+	add(&parameters, ObjectIdGetDatum(app->owner));
+	add_text(&parameters, app->owner_name);
+	add_sealed(&parameters, &app->secret);
+	add_time(&parameters, app->created_at);
+	add_time(&parameters, app->modified_at);
+	add(&parameters, app_name);
+	add_nullable(&parameters, description);
+	return run(&insert, &parameters, read_app_id, &app->app_id) == 1;
+}
+
+/*
+ * Inserts the row of an app's new AppKey, with all that the predecessor's row says of the app.  Tells
+ * whether the new AppKey was free, waiting as store_insert_app does.
+ */
+bool
+store_insert_successor(const Credential *app, const char *predecessor)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, previous_valid_until,"
+		"                        created_at, modified_at, app_id, previous_app_key, app_name, description)"
+		" SELECT $2, $3, owner, owner_name, $4, $5, created_at, $6, app_id, app_key, app_name, description"
+		"   FROM keyrot.app WHERE app_key OPERATOR(pg_catalog.=) $1"
+		" ON CONFLICT (app_key) DO NOTHING",
+		.success = SPI_OK_INSERT,
+		.types = {TEXTOID, TEXTOID, INT4OID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, predecessor);
+	add_text(&parameters, app->identifier);
+	add(&parameters, Int32GetDatum(app->version));
+	add_sealed(&parameters, &app->secret);
+	add_time(&parameters, app->previous_valid_until);
+	add_time(&parameters, app->modified_at);
+	return run_without_rows(&insert, &parameters) == 1;
+}
+
+/* Changes an app's name and description, where they are not NULL. */
+void
+store_modify_app(const char *app_key, NullableDatum app_name, NullableDatum description)
+{
+	static Statement update = {
+		.text = "UPDATE keyrot.app SET app_name = coalesce($2, app_name), description = coalesce($3, description)"
+		" WHERE app_key OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {TEXTOID, TEXTOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, app_key);
+	add_nullable(&parameters, app_name);
+	add_nullable(&parameters, description);
+	run_without_rows(&update, &parameters);
+}
+
+typedef struct Listing
+{
+	AppListingReader reader;
+	void	   *reader_state;
+} Listing;
+
+static void
+read_listing(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Listing    *listing = reader_state;
+	Datum		values[APP_LISTING_COLUMNS];
+	bool		nulls[APP_LISTING_COLUMNS];
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	listing->reader(values, nulls, listing->reader_state);
+}
+
+/*
+ * Hands the reader a page of the apps that the caller may act on, newest change first, each with the
+ * count of all that match.  The values live only until the reader returns.
+ */
+void
+store_list_apps(const AppFilter *filter, AppListingReader reader, void *reader_state)
+{
+	static Statement list = {
+		.text = "SELECT app_id, app_key, app_name, description, created_at, modified_at,"
+		"       pg_catalog.count(*) OVER () AS total_count"
+		"  FROM keyrot.app"
+		" WHERE secret IS NOT NULL"
+		"   AND ($1 IS NULL OR app_id OPERATOR(pg_catalog.=) $1)"
+		"   AND ($2 IS NULL OR app_key OPERATOR(pg_catalog.=) $2)"
+		"   AND ($3 IS NULL OR app_name OPERATOR(pg_catalog.=) $3)"
+		"   AND ($4 OR (pg_catalog.pg_has_role($5, owner, 'USAGE')"
+		"               AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r"
+		"                            WHERE r.oid OPERATOR(pg_catalog.=) owner"
+		"                              AND r.rolname OPERATOR(pg_catalog.=) owner_name)))"
+		" ORDER BY modified_at DESC, app_id DESC LIMIT $7 OFFSET $6",
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID, INT8OID, INT4OID},
+		.custom_plans = true,
+	};
+	Listing		listing = {reader, reader_state};
+	Parameters	parameters = {0};
+
+	add_nullable(&parameters, filter->app_id);
+	add_nullable(&parameters, filter->app_key);
+	add_nullable(&parameters, filter->app_name);
+	add(&parameters, BoolGetDatum(filter->sees_all));
+	add(&parameters, ObjectIdGetDatum(filter->caller));
+	add(&parameters, Int64GetDatum(filter->offset));
+	add(&parameters, Int32GetDatum(filter->limit));
+	run(&list, &parameters, read_listing, &listing);
+}
+
+
+/*
+ * Zones and gateways
+ */
+
+/* Inserts a zone that never had a key; tells whether it was free, waiting as store_insert_app does. */
+bool
+store_insert_zone(const Credential *zone)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.zone (zone_id, version, owner, owner_name, secret, created_at, modified_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (zone_id) DO NOTHING",
+		.success = SPI_OK_INSERT,
+		.types = {TEXTOID, INT4OID, OIDOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, zone->identifier);
+	add(&parameters, Int32GetDatum(zone->version));
+	add(&parameters, ObjectIdGetDatum(zone->owner));
+	add_text(&parameters, zone->owner_name);
+	add_sealed(&parameters, &zone->secret);
+	add_time(&parameters, zone->created_at);
+	add_time(&parameters, zone->modified_at);
+	return run_without_rows(&insert, &parameters) == 1;
+}
+
+/* Gives a deleted zone, whose row the caller has locked, a key again. */
+void
+store_revive_zone(const Credential *zone)
+{
+	static Statement update = {
+		.text = "UPDATE keyrot.zone SET version = $2, secret = $3, previous_secret = NULL,"
+		"       previous_valid_until = NULL, created_at = $4, modified_at = $5"
+		" WHERE zone_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {TEXTOID, INT4OID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, zone->identifier);
+	add(&parameters, Int32GetDatum(zone->version));
+	add_sealed(&parameters, &zone->secret);
+	add_time(&parameters, zone->created_at);
+	add_time(&parameters, zone->modified_at);
+	run_without_rows(&update, &parameters);
+}
+
+/* Adds a gateway to a zone; tells whether it was not there yet. */
+bool
+store_insert_gateway(const char *zone_id, const char *gateway_id, TimestampTz added_at)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.gateway (zone_id, gateway_id, added_at) VALUES ($1, $2, $3)"
+		" ON CONFLICT (zone_id, gateway_id) DO NOTHING",
+		.success = SPI_OK_INSERT,
+		.types = {TEXTOID, TEXTOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, zone_id);
+	add_text(&parameters, gateway_id);
+	add_time(&parameters, added_at);
+	return run_without_rows(&insert, &parameters) == 1;
+}
+
+/* Removes a gateway; tells whether it was there. */
+bool
+store_delete_gateway(const char *zone_id, const char *gateway_id)
+{
+	static Statement delete = {
+		.text = "DELETE FROM keyrot.gateway WHERE zone_id OPERATOR(pg_catalog.=) $1"
+		" AND gateway_id OPERATOR(pg_catalog.=) $2",
+		.success = SPI_OK_DELETE,
+		.types = {TEXTOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, zone_id);
+	add_text(&parameters, gateway_id);
+	return run_without_rows(&delete, &parameters) == 1;
+}
+
+/* Removes all gateways of a zone. */
+void
+store_delete_gateways(const char *zone_id)
+{
+	static Statement delete = {
+		.text = "DELETE FROM keyrot.gateway WHERE zone_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_DELETE,
+		.types = {TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, zone_id);
+	run_without_rows(&delete, &parameters);
+}
+
+
+/*
+ * Data keys and requests
+ */
+
+/* Inserts a data key, wrapped already. */
+void
+store_insert_data_key(const DataKeyRow *row, TimestampTz created_at)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.data_key (id, wrapped, master_key, check_value, created_at)"
+		" VALUES ($1, $2, $3, $4, $5)",
+		.success = SPI_OK_INSERT,
+		.types = {INT4OID, BYTEAOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, Int32GetDatum(row->id));
+	add_sealed(&parameters, &row->wrapped);
+	add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
+	add_bytes(&parameters, row->check_value, DATA_KEY_TAG_BYTES);
+	add_time(&parameters, created_at);
+	run_without_rows(&insert, &parameters);
+}
+
+/* The address that this session's client connects from, as inet_client_addr() tells it; asked once. */
+static NullableDatum
+client_address(void)
+{
+	static NullableDatum address;
+	static bool known = false;
+
+	if (!known)
+	{
+		LOCAL_FCINFO(fcinfo, 0);
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+		address.value = inet_client_addr(fcinfo);
+		address.isnull = fcinfo->isnull;
+		MemoryContextSwitchTo(caller);
+		known = true;
+	}
+	return address;
+}
+
+/* Records a request that succeeded, in the caller's own transaction. */
+void
+store_insert_request(const RequestRow *request)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.request (request_id, target, requested_at, action, caller, caller_oid,"
+		"                            \"session_user\", session_user_oid, client_addr, pid, outcome, version)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'ok', $11)",
+		.success = SPI_OK_INSERT,
+		.types = {UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, OIDOID, TEXTOID, OIDOID, INETOID, INT4OID, INT4OID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, UUIDPGetDatum(request->id));
+	add_text(&parameters, request->target);
+	add_time(&parameters, request->requested_at);
+	add_text(&parameters, request->action);
+	add_text(&parameters, GetUserNameFromId(request->caller, false));
+	add(&parameters, ObjectIdGetDatum(request->caller));
+	add_text(&parameters, GetUserNameFromId(GetSessionUserId(), false));
+	add(&parameters, ObjectIdGetDatum(GetSessionUserId()));
+	add_nullable(&parameters, client_address());
+	add(&parameters, Int32GetDatum(MyProcPid));
+	if (request->version > 0)
+		add(&parameters, Int32GetDatum(request->version));
+	else
+		add_null(&parameters);
+	run_without_rows(&insert, &parameters);
+}

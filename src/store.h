@@ -1,0 +1,61 @@
+/*
+ * store.h
+ *	  Every SQL statement of keyrot, one function each.
+ */
+#ifndef KEYROT_STORE_H
+#define KEYROT_STORE_H
+
+#include "compat.h"
+
+#include "fmgr.h"
+#include "utils/uuid.h"
+
+#include "tables.h"
+
+/* What the request log keeps of a request that succeeded. */
+typedef struct RequestRow
+{
+	const pg_uuid_t *id;
+	const char *target;
+	TimestampTz requested_at;
+	const char *action;
+	Oid			caller;
+	int32		version;		/* 0: made none */
+} RequestRow;
+
+/* What list_apps is asked for. */
+typedef struct AppFilter
+{
+	NullableDatum app_id;
+	NullableDatum app_key;
+	NullableDatum app_name;
+	Oid			caller;
+	bool		sees_all;
+	int64		offset;
+	int32		limit;
+} AppFilter;
+
+/* One row of list_apps: app_id, app_key, app_name, description, created_at, modified_at, total_count. */
+#define APP_LISTING_COLUMNS 7
+typedef void (*AppListingReader) (const Datum *values, const bool *nulls, void *reader_state);
+
+extern bool store_lock_credential(SealKind kind, const char *identifier, Credential *credential);
+extern void store_write_secrets(const Credential *credential);
+extern void store_set_owner(const Credential *credential, Oid owner, const char *owner_name);
+extern int64 store_rebind_owners(void);
+
+extern bool store_insert_app(Credential *app, Datum app_name, NullableDatum description);
+extern bool store_insert_successor(const Credential *app, const char *predecessor);
+extern void store_modify_app(const char *app_key, NullableDatum app_name, NullableDatum description);
+extern void store_list_apps(const AppFilter *filter, AppListingReader reader, void *reader_state);
+
+extern bool store_insert_zone(const Credential *zone);
+extern void store_revive_zone(const Credential *zone);
+extern bool store_insert_gateway(const char *zone_id, const char *gateway_id, TimestampTz added_at);
+extern bool store_delete_gateway(const char *zone_id, const char *gateway_id);
+extern void store_delete_gateways(const char *zone_id);
+
+extern void store_insert_data_key(const DataKeyRow *row, TimestampTz created_at);
+extern void store_insert_request(const RequestRow *request);
+
+#endif

@@ -1,0 +1,15 @@
+/*
+ * uuid7.h
+ *	  RequestIds: UUID version 7 (RFC 9562), ordered within a session.
+ */
+#ifndef KEYROT_UUID7_H
+#define KEYROT_UUID7_H
+
+#include "crypto.h"
+
+#define UUID7_BYTES			16
+#define UUID7_RANDOM_BYTES	8
+
+extern CryptoStatus uuid7_make(int64_t unix_microseconds, CryptoDraw *draw, uint8_t uuid[UUID7_BYTES]);
+
+#endif
