@@ -29,6 +29,7 @@ OBJS = \
 	src/request.o \
 	src/result.o \
 	src/rights.o \
+	src/rows.o \
 	src/seal.o \
 	src/secret.o \
 	src/settings.o \

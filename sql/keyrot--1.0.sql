@@ -16,7 +16,7 @@ COMMENT ON SEQUENCE keyrot.app_id IS 'numbers of apps';
 
 CREATE TABLE keyrot.app (
     app_key              text COLLATE "C" PRIMARY KEY,
-    version              integer     NOT NULL CHECK (version > 0),
+    version              integer     NOT NULL,
     owner                oid         NOT NULL,
     owner_name           text        NOT NULL,
     secret               bytea,
@@ -27,8 +27,7 @@ CREATE TABLE keyrot.app (
     app_id               bigint      NOT NULL,
     previous_app_key     text COLLATE "C",
     app_name             text        NOT NULL,
-    description          text,
-    CONSTRAINT app_grace_has_an_end CHECK (previous_secret IS NULL OR previous_valid_until IS NOT NULL)
+    description          text
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.app FROM PUBLIC;
 COMMENT ON TABLE keyrot.app IS 'one row for each AppKey ever issued; a retired one stays, without a secret';
@@ -39,15 +38,14 @@ COMMENT ON INDEX keyrot.app_app_id IS 'finds an app, and the AppKeys it had, by 
 
 CREATE TABLE keyrot.zone (
     zone_id              text COLLATE "C" PRIMARY KEY,
-    version              integer     NOT NULL CHECK (version > 0),
+    version              integer     NOT NULL,
     owner                oid         NOT NULL,
     owner_name           text        NOT NULL,
     secret               bytea,
     previous_secret      bytea,
     previous_valid_until timestamptz,
     created_at           timestamptz NOT NULL,
-    modified_at          timestamptz NOT NULL,
-    CONSTRAINT zone_grace_has_an_end CHECK (previous_secret IS NULL OR previous_valid_until IS NOT NULL)
+    modified_at          timestamptz NOT NULL
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.zone FROM PUBLIC;
 COMMENT ON TABLE keyrot.zone IS 'one row for each zone that ever had a key; a deleted one stays, without a key';
@@ -63,7 +61,7 @@ REVOKE ALL ON TABLE keyrot.gateway FROM PUBLIC;
 COMMENT ON TABLE keyrot.gateway IS 'the gateways of a zone, all covered by the zone''s one key';
 
 CREATE TABLE keyrot.data_key (
-    id          integer PRIMARY KEY CHECK (id > 0),
+    id          integer PRIMARY KEY,
     wrapped     bytea       NOT NULL,
     master_key  bytea       NOT NULL,
     check_value bytea       NOT NULL,

@@ -18,7 +18,7 @@
 #include "rights.h"
 #include "settings.h"
 #include "store.h"
-#include "tables.h"
+#include "rows.h"
 
 PG_FUNCTION_INFO_V1(keyrot_has_rights_of);
 PG_FUNCTION_INFO_V1(keyrot_rebind_owners);
@@ -72,7 +72,7 @@ list_degraded(const KeyringStatus *keys)
 		degrade(degraded, &count, "the master key file is in the data directory, so every base backup holds it");
 	if (!crypto_memory_is_locked())
 		degrade(degraded, &count, "keys are in memory that may be swapped out: the limit on locked memory is too low");
-	degrade(degraded, &count, "failed requests are in the server log only, not in keyrot.requests");
+	degrade(degraded, &count, "failed requests are in the server log only, and requests rolled back nowhere, not in keyrot.requests");
 	return construct_array(degraded, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 

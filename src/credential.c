@@ -63,7 +63,7 @@ credential_find(Oid caller, SealKind kind, const char *identifier, Credential *c
 	bool		found;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	found = tables_find_credential(kind, identifier, GetActiveSnapshot(), credential);
+	found = rows_find_credential(kind, identifier, GetActiveSnapshot(), credential);
 	PopActiveSnapshot();
 	if (!found || credential->secret.length == 0)
 		error_no_such(kind, identifier);
@@ -77,7 +77,7 @@ credential_find(Oid caller, SealKind kind, const char *identifier, Credential *c
 void
 credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential)
 {
-	if (!store_lock_credential(kind, identifier, credential) || credential->secret.length == 0)
+	if (!rows_lock_credential(kind, identifier, credential) || credential->secret.length == 0)
 		error_no_such(kind, identifier);
 	credential_require_rights(caller, credential);
 }
@@ -147,13 +147,19 @@ credential_reissue(Request *request, Credential *credential)
 	seal_current(request, credential);
 }
 
-/* Refuses a given secret that is the current one already. */
+/* Refuses a given secret that is the current one already; one that does not open can be replaced by any. */
 static void
 require_different(Request *request, const Credential *credential, Parameter parameter)
 {
+	CryptoStatus status;
+
 	if (request->secret.length == 0)
 		return;
-	credential_open(credential, &request->current);
+	status = credential_try_open(credential, &credential->secret, credential->version, &request->current);
+	if (status == CRYPTO_REFUSED)
+		return;
+	if (status != CRYPTO_OK)
+		error_crypto(status);
 	if (secret_equal(&request->secret, &request->current))
 		error_same_secret(parameter);
 }
@@ -167,11 +173,11 @@ end_predecessor_grace(const Credential *credential)
 	if (credential->previous_app_key[0] == '\0' || credential->previous_secret.length > 0 ||
 		credential->previous_valid_until == NO_TIME)
 		return;
-	if (!store_lock_credential(SEAL_APP, credential->previous_app_key, &predecessor))
+	if (!rows_lock_credential(SEAL_APP, credential->previous_app_key, &predecessor))
 		return;
 	predecessor.previous_secret = nothing;
 	predecessor.previous_valid_until = NO_TIME;
-	store_write_secrets(&predecessor);
+	rows_write_secrets(&predecessor);
 }
 
 /* Makes a sealed secret the previous one, for as long as the grace period, in microseconds, lasts. */
@@ -198,7 +204,7 @@ credential_rotate(Request *request, Credential *credential, Parameter parameter,
 	end_predecessor_grace(credential);
 	keep_previous(request, credential, &old, grace);
 	credential->modified_at = request->started_at;
-	store_write_secrets(credential);
+	rows_write_secrets(credential);
 }
 
 /*
@@ -224,7 +230,7 @@ credential_succeed(Request *request, Credential *credential, const char *new_app
 	end_predecessor_grace(credential);
 	credential->secret = nothing;
 	keep_previous(request, credential, &old, grace);
-	store_write_secrets(credential);
+	rows_write_secrets(credential);
 }
 
 /* Makes the previous version of a locked credential, where there is one, invalid at once. */
@@ -236,7 +242,7 @@ credential_end_grace(Credential *credential)
 	end_predecessor_grace(credential);
 	credential->previous_secret = nothing;
 	credential->previous_valid_until = NO_TIME;
-	store_write_secrets(credential);
+	rows_write_secrets(credential);
 }
 
 /* Takes a locked credential out of use, previous version and all.  Its row stays. */
@@ -247,7 +253,7 @@ credential_retire(Credential *credential)
 	credential->secret = nothing;
 	credential->previous_secret = nothing;
 	credential->previous_valid_until = NO_TIME;
-	store_write_secrets(credential);
+	rows_write_secrets(credential);
 }
 
 /* Hands a locked credential to a role; raises 42501 unless the caller has that role's rights. */

@@ -7,7 +7,7 @@
 
 #include "errors.h"
 #include "request.h"
-#include "tables.h"
+#include "rows.h"
 
 extern void credential_require_rights(Oid caller, const Credential *credential);
 extern void credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential);

@@ -224,7 +224,7 @@ error_does_not_open(SealKind kind, const char *identifier, int version)
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("the sealed secret of %s \"%s\", version %d, does not open", kind_name(kind), identifier, version),
 			 errdetail("It was changed in storage, or belongs to another row or version."),
-			 errhint("Rotate the credential to give it a secret that opens.")));
+			 errhint("Rotate the credential, or restore its row from a backup.")));
 }
 
 /* OpenSSL could not do its part. */

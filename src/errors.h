@@ -32,6 +32,7 @@ typedef enum Parameter
 /* Room for what is wrong with the master key, as a sentence and what to do about it. */
 typedef struct KeyProblem
 {
+	bool		missing;		/* there is no key file at all */
 	char		message[1400];
 	char		hint[600];
 } KeyProblem;

@@ -13,6 +13,7 @@
  */
 #include "keyring.h"
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
@@ -20,6 +21,7 @@
 #include "utils/timestamp.h"
 
 #include "master_key.h"
+#include "rows.h"
 #include "store.h"
 #include "tables.h"
 
@@ -109,19 +111,19 @@ unwrap(const DataKeyRow *row, const uint8_t master[CRYPTO_KEY_BYTES], CryptoKey 
 }
 
 static void
-note_missing_master(const DataKeyRow *row, const MasterKeys *masters, KeyProblem *problem)
+note_missing_master(const DataKeyRow *row, const MasterKeys *masters, const char *path, KeyProblem *problem)
 {
 	char		wanted[KEYFILE_FINGERPRINT_DIGITS + 1];
 	char		held[KEYFILE_FINGERPRINT_DIGITS + 1];
 
 	keyfile_format_fingerprint(row->master_key, wanted);
 	keyfile_format_fingerprint(masters->keys[0].fingerprint, held);
+	problem->missing = false;
 	snprintf(problem->message, sizeof(problem->message),
-			 "data key %d is wrapped by master key %s; the master key file holds %s%s", row->id, wanted, held,
+			 "data key %d is wrapped by master key %s; master key file \"%s\" holds %s%s", row->id, wanted, path, held,
 			 masters->count > 1 ? " and older ones" : "");
 	snprintf(problem->hint, sizeof(problem->hint),
-			 "Put the line of master key %s into the file that keyrot.master_key_file names, below its first line.",
-			 wanted);
+			 "Put the line of master key %s into the file, below its first line.", wanted);
 }
 
 static void
@@ -138,7 +140,7 @@ note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *probl
 
 /* Unwraps one row with whichever master key its fingerprint names; NULL with the problem noted. */
 static CryptoKey *
-unwrap_with_any(const DataKeyRow *row, const MasterKeys *masters, KeyProblem *problem)
+unwrap_with_any(const DataKeyRow *row, const MasterKeys *masters, const char *path, KeyProblem *problem)
 {
 	CryptoKey  *key = NULL;
 
@@ -153,7 +155,7 @@ unwrap_with_any(const DataKeyRow *row, const MasterKeys *masters, KeyProblem *pr
 			note_failed_unwrap(row, status, problem);
 		return key;
 	}
-	note_missing_master(row, masters, problem);
+	note_missing_master(row, masters, path, problem);
 	return NULL;
 }
 
@@ -203,7 +205,7 @@ reserve(int count)
 
 /* Replaces the cache by the keys of these rows.  Never throws: it holds unwrapped keys. */
 static bool
-replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, CachedKey *next)
+replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, const char *path, CachedKey *next)
 {
 	bool		complete = true;
 
@@ -213,7 +215,7 @@ replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, Cach
 		memcpy(next[i].check_value, rows[i].check_value, DATA_KEY_TAG_BYTES);
 		next[i].key = take_cached(&rows[i]);
 		if (next[i].key == NULL && masters != NULL)
-			next[i].key = unwrap_with_any(&rows[i], masters, &cache_problem);
+			next[i].key = unwrap_with_any(&rows[i], masters, path, &cache_problem);
 		complete = complete && next[i].key != NULL;
 	}
 	for (int i = 0; i < cache_count; i++)
@@ -224,6 +226,14 @@ replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, Cach
 	return complete;
 }
 
+/* Lets the cluster remember which master keys these data keys depend on; a standby's primary does that. */
+static void
+note_masters_in_use(const DataKeyRow *rows, int count)
+{
+	for (int i = 0; i < count && cache_complete && !RecoveryInProgress(); i++)
+		master_key_note_in_use(rows[i].master_key);
+}
+
 /* Makes the cache agree with the table, as far as the master key allows. */
 static void
 refresh(void)
@@ -231,6 +241,7 @@ refresh(void)
 	DataKeyRow *rows;
 	CachedKey  *next;
 	MasterKeys *masters = NULL;
+	char	   *path = NULL;
 	uint64		changes;
 	int			count;
 
@@ -238,14 +249,21 @@ refresh(void)
 		return;
 	watch_table();
 	changes = table_changes;
-	count = tables_read_data_keys(&rows);
+	count = rows_read_data_keys(&rows);
 	reserve(count);
 	next = palloc(count * sizeof(CachedKey) + 1);
 	if (!all_cached(rows, count))
+	{
+		path = master_key_path();
 		masters = master_key_read(&cache_problem);
-	cache_complete = replace_cache(rows, count, masters, next);
+	}
+	cache_complete = replace_cache(rows, count, masters, path, next);
 	cached_changes = changes;
-	master_key_free(masters);
+	if (masters != NULL)
+	{
+		master_key_free(masters);
+		note_masters_in_use(rows, count);
+	}
 	pfree(next);
 	pfree(rows);
 }
@@ -379,24 +397,30 @@ keyring_ready(void)
 void
 keyring_examine(KeyringStatus *status)
 {
+	char	   *path = master_key_path();
 	DataKeyRow *rows;
 	MasterKeys *masters;
 
 	memset(status, 0, sizeof(*status));
-	status->data_keys = tables_read_data_keys(&rows);
+	status->data_keys = rows_read_data_keys(&rows);
 	for (int i = 0; i < status->data_keys; i++)
 		status->current = Max(status->current, rows[i].id);
-	masters = status->data_keys > 0 ? master_key_read(&status->problem) : NULL;
-	status->has_problem = status->data_keys > 0 && masters == NULL;
-	if (masters != NULL)
-		keyfile_format_fingerprint(masters->keys[0].fingerprint, status->master_key);
-	for (int i = 0; masters != NULL && i < status->data_keys && !status->has_problem; i++)
+
+	masters = master_key_read(&status->problem);
+	if (masters == NULL)
 	{
-		CryptoKey  *key = unwrap_with_any(&rows[i], masters, &status->problem);
+		bool		none_yet = status->problem.missing && status->data_keys == 0 && !master_key_is_noted();
+
+		status->has_problem = !none_yet;
+		return;
+	}
+	keyfile_format_fingerprint(masters->keys[0].fingerprint, status->master_key);
+	for (int i = 0; i < status->data_keys && !status->has_problem; i++)
+	{
+		CryptoKey  *key = unwrap_with_any(&rows[i], masters, path, &status->problem);
 
 		status->has_problem = key == NULL;
 		crypto_key_free(key);
 	}
 	master_key_free(masters);
-	pfree(rows);
 }

@@ -54,6 +54,7 @@ set_problem(KeyProblem *problem, const char *hint, const char *format,...)
 	va_start(arguments, format);
 	vsnprintf(problem->message, sizeof(problem->message), format, arguments);
 	va_end(arguments);
+	problem->missing = false;
 	strlcpy(problem->hint, hint, sizeof(problem->hint));
 }
 
@@ -218,6 +219,7 @@ read_key_file(const char *path, MasterKeys *keys, KeyProblem *problem)
 	if (file < 0 && errno == ENOENT)
 	{
 		set_problem(problem, hint_restore, "master key file \"%s\" does not exist", path);
+		problem->missing = true;
 		return FILE_MISSING;
 	}
 	if (file < 0 && errno == ELOOP)
@@ -310,6 +312,18 @@ read_marker(char contents[MARKER_MAX_BYTES])
 	return length;
 }
 
+static bool
+is_marked(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
+{
+	char		contents[MARKER_MAX_BYTES + 1];
+	char		digits[KEYFILE_FINGERPRINT_DIGITS + 1];
+	ssize_t		length = read_marker(contents);
+
+	keyfile_format_fingerprint(fingerprint, digits);
+	contents[Max(length, 0)] = '\0';
+	return strstr(contents, digits) != NULL;
+}
+
 /* Makes the marker file name a fingerprint, durably, before anything is wrapped by that key. */
 static bool
 mark(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES], KeyProblem *problem)
@@ -319,12 +333,11 @@ mark(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES], KeyProblem *problem)
 	char		digits[KEYFILE_FINGERPRINT_DIGITS + 1];
 	ssize_t		length = read_marker(contents);
 
+	if (is_marked(fingerprint))
+		return true;
 	keyfile_format_fingerprint(fingerprint, digits);
 	if (length >= 0)
 	{
-		contents[length] = '\0';
-		if (strstr(contents, digits) != NULL)
-			return true;
 		length += snprintf(contents + length, sizeof(contents) - (size_t) length, "%s\n", digits);
 		(void) unlink(temporary);
 		if (create_file(temporary, contents, (size_t) length) &&
@@ -391,6 +404,35 @@ MasterKeys *
 master_key_read_or_make(KeyProblem *problem)
 {
 	return with_lock(read_or_make, ExclusiveLock, problem);
+}
+
+/*
+ * Notes that a data key of this cluster depends on a master key, where that is not noted yet: after a
+ * restore, the key file may have been put there by hand.  Where the note can't be written, the log has
+ * it, and what depends on the key goes on.
+ */
+void
+master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
+{
+	KeyProblem	problem;
+	LOCKTAG		tag;
+
+	if (is_marked(fingerprint))
+		return;
+	set_lock_tag(&tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	if (!mark(fingerprint, &problem))
+		ereport(LOG, (errmsg("%s", problem.message), errhint("%s", problem.hint)));
+	(void) LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* Whether some database of this cluster is known to depend on a master key. */
+bool
+master_key_is_noted(void)
+{
+	char		marker[MARKER_MAX_BYTES];
+
+	return read_marker(marker) != 0;
 }
 
 /* Wipes and frees master keys; NULL is none. */

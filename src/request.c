@@ -13,7 +13,6 @@
 #include "utils/timestamp.h"
 
 #include "errors.h"
-#include "store.h"
 #include "uuid7.h"
 
 #define UNIX_TO_POSTGRES_EPOCH_USECS \
@@ -63,7 +62,7 @@ record(const Request *request)
 		.version = request->version,
 	};
 
-	store_insert_request(&row);
+	rows_insert_request(&row);
 }
 
 /* Wipes what the request knew, on its way out of every exit. */

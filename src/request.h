@@ -10,7 +10,7 @@
 #include "utils/uuid.h"
 
 #include "secret.h"
-#include "tables.h"
+#include "rows.h"
 
 /* A request under way.  It lives as long as its function's call; its secrets are wiped at the end. */
 typedef struct Request

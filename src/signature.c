@@ -21,7 +21,7 @@
 #include "argument.h"
 #include "credential.h"
 #include "keyring.h"
-#include "tables.h"
+#include "rows.h"
 
 PG_FUNCTION_INFO_V1(keyrot_verify_app_signature);
 PG_FUNCTION_INFO_V1(keyrot_verify_zone_signature);
@@ -150,7 +150,7 @@ is_signed_by(const Presented *presented, SealKind kind, const char *identifier)
 {
 	Credential	credential;
 	bool		found = identifier != NULL &&
-		tables_find_credential(kind, identifier, GetActiveSnapshot(), &credential);
+		rows_find_credential(kind, identifier, GetActiveSnapshot(), &credential);
 	bool		has_current = found && credential.secret.length > 0;
 	bool		has_previous = found && credential.previous_secret.length > 0 &&
 		GetCurrentTimestamp() < credential.previous_valid_until;
@@ -251,7 +251,7 @@ verify_gateway(FunctionCallInfo fcinfo, PresentedReader reader)
 		return BoolGetDatum(false);
 	signed_by_zone = is_signed_by(&presented, SEAL_ZONE, zone_well_formed ? zone_id : NULL);
 	return BoolGetDatum(zone_well_formed && gateway_well_formed &&
-						tables_gateway_exists(zone_id, gateway_id, GetActiveSnapshot()) && signed_by_zone);
+						rows_gateway_exists(zone_id, gateway_id, GetActiveSnapshot()) && signed_by_zone);
 }
 
 /* verify_app_signature(app_key, message, signature, algorithm) */

@@ -1,7 +1,7 @@
 /*
  * store.c
  *	  Every SQL statement of keyrot: constant text, typed parameters, plans that are kept.  The only file
- *	  that uses SPI.
+ *	  that uses SPI.  What each rotation does to its row and to the log is done by rows.c, without SQL.
  *
  * Statements run as the owner of keyrot's tables, so that callers need no rights on them, and under a
  * search_path of pg_catalog alone.  Both are undone on every path.  The pinned path is not a formality:
@@ -18,8 +18,9 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+#include "tables.h"
 
 #define MAX_PARAMETERS 13
 
@@ -171,70 +172,6 @@ run_without_rows(Statement *statement, const Parameters *parameters)
 /*
  * Credentials
  */
-
-static void
-read_credential(HeapTuple tuple, TupleDesc desc, void *reader_state)
-{
-	Credential *credential = reader_state;
-
-	tables_decode_credential(credential->kind, tuple, desc, credential);
-}
-
-/*
- * Finds the row of a credential, also a retired one, and holds it against other writers until the
- * transaction ends.  Waits for whoever holds it, as lock_timeout allows, and sees what they left.
- */
-bool
-store_lock_credential(SealKind kind, const char *identifier, Credential *credential)
-{
-	static Statement lock_app = {
-		.text = "SELECT app_key, version, owner, owner_name, secret, previous_secret, previous_valid_until,"
-		"       created_at, modified_at, app_id, previous_app_key"
-		"  FROM keyrot.app WHERE app_key OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-		.success = SPI_OK_SELECT,
-		.types = {TEXTOID},
-	};
-	static Statement lock_zone = {
-		.text = "SELECT zone_id, version, owner, owner_name, secret, previous_secret, previous_valid_until,"
-		"       created_at, modified_at"
-		"  FROM keyrot.zone WHERE zone_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
-		.success = SPI_OK_SELECT,
-		.types = {TEXTOID},
-	};
-	Parameters	parameters = {0};
-
-	credential->kind = kind;
-	add_text(&parameters, identifier);
-	return run(kind == SEAL_APP ? &lock_app : &lock_zone, &parameters, read_credential, credential) == 1;
-}
-
-/* Writes version, secrets, grace and modified_at of a credential whose row the caller has locked. */
-void
-store_write_secrets(const Credential *credential)
-{
-	static Statement write_app = {
-		.text = "UPDATE keyrot.app SET version = $2, secret = $3, previous_secret = $4, previous_valid_until = $5,"
-		"       modified_at = $6 WHERE app_key OPERATOR(pg_catalog.=) $1",
-		.success = SPI_OK_UPDATE,
-		.types = {TEXTOID, INT4OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
-	};
-	static Statement write_zone = {
-		.text = "UPDATE keyrot.zone SET version = $2, secret = $3, previous_secret = $4, previous_valid_until = $5,"
-		"       modified_at = $6 WHERE zone_id OPERATOR(pg_catalog.=) $1",
-		.success = SPI_OK_UPDATE,
-		.types = {TEXTOID, INT4OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
-	};
-	Parameters	parameters = {0};
-
-	add_text(&parameters, credential->identifier);
-	add(&parameters, Int32GetDatum(credential->version));
-	add_sealed(&parameters, &credential->secret);
-	add_sealed(&parameters, &credential->previous_secret);
-	add_time(&parameters, credential->previous_valid_until);
-	add_time(&parameters, credential->modified_at);
-	if (run_without_rows(credential->kind == SEAL_APP ? &write_app : &write_zone, &parameters) != 1)
-		elog(ERROR, "could not find the row of \"%s\"", credential->identifier);
-}
 
 /* Hands a credential over, an app with the AppKeys that it had. */
 void
@@ -530,7 +467,7 @@ store_delete_gateways(const char *zone_id)
 
 
 /*
- * Data keys and requests
+ * Data keys
  */
 
 /* Inserts a data key, wrapped already. */
@@ -550,56 +487,5 @@ store_insert_data_key(const DataKeyRow *row, TimestampTz created_at)
 	add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
 	add_bytes(&parameters, row->check_value, DATA_KEY_TAG_BYTES);
 	add_time(&parameters, created_at);
-	run_without_rows(&insert, &parameters);
-}
-
-/* The address that this session's client connects from, as inet_client_addr() tells it; asked once. */
-static NullableDatum
-client_address(void)
-{
-	static NullableDatum address;
-	static bool known = false;
-
-	if (!known)
-	{
-		LOCAL_FCINFO(fcinfo, 0);
-		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-
-		InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
-		address.value = inet_client_addr(fcinfo);
-		address.isnull = fcinfo->isnull;
-		MemoryContextSwitchTo(caller);
-		known = true;
-	}
-	return address;
-}
-
-/* Records a request that succeeded, in the caller's own transaction. */
-void
-store_insert_request(const RequestRow *request)
-{
-	static Statement insert = {
-		.text = "INSERT INTO keyrot.request (request_id, target, requested_at, action, caller, caller_oid,"
-		"                            \"session_user\", session_user_oid, client_addr, pid, outcome, version)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 'ok', $11)",
-		.success = SPI_OK_INSERT,
-		.types = {UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, OIDOID, TEXTOID, OIDOID, INETOID, INT4OID, INT4OID},
-	};
-	Parameters	parameters = {0};
-
-	add(&parameters, UUIDPGetDatum(request->id));
-	add_text(&parameters, request->target);
-	add_time(&parameters, request->requested_at);
-	add_text(&parameters, request->action);
-	add_text(&parameters, GetUserNameFromId(request->caller, false));
-	add(&parameters, ObjectIdGetDatum(request->caller));
-	add_text(&parameters, GetUserNameFromId(GetSessionUserId(), false));
-	add(&parameters, ObjectIdGetDatum(GetSessionUserId()));
-	add_nullable(&parameters, client_address());
-	add(&parameters, Int32GetDatum(MyProcPid));
-	if (request->version > 0)
-		add(&parameters, Int32GetDatum(request->version));
-	else
-		add_null(&parameters);
 	run_without_rows(&insert, &parameters);
 }

@@ -8,20 +8,8 @@
 #include "compat.h"
 
 #include "fmgr.h"
-#include "utils/uuid.h"
 
-#include "tables.h"
-
-/* What the request log keeps of a request that succeeded. */
-typedef struct RequestRow
-{
-	const pg_uuid_t *id;
-	const char *target;
-	TimestampTz requested_at;
-	const char *action;
-	Oid			caller;
-	int32		version;		/* 0: made none */
-} RequestRow;
+#include "rows.h"
 
 /* What list_apps is asked for. */
 typedef struct AppFilter
@@ -39,8 +27,6 @@ typedef struct AppFilter
 #define APP_LISTING_COLUMNS 7
 typedef void (*AppListingReader) (const Datum *values, const bool *nulls, void *reader_state);
 
-extern bool store_lock_credential(SealKind kind, const char *identifier, Credential *credential);
-extern void store_write_secrets(const Credential *credential);
 extern void store_set_owner(const Credential *credential, Oid owner, const char *owner_name);
 extern int64 store_rebind_owners(void);
 
@@ -56,6 +42,5 @@ extern bool store_delete_gateway(const char *zone_id, const char *gateway_id);
 extern void store_delete_gateways(const char *zone_id);
 
 extern void store_insert_data_key(const DataKeyRow *row, TimestampTz created_at);
-extern void store_insert_request(const RequestRow *request);
 
 #endif

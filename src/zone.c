@@ -12,6 +12,7 @@
 #include "request.h"
 #include "result.h"
 #include "store.h"
+#include "rows.h"
 
 PG_FUNCTION_INFO_V1(keyrot_create_zone_key);
 PG_FUNCTION_INFO_V1(keyrot_refresh_zone_key);
@@ -67,7 +68,7 @@ create_zone_key(Request *request)
 	read_target(request);
 	argument_secret_key(request->fcinfo, 1, &request->secret);
 
-	if (!store_lock_credential(SEAL_ZONE, request->target, &zone))
+	if (!rows_lock_credential(SEAL_ZONE, request->target, &zone))
 	{
 		issue_first_key(request, &zone);
 		return result_request_id(request);

@@ -1,0 +1,75 @@
+/*
+ * rows.h
+ *	  Single rows of keyrot's tables, found, locked and written without SQL.
+ */
+#ifndef KEYROT_ROWS_H
+#define KEYROT_ROWS_H
+
+#include "compat.h"
+
+#include "datatype/timestamp.h"
+#include "storage/itemptr.h"
+#include "utils/snapshot.h"
+#include "utils/uuid.h"
+
+#include "identifier.h"
+#include "seal.h"
+
+/* Where a timestamp column is NULL: long past, so that what it limits has ended. */
+#define NO_TIME ((TimestampTz) PG_INT64_MIN)
+
+/* A sealed value as a row holds it; length 0 is NULL. */
+typedef struct Sealed
+{
+	uint8_t		bytes[SEAL_OVERHEAD + SEAL_MAX_PLAINTEXT];
+	size_t		length;
+} Sealed;
+
+/* A row of keyrot.app or keyrot.zone. */
+typedef struct Credential
+{
+	SealKind	kind;
+	ItemPointerData position;	/* of the row, once it is locked */
+	char		identifier[SEAL_MAX_IDENTIFIER + 1];
+	int32		version;
+	Oid			owner;
+	char		owner_name[NAMEDATALEN];
+	Sealed		secret;			/* empty: retired or deleted */
+	Sealed		previous_secret;
+	TimestampTz previous_valid_until;	/* NO_TIME: nothing in grace */
+	TimestampTz created_at;
+	TimestampTz modified_at;
+	int64		app_id;			/* apps only, as the next one */
+	char		previous_app_key[APP_KEY_MAX + 1];	/* empty: none */
+} Credential;
+
+/* A row of keyrot.data_key. */
+#define DATA_KEY_TAG_BYTES 8	/* fingerprint of a master key, check value of a data key */
+typedef struct DataKeyRow
+{
+	int32		id;
+	Sealed		wrapped;
+	uint8_t		master_key[DATA_KEY_TAG_BYTES];
+	uint8_t		check_value[DATA_KEY_TAG_BYTES];
+} DataKeyRow;
+
+/* What the request log keeps of a request that succeeded. */
+typedef struct RequestRow
+{
+	const pg_uuid_t *id;
+	const char *target;
+	TimestampTz requested_at;
+	const char *action;
+	Oid			caller;
+	int32		version;		/* 0: made none */
+} RequestRow;
+
+extern bool rows_find_credential(SealKind kind, const char *identifier, Snapshot snapshot,
+								 Credential *credential);
+extern bool rows_lock_credential(SealKind kind, const char *identifier, Credential *credential);
+extern void rows_write_secrets(const Credential *credential);
+extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
+extern int	rows_read_data_keys(DataKeyRow **rows);
+extern void rows_insert_request(const RequestRow *request);
+
+#endif
