@@ -37,19 +37,25 @@ keyrot_has_rights_of(PG_FUNCTION_ARGS)
 				   RIGHTS_GRANTED);
 }
 
-static Datum
+static void
 rebind_owners(Request *request)
 {
 	if (!superuser_arg(request->caller))
 		error_superuser_only(request->action);
-	return Int64GetDatum(store_rebind_owners());
+	request->rows = store_rebind_owners();
+}
+
+static Datum
+answer_rows(Request *request)
+{
+	return Int64GetDatum(request->rows);
 }
 
 /* rebind_owners() */
 Datum
 keyrot_rebind_owners(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "rebind_owners", rebind_owners);
+	return request_run(fcinfo, "rebind_owners", rebind_owners, answer_rows);
 }
 
 /* Adds a sentence to what is degraded. */

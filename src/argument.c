@@ -199,18 +199,19 @@ argument_grace(FunctionCallInfo fcinfo, int position)
 	return microseconds;
 }
 
-/* The name of the role that an owner argument means; raises 22004 for NULL, 42704 for no role. */
-char *
+/* The role that an owner argument means; raises 22004 for NULL, 42704 for no role. */
+Owner
 argument_owner(FunctionCallInfo fcinfo, int position)
 {
-	char	   *name;
+	Owner		owner;
 
 	if (PG_ARGISNULL(position))
 		error_missing(PARAM_OWNER);
-	name = GetUserNameFromId(PG_GETARG_OID(position), true);
-	if (name == NULL)
-		error_no_such_owner(PG_GETARG_OID(position));
-	return name;
+	owner.role = PG_GETARG_OID(position);
+	owner.name = GetUserNameFromId(owner.role, true);
+	if (owner.name == NULL)
+		error_no_such_owner(owner.role);
+	return owner;
 }
 
 /* A number of at least 1; raises 22004 for NULL, 22023 for less. */

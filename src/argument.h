@@ -18,6 +18,13 @@ typedef struct Bytes
 	size_t		length;
 } Bytes;
 
+/* A role, by OID and name; the name is in the current memory context. */
+typedef struct Owner
+{
+	Oid			role;
+	const char *name;
+} Owner;
+
 extern Bytes argument_bytes(FunctionCallInfo fcinfo, int position);
 extern void argument_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
 							 char app_key[APP_KEY_MAX + 1]);
@@ -30,7 +37,7 @@ extern void argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *s
 extern NullableDatum argument_app_name(FunctionCallInfo fcinfo, int position);
 extern NullableDatum argument_description(FunctionCallInfo fcinfo, int position);
 extern int64 argument_grace(FunctionCallInfo fcinfo, int position);
-extern char *argument_owner(FunctionCallInfo fcinfo, int position);
+extern Owner argument_owner(FunctionCallInfo fcinfo, int position);
 extern int	argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern CryptoHash argument_algorithm(FunctionCallInfo fcinfo, int position);
 

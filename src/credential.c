@@ -120,27 +120,32 @@ seal_current(Request *request, Credential *credential)
 }
 
 /*
- * Fills in a credential that is issued for the first time: the caller's own, version 1, now, with the
- * request's secret, given or made.  The caller of this function has set kind and identifier, and writes
- * the row.
+ * Fills in the request's credential as one that is issued for the first time: the caller's own, version
+ * 1, now, with the request's secret, given or made.  Its row is the caller's of this function to write.
  */
 void
-credential_issue(Request *request, Credential *credential)
+credential_issue(Request *request, SealKind kind, const char *identifier)
 {
+	Credential *credential = &request->credential;
+
+	memset(credential, 0, sizeof(*credential));
+	credential->kind = kind;
+	strlcpy(credential->identifier, identifier, sizeof(credential->identifier));
 	credential->version = 1;
 	credential->owner = request->caller;
 	strlcpy(credential->owner_name, GetUserNameFromId(request->caller, false), sizeof(credential->owner_name));
-	credential->previous_secret = nothing;
 	credential->previous_valid_until = NO_TIME;
 	credential->created_at = request->started_at;
 	credential->modified_at = request->started_at;
 	seal_current(request, credential);
 }
 
-/* Fills in a deleted credential that is issued again: it keeps its owner, and its version goes on. */
+/* Fills in a deleted credential as issued again: it keeps its owner, and its version goes on. */
 void
-credential_reissue(Request *request, Credential *credential)
+credential_reissue(Request *request)
 {
+	Credential *credential = &request->credential;
+
 	credential->version++;
 	credential->created_at = request->started_at;
 	credential->modified_at = request->started_at;
@@ -194,8 +199,9 @@ keep_previous(const Request *request, Credential *credential, const Sealed *secr
  * a given secret that is the current one.
  */
 void
-credential_rotate(Request *request, Credential *credential, Parameter parameter, int64 grace)
+credential_rotate(Request *request, Parameter parameter, int64 grace)
 {
+	Credential *credential = &request->credential;
 	Sealed		old = credential->secret;
 
 	require_different(request, credential, parameter);
@@ -213,8 +219,9 @@ credential_rotate(Request *request, Credential *credential, Parameter parameter,
  * secret that is the current one, 23505 for an AppKey that is taken.
  */
 void
-credential_succeed(Request *request, Credential *credential, const char *new_app_key, int64 grace)
+credential_succeed(Request *request, const char *new_app_key, int64 grace)
 {
+	Credential *credential = &request->credential;
 	Credential	successor = *credential;
 	Sealed		old = credential->secret;
 
@@ -235,8 +242,10 @@ credential_succeed(Request *request, Credential *credential, const char *new_app
 
 /* Makes the previous version of a locked credential, where there is one, invalid at once. */
 void
-credential_end_grace(Credential *credential)
+credential_end_grace(Request *request)
 {
+	Credential *credential = &request->credential;
+
 	if (credential->previous_valid_until == NO_TIME)
 		return;
 	end_predecessor_grace(credential);
@@ -247,8 +256,10 @@ credential_end_grace(Credential *credential)
 
 /* Takes a locked credential out of use, previous version and all.  Its row stays. */
 void
-credential_retire(Credential *credential)
+credential_retire(Request *request)
 {
+	Credential *credential = &request->credential;
+
 	end_predecessor_grace(credential);
 	credential->secret = nothing;
 	credential->previous_secret = nothing;
@@ -258,11 +269,11 @@ credential_retire(Credential *credential)
 
 /* Hands a locked credential to a role; raises 42501 unless the caller has that role's rights. */
 void
-credential_set_owner(Oid caller, const Credential *credential, Oid owner, const char *owner_name)
+credential_set_owner(Request *request, Oid owner, const char *owner_name)
 {
-	if (!has_privs_of_role(caller, owner))
+	if (!has_privs_of_role(request->caller, owner))
 		error_not_member(owner_name);
-	store_set_owner(credential, owner, owner_name);
+	store_set_owner(&request->credential, owner, owner_name);
 }
 
 /* The version that the previous secret in a credential's row was sealed for. */

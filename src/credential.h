@@ -9,17 +9,18 @@
 #include "request.h"
 #include "rows.h"
 
+/* Those that take a request act on request->credential, which the caller has locked. */
 extern void credential_require_rights(Oid caller, const Credential *credential);
 extern void credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential);
 extern void credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential);
 
-extern void credential_issue(Request *request, Credential *credential);
-extern void credential_reissue(Request *request, Credential *credential);
-extern void credential_rotate(Request *request, Credential *credential, Parameter parameter, int64 grace);
-extern void credential_succeed(Request *request, Credential *credential, const char *new_app_key, int64 grace);
-extern void credential_end_grace(Credential *credential);
-extern void credential_retire(Credential *credential);
-extern void credential_set_owner(Oid caller, const Credential *credential, Oid owner, const char *owner_name);
+extern void credential_issue(Request *request, SealKind kind, const char *identifier);
+extern void credential_reissue(Request *request);
+extern void credential_rotate(Request *request, Parameter parameter, int64 grace);
+extern void credential_succeed(Request *request, const char *new_app_key, int64 grace);
+extern void credential_end_grace(Request *request);
+extern void credential_retire(Request *request);
+extern void credential_set_owner(Request *request, Oid owner, const char *owner_name);
 
 extern int32 credential_previous_version(const Credential *credential);
 extern CryptoStatus credential_try_open(const Credential *credential, const Sealed *sealed, int32 version,

@@ -72,16 +72,19 @@ forget_secrets(Request *request)
 	secret_wipe(&request->secret);
 	secret_wipe(&request->current);
 	crypto_wipe(&request->draw, sizeof(request->draw));
+	if (request->result_text != NULL)
+		crypto_wipe(request->result_text, VARSIZE_ANY(request->result_text));
 }
 
 /*
- * Runs the body of an SQL function as a request of that name and returns the body's result, which is in
- * the memory context of the call.  The body fills in the target once it is well formed, and the version
- * it made.  Raises what the body raises, 25006 where nothing can be written, and 42501 inside a
+ * Runs the body of an SQL function as a request of that name, records it, and returns its answer, in the
+ * memory context of the call.  The body fills in the target once it is well formed, and the version it
+ * made.  The answer, which may hold a secret, comes last, so that nothing can fail once it is formed.
+ * Raises what the body raises, 25006 where nothing can be written, and 42501 inside a
  * security-restricted operation.
  */
 Datum
-request_run(FunctionCallInfo fcinfo, const char *action, RequestBody body)
+request_run(FunctionCallInfo fcinfo, const char *action, RequestBody body, RequestAnswer answer)
 {
 	Request		request;
 	ErrorContextCallback context;
@@ -101,8 +104,9 @@ request_run(FunctionCallInfo fcinfo, const char *action, RequestBody body)
 	PG_TRY();
 	{
 		require_writable(&request);
-		result = body(&request);
+		body(&request);
 		record(&request);
+		result = answer(&request);
 	}
 	PG_FINALLY();
 	{

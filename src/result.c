@@ -2,17 +2,17 @@
  * result.c
  *	  Builds what SQL functions return.
  *
- * A returned secret is PostgreSQL's from then on; the copy that went into the row is ours, and wiped.
+ * A returned secret is PostgreSQL's from then on; the copy that went into the row is ours, and wiped when
+ * the request ends.
  */
 #include "result.h"
 
 #include "access/htup_details.h"
 #include "funcapi.h"
-#include "utils/builtins.h"
 
-/* The RequestId, in the current memory context. */
+/* The RequestId, in the current memory context; the answer of most requests. */
 Datum
-result_request_id(const Request *request)
+result_request_id(Request *request)
 {
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 
@@ -32,18 +32,32 @@ result_row(FunctionCallInfo fcinfo, Datum *values, int count)
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
-/* A secret as a text for a row; to be wiped by result_wipe_text() once the row is formed. */
-Datum
-result_secret_text(const char *text, size_t length)
+/* Room for a secret as text, which the request wipes when it ends. */
+static text *
+secret_text(Request *request, size_t room)
 {
-	return PointerGetDatum(cstring_to_text_with_len(text, (int) length));
+	request->result_text = palloc(VARHDRSZ + room);
+	SET_VARSIZE(request->result_text, VARHDRSZ + room);
+	return request->result_text;
 }
 
-/* Wipes a text that result_secret_text() made. */
-void
-result_wipe_text(Datum text)
+/* The request's secret as the text of an AppSecret. */
+Datum
+result_app_secret(Request *request)
 {
-	struct varlena *copy = (struct varlena *) DatumGetPointer(text);
+	text	   *result = secret_text(request, request->secret.length);
 
-	crypto_wipe(copy, VARSIZE_ANY(copy));
+	memcpy(VARDATA(result), request->secret.bytes, request->secret.length);
+	return PointerGetDatum(result);
+}
+
+/* The request's secret as the text of a SecretKey. */
+Datum
+result_secret_key(Request *request)
+{
+	text	   *result = secret_text(request, SECRET_KEY_MAX_TEXT + 1);
+	size_t		length = secret_key_to_text(&request->secret, VARDATA(result));
+
+	SET_VARSIZE(result, VARHDRSZ + length);
+	return PointerGetDatum(result);
 }

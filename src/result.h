@@ -7,9 +7,9 @@
 
 #include "request.h"
 
-extern Datum result_request_id(const Request *request);
+extern Datum result_request_id(Request *request);
 extern Datum result_row(FunctionCallInfo fcinfo, Datum *values, int count);
-extern Datum result_secret_text(const char *text, size_t length);
-extern void result_wipe_text(Datum text);
+extern Datum result_app_secret(Request *request);
+extern Datum result_secret_key(Request *request);
 
 #endif
