@@ -49,7 +49,8 @@ SHLIB_LINK += -lcrypto
 
 # The tests, by their files; setup comes first, since it creates the extension.
 REGRESS := setup $(filter-out setup,$(sort $(patsubst test/sql/%.sql,%,$(wildcard test/sql/*.sql))))
-REGRESS_OPTS = --inputdir=test
+# Whatever the cluster's own locale and encoding, the tests run in these.
+REGRESS_OPTS = --inputdir=test --no-locale --encoding=UTF8
 ISOLATION := $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/iso_*.spec)))
 # PGXS gives isolation tests an output folder of their own, where ./expected would not be found.
 ISOLATION_OPTS = --inputdir=test --outputdir=.
@@ -81,8 +82,8 @@ include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h) keyrot.control
 
-test/unit/units: test/unit/units.c $(UNIT_SRC) $(wildcard src/*.h)
-	$(CC) -std=c11 -D_DEFAULT_SOURCE -O2 -g -Wall -Wextra -Werror -Isrc $< $(UNIT_SRC) -lcrypto -o $@
+test/unit/units: $(wildcard test/unit/*.[ch]) $(UNIT_SRC) $(wildcard src/*.h)
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -Isrc $(filter %.c,$^) -lcrypto -o $@
 
 .PHONY: unit lint cppflags say-no-tap
 

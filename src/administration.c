@@ -38,10 +38,15 @@ keyrot_has_rights_of(PG_FUNCTION_ARGS)
 }
 
 static void
+read_nothing(Request *request pg_attribute_unused())
+{
+}
+
+static void
 rebind_owners(Request *request)
 {
 	if (!superuser_arg(request->caller))
-		error_superuser_only(request->action);
+		error_superuser_only(request->action->name);
 	request->rows = store_rebind_owners();
 }
 
@@ -55,7 +60,11 @@ answer_rows(Request *request)
 Datum
 keyrot_rebind_owners(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "rebind_owners", rebind_owners, answer_rows);
+	static const Action action = {
+		"rebind_owners", REQUEST_OF_ADMINISTRATION, read_nothing, rebind_owners, answer_rows
+	};
+
+	return request_run(fcinfo, &action);
 }
 
 /* Adds a sentence to what is degraded. */
@@ -78,7 +87,7 @@ list_degraded(const KeyringStatus *keys)
 		degrade(degraded, &count, "the master key file is in the data directory, so every base backup holds it");
 	if (!crypto_memory_is_locked())
 		degrade(degraded, &count, "keys are in memory that may be swapped out: the limit on locked memory is too low");
-	degrade(degraded, &count, "failed requests are in the server log only, and requests rolled back nowhere, not in keyrot.requests");
+	degrade(degraded, &count, "failed requests are in the server log only, and requests that are rolled back nowhere");
 	return construct_array(degraded, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 

@@ -24,54 +24,54 @@ PG_FUNCTION_INFO_V1(keyrot_delete_app);
 PG_FUNCTION_INFO_V1(keyrot_end_app_grace);
 PG_FUNCTION_INFO_V1(keyrot_list_apps);
 
+/* Reads the AppKey that the request is about. */
 static void
-read_target(Request *request)
+read_app_key(Request *request)
 {
 	argument_app_key(request->fcinfo, 0, PARAM_APP_KEY, request->target);
 }
 
-/* Locks the app that the request is about, once all arguments are known to be well formed. */
+/* Locks the app that the request is about. */
 static void
-lock_target(Request *request)
+lock_app(Request *request)
 {
 	credential_lock(request->caller, SEAL_APP, request->target, &request->credential);
 }
 
-/* Inserts an app under the AppKey asked for, or under one that is made until it is free. */
-static void
-insert_app(Request *request, bool has_app_key, Datum app_name, NullableDatum description)
-{
-	Credential *app = &request->credential;
-	CryptoStatus status;
 
-	if (has_app_key)
-	{
-		credential_issue(request, SEAL_APP, request->target);
-		if (!store_insert_app(app, app_name, description))
-			error_app_key_taken(PARAM_APP_KEY, request->target);
-		return;
-	}
-	do
-	{
-		status = identifier_make_app_key(&request->draw, request->target);
-		if (status != CRYPTO_OK)
-			error_crypto(status);
-		credential_issue(request, SEAL_APP, request->target);
-	} while (!store_insert_app(app, app_name, description));
+static void
+read_new_app(Request *request)
+{
+	FunctionCallInfo fcinfo = request->fcinfo;
+	Arguments  *arguments = &request->arguments;
+
+	argument_optional_app_key(fcinfo, 1, PARAM_APP_KEY, request->target);
+	arguments->app_name = argument_app_name(fcinfo, 0);
+	if (arguments->app_name.isnull)
+		error_missing(PARAM_APP_NAME);
+	argument_app_secret(fcinfo, 2, PARAM_APP_SECRET, &request->secret);
+	arguments->description = argument_description(fcinfo, 3);
 }
 
+/* Inserts the app under the AppKey asked for, or under one that is made until it is free. */
 static void
 create_app(Request *request)
 {
-	FunctionCallInfo fcinfo = request->fcinfo;
-	bool		has_app_key = argument_optional_app_key(fcinfo, 1, PARAM_APP_KEY, request->target);
-	NullableDatum app_name = argument_app_name(fcinfo, 0);
-	NullableDatum description = argument_description(fcinfo, 3);
+	const Arguments *arguments = &request->arguments;
+	bool		given = request->target[0] != '\0';
+	bool		inserted;
 
-	if (app_name.isnull)
-		error_missing(PARAM_APP_NAME);
-	argument_app_secret(fcinfo, 2, PARAM_APP_SECRET, &request->secret);
-	insert_app(request, has_app_key, app_name.value, description);
+	do
+	{
+		CryptoStatus status = given ? CRYPTO_OK : identifier_make_app_key(&request->draw, request->target);
+
+		if (status != CRYPTO_OK)
+			error_crypto(status);
+		credential_issue(request, SEAL_APP, request->target);
+		inserted = store_insert_app(&request->credential, arguments->app_name.value, arguments->description);
+		if (given && !inserted)
+			error_app_key_taken(PARAM_APP_KEY, request->target);
+	} while (!inserted);
 }
 
 static Datum
@@ -89,40 +89,44 @@ answer_created_app(Request *request)
 Datum
 keyrot_create_app(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "create_app", create_app, answer_created_app);
+	static const Action action = {"create_app", REQUEST_OF_APPS, read_new_app, create_app, answer_created_app};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+read_reset(Request *request)
+{
+	read_app_key(request);
+	argument_optional_app_key(request->fcinfo, 1, PARAM_NEW_APP_KEY, request->arguments.new_app_key);
+	argument_app_secret(request->fcinfo, 2, PARAM_NEW_APP_SECRET, &request->secret);
+	request->arguments.grace = argument_grace(request->fcinfo, 3);
 }
 
 static void
 reset_app_secret(Request *request)
 {
-	FunctionCallInfo fcinfo = request->fcinfo;
-	char		new_app_key[APP_KEY_MAX + 1];
-	bool		has_new_app_key;
-	int64		grace;
-
-	read_target(request);
-	has_new_app_key = argument_optional_app_key(fcinfo, 1, PARAM_NEW_APP_KEY, new_app_key);
-	argument_app_secret(fcinfo, 2, PARAM_NEW_APP_SECRET, &request->secret);
-	grace = argument_grace(fcinfo, 3);
-
-	lock_target(request);
-	if (has_new_app_key)
-		credential_succeed(request, new_app_key, grace);
+	lock_app(request);
+	if (request->arguments.new_app_key[0] != '\0')
+		credential_succeed(request);
 	else
-		credential_rotate(request, PARAM_NEW_APP_SECRET, grace);
+		credential_rotate(request, PARAM_NEW_APP_SECRET);
 }
 
 /* reset_app_secret(app_key, new_app_key, new_app_secret, grace_period) */
 Datum
 keyrot_reset_app_secret(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "reset_app_secret", reset_app_secret, result_request_id);
+	static const Action action = {"reset_app_secret", REQUEST_OF_APPS, read_reset, reset_app_secret, result_request_id};
+
+	return request_run(fcinfo, &action);
 }
+
 
 static void
 describe_app_security(Request *request)
 {
-	read_target(request);
 	credential_find(request->caller, SEAL_APP, request->target, &request->credential);
 	credential_open(&request->credential, &request->secret);
 }
@@ -147,54 +151,70 @@ answer_app_security(Request *request)
 Datum
 keyrot_describe_app_security(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "describe_app_security", describe_app_security, answer_app_security);
+	static const Action action = {
+		"describe_app_security", REQUEST_OF_APPS, read_app_key, describe_app_security, answer_app_security
+	};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+read_modification(Request *request)
+{
+	read_app_key(request);
+	request->arguments.app_name = argument_app_name(request->fcinfo, 1);
+	request->arguments.description = argument_description(request->fcinfo, 2);
 }
 
 static void
 modify_app(Request *request)
 {
-	NullableDatum app_name;
-	NullableDatum description;
+	const Arguments *arguments = &request->arguments;
 
-	read_target(request);
-	app_name = argument_app_name(request->fcinfo, 1);
-	description = argument_description(request->fcinfo, 2);
-
-	lock_target(request);
-	if (!app_name.isnull || !description.isnull)
-		store_modify_app(request->target, app_name, description);
+	lock_app(request);
+	if (!arguments->app_name.isnull || !arguments->description.isnull)
+		store_modify_app(request->target, arguments->app_name, arguments->description);
 }
 
 /* modify_app(app_key, app_name, description) */
 Datum
 keyrot_modify_app(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "modify_app", modify_app, result_request_id);
+	static const Action action = {"modify_app", REQUEST_OF_APPS, read_modification, modify_app, result_request_id};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+read_owner(Request *request)
+{
+	read_app_key(request);
+	request->arguments.owner = argument_owner(request->fcinfo, 1, &request->arguments.owner_name);
 }
 
 static void
 set_app_owner(Request *request)
 {
-	Owner		owner;
-
-	read_target(request);
-	owner = argument_owner(request->fcinfo, 1);
-	lock_target(request);
-	credential_set_owner(request, owner.role, owner.name);
+	lock_app(request);
+	credential_set_owner(request);
 }
 
 /* set_app_owner(app_key, owner) */
 Datum
 keyrot_set_app_owner(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "set_app_owner", set_app_owner, result_request_id);
+	static const Action action = {"set_app_owner", REQUEST_OF_APPS, read_owner, set_app_owner, result_request_id};
+
+	return request_run(fcinfo, &action);
 }
+
 
 static void
 delete_app(Request *request)
 {
-	read_target(request);
-	lock_target(request);
+	lock_app(request);
 	credential_retire(request);
 }
 
@@ -202,14 +222,16 @@ delete_app(Request *request)
 Datum
 keyrot_delete_app(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "delete_app", delete_app, result_request_id);
+	static const Action action = {"delete_app", REQUEST_OF_APPS, read_app_key, delete_app, result_request_id};
+
+	return request_run(fcinfo, &action);
 }
+
 
 static void
 end_app_grace(Request *request)
 {
-	read_target(request);
-	lock_target(request);
+	lock_app(request);
 	credential_end_grace(request);
 }
 
@@ -217,8 +239,11 @@ end_app_grace(Request *request)
 Datum
 keyrot_end_app_grace(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "end_app_grace", end_app_grace, result_request_id);
+	static const Action action = {"end_app_grace", REQUEST_OF_APPS, read_app_key, end_app_grace, result_request_id};
+
+	return request_run(fcinfo, &action);
 }
+
 
 /* Adds one listed app to the result, with the RequestId as its last column. */
 static void
@@ -236,24 +261,29 @@ list_app(const Datum *values, const bool *nulls, void *reader_state)
 }
 
 static void
-list_apps(Request *request)
+read_listing(Request *request)
 {
 	FunctionCallInfo fcinfo = request->fcinfo;
-	AppFilter	filter = {0};
-	bool		has_app_key = argument_optional_app_key(fcinfo, 1, PARAM_APP_KEY, request->target);
-	int			page_number = argument_positive(fcinfo, 3, PARAM_PAGE_NUMBER);
+	AppFilter  *filter = &request->arguments.filter;
 
-	filter.app_id = fcinfo->args[0];
-	filter.app_key.isnull = !has_app_key;
-	filter.app_key.value = fcinfo->args[1].value;
-	filter.app_name = argument_app_name(fcinfo, 2);
-	filter.limit = argument_positive(fcinfo, 4, PARAM_PAGE_SIZE);
-	filter.offset = (int64) (page_number - 1) * filter.limit;
-	filter.caller = request->caller;
-	filter.sees_all = rights_is_operator(request->caller);
+	filter->app_id = fcinfo->args[0];
+	argument_optional_app_key(fcinfo, 1, PARAM_APP_KEY, request->target);
+	filter->app_key = request->target;
+	filter->app_name = argument_app_name(fcinfo, 2);
+	filter->offset = argument_positive(fcinfo, 3, PARAM_PAGE_NUMBER) - 1;
+	filter->limit = argument_positive(fcinfo, 4, PARAM_PAGE_SIZE);
+	filter->offset *= filter->limit;
+}
 
-	InitMaterializedSRF(fcinfo, 0);
-	store_list_apps(&filter, list_app, request);
+static void
+list_apps(Request *request)
+{
+	AppFilter  *filter = &request->arguments.filter;
+
+	filter->caller = request->caller;
+	filter->sees_all = rights_is_operator(request->caller);
+	InitMaterializedSRF(request->fcinfo, 0);
+	store_list_apps(filter, list_app, request);
 }
 
 /* The listed apps are in the result set already. */
@@ -267,5 +297,7 @@ answer_listing(Request *request pg_attribute_unused())
 Datum
 keyrot_list_apps(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "list_apps", list_apps, answer_listing);
+	static const Action action = {"list_apps", REQUEST_OF_APPS, read_listing, list_apps, answer_listing};
+
+	return request_run(fcinfo, &action);
 }

@@ -38,24 +38,25 @@ copy_identifier(Bytes value, char *identifier)
 void
 argument_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter, char app_key[APP_KEY_MAX + 1])
 {
-	if (!argument_optional_app_key(fcinfo, position, parameter, app_key))
+	if (PG_ARGISNULL(position))
 		error_missing(parameter);
+	argument_optional_app_key(fcinfo, position, parameter, app_key);
 }
 
-/* An AppKey or nothing; tells whether there is one. */
-bool
+/* An AppKey, or nothing: then it becomes the empty string. */
+void
 argument_optional_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
 						  char app_key[APP_KEY_MAX + 1])
 {
 	Bytes		value;
 
+	app_key[0] = '\0';
 	if (PG_ARGISNULL(position))
-		return false;
+		return;
 	value = argument_bytes(fcinfo, position);
 	if (!identifier_is_app_key(value.bytes, value.length))
 		error_malformed(parameter);
 	copy_identifier(value, app_key);
-	return true;
 }
 
 /* A ZoneId; raises 22004 for NULL and 22023 for anything malformed. */
@@ -72,19 +73,19 @@ argument_zone_id(FunctionCallInfo fcinfo, int position, char zone_id[ZONE_ID_MAX
 	copy_identifier(value, zone_id);
 }
 
-/* A GatewayId or nothing; tells whether there is one. */
-bool
-argument_optional_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_ID_MAX + 1])
+/* A GatewayId, or nothing: then it becomes the empty string. */
+void
+argument_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_ID_MAX + 1])
 {
 	Bytes		value;
 
+	gateway_id[0] = '\0';
 	if (PG_ARGISNULL(position))
-		return false;
+		return;
 	value = argument_bytes(fcinfo, position);
 	if (!identifier_is_gateway_id(value.bytes, value.length))
 		error_malformed(PARAM_GATEWAY_ID);
 	copy_identifier(value, gateway_id);
-	return true;
 }
 
 /* Reads a secret by its form, and wipes the copy that detoasting may have made. */
@@ -199,19 +200,22 @@ argument_grace(FunctionCallInfo fcinfo, int position)
 	return microseconds;
 }
 
-/* The role that an owner argument means; raises 22004 for NULL, 42704 for no role. */
-Owner
-argument_owner(FunctionCallInfo fcinfo, int position)
+/*
+ * The role that an owner argument means, and its name in the current memory context; raises 22004 for
+ * NULL, 42704 for no role.
+ */
+Oid
+argument_owner(FunctionCallInfo fcinfo, int position, const char **name)
 {
-	Owner		owner;
+	Oid			role;
 
 	if (PG_ARGISNULL(position))
 		error_missing(PARAM_OWNER);
-	owner.role = PG_GETARG_OID(position);
-	owner.name = GetUserNameFromId(owner.role, true);
-	if (owner.name == NULL)
-		error_no_such_owner(owner.role);
-	return owner;
+	role = PG_GETARG_OID(position);
+	*name = GetUserNameFromId(role, true);
+	if (*name == NULL)
+		error_no_such_owner(role);
+	return role;
 }
 
 /* A number of at least 1; raises 22004 for NULL, 22023 for less. */

@@ -18,26 +18,19 @@ typedef struct Bytes
 	size_t		length;
 } Bytes;
 
-/* A role, by OID and name; the name is in the current memory context. */
-typedef struct Owner
-{
-	Oid			role;
-	const char *name;
-} Owner;
-
 extern Bytes argument_bytes(FunctionCallInfo fcinfo, int position);
 extern void argument_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
 							 char app_key[APP_KEY_MAX + 1]);
-extern bool argument_optional_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
+extern void argument_optional_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
 									  char app_key[APP_KEY_MAX + 1]);
 extern void argument_zone_id(FunctionCallInfo fcinfo, int position, char zone_id[ZONE_ID_MAX + 1]);
-extern bool argument_optional_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_ID_MAX + 1]);
+extern void argument_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_ID_MAX + 1]);
 extern void argument_app_secret(FunctionCallInfo fcinfo, int position, Parameter parameter, Secret *secret);
 extern void argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *secret);
 extern NullableDatum argument_app_name(FunctionCallInfo fcinfo, int position);
 extern NullableDatum argument_description(FunctionCallInfo fcinfo, int position);
 extern int64 argument_grace(FunctionCallInfo fcinfo, int position);
-extern Owner argument_owner(FunctionCallInfo fcinfo, int position);
+extern Oid	argument_owner(FunctionCallInfo fcinfo, int position, const char **name);
 extern int	argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern CryptoHash argument_algorithm(FunctionCallInfo fcinfo, int position);
 

@@ -32,6 +32,13 @@
 #define KEYROT_INTERVAL_IS_INFINITE(interval) false
 #endif
 
+/* PostgreSQL 16 gave the function its longer cousin's argument. */
+#if PG_VERSION_NUM >= 160000
+#define KEYROT_EPQ_INIT(state, estate) EvalPlanQualInit(state, estate, NULL, NIL, -1, NIL)
+#else
+#define KEYROT_EPQ_INIT(state, estate) EvalPlanQualInit(state, estate, NULL, NIL, -1)
+#endif
+
 /* PostgreSQL 18 lets a module tell its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define KEYROT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "keyrot", .version = KEYROT_VERSION)

@@ -185,21 +185,23 @@ end_predecessor_grace(const Credential *credential)
 	rows_write_secrets(&predecessor);
 }
 
-/* Makes a sealed secret the previous one, for as long as the grace period, in microseconds, lasts. */
+/* Makes a sealed secret the previous one, for as long as the grace period lasts. */
 static void
-keep_previous(const Request *request, Credential *credential, const Sealed *secret, int64 grace)
+keep_previous(const Request *request, Credential *credential, const Sealed *secret)
 {
+	int64		grace = request->arguments.grace;
+
 	credential->previous_secret = grace > 0 ? *secret : nothing;
 	credential->previous_valid_until = grace > 0 ? request->started_at + grace : NO_TIME;
 }
 
 /*
- * Replaces a locked credential's secret by the request's, given or made, and keeps the old one for the
- * grace period in microseconds.  The parameter is the one that a given secret came in.  Raises 22023 for
- * a given secret that is the current one.
+ * Replaces the credential's secret by the request's, given or made, and keeps the old one for the grace
+ * period.  The parameter is the one that a given secret came in.  Raises 22023 for a given secret that is
+ * the current one.
  */
 void
-credential_rotate(Request *request, Parameter parameter, int64 grace)
+credential_rotate(Request *request, Parameter parameter)
 {
 	Credential *credential = &request->credential;
 	Sealed		old = credential->secret;
@@ -208,39 +210,39 @@ credential_rotate(Request *request, Parameter parameter, int64 grace)
 	credential->version++;
 	seal_current(request, credential);
 	end_predecessor_grace(credential);
-	keep_previous(request, credential, &old, grace);
+	keep_previous(request, credential, &old);
 	credential->modified_at = request->started_at;
 	rows_write_secrets(credential);
 }
 
 /*
- * Gives a locked app a new AppKey and the request's secret, given or made; the old AppKey is retired, or
- * keeps verifying with the old secret for the grace period in microseconds.  Raises 22023 for a given
- * secret that is the current one, 23505 for an AppKey that is taken.
+ * Gives an app its new AppKey and the request's secret, given or made; the old AppKey is retired, or keeps
+ * verifying with the old secret for the grace period.  Raises 22023 for a given secret that is the current
+ * one, 23505 for an AppKey that is taken.
  */
 void
-credential_succeed(Request *request, const char *new_app_key, int64 grace)
+credential_succeed(Request *request)
 {
 	Credential *credential = &request->credential;
 	Credential	successor = *credential;
 	Sealed		old = credential->secret;
 
 	require_different(request, credential, PARAM_NEW_APP_SECRET);
-	strlcpy(successor.identifier, new_app_key, sizeof(successor.identifier));
+	strlcpy(successor.identifier, request->arguments.new_app_key, sizeof(successor.identifier));
 	successor.version++;
 	successor.modified_at = request->started_at;
 	seal_current(request, &successor);
-	keep_previous(request, &successor, &nothing, grace);
+	keep_previous(request, &successor, &nothing);
 	if (!store_insert_successor(&successor, credential->identifier))
-		error_app_key_taken(PARAM_NEW_APP_KEY, new_app_key);
+		error_app_key_taken(PARAM_NEW_APP_KEY, successor.identifier);
 
 	end_predecessor_grace(credential);
 	credential->secret = nothing;
-	keep_previous(request, credential, &old, grace);
+	keep_previous(request, credential, &old);
 	rows_write_secrets(credential);
 }
 
-/* Makes the previous version of a locked credential, where there is one, invalid at once. */
+/* Makes the credential's previous version, where there is one, invalid at once. */
 void
 credential_end_grace(Request *request)
 {
@@ -254,7 +256,7 @@ credential_end_grace(Request *request)
 	rows_write_secrets(credential);
 }
 
-/* Takes a locked credential out of use, previous version and all.  Its row stays. */
+/* Takes the credential out of use, previous version and all.  Its row stays. */
 void
 credential_retire(Request *request)
 {
@@ -267,13 +269,15 @@ credential_retire(Request *request)
 	rows_write_secrets(credential);
 }
 
-/* Hands a locked credential to a role; raises 42501 unless the caller has that role's rights. */
+/* Hands the credential to its new owner; raises 42501 unless the caller has that role's rights. */
 void
-credential_set_owner(Request *request, Oid owner, const char *owner_name)
+credential_set_owner(Request *request)
 {
-	if (!has_privs_of_role(request->caller, owner))
-		error_not_member(owner_name);
-	store_set_owner(&request->credential, owner, owner_name);
+	const Arguments *arguments = &request->arguments;
+
+	if (!has_privs_of_role(request->caller, arguments->owner))
+		error_not_member(arguments->owner_name);
+	store_set_owner(&request->credential, arguments->owner, arguments->owner_name);
 }
 
 /* The version that the previous secret in a credential's row was sealed for. */

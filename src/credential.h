@@ -16,11 +16,11 @@ extern void credential_lock(Oid caller, SealKind kind, const char *identifier, C
 
 extern void credential_issue(Request *request, SealKind kind, const char *identifier);
 extern void credential_reissue(Request *request);
-extern void credential_rotate(Request *request, Parameter parameter, int64 grace);
-extern void credential_succeed(Request *request, const char *new_app_key, int64 grace);
+extern void credential_rotate(Request *request, Parameter parameter);
+extern void credential_succeed(Request *request);
 extern void credential_end_grace(Request *request);
 extern void credential_retire(Request *request);
-extern void credential_set_owner(Request *request, Oid owner, const char *owner_name);
+extern void credential_set_owner(Request *request);
 
 extern int32 credential_previous_version(const Credential *credential);
 extern CryptoStatus credential_try_open(const Credential *credential, const Sealed *sealed, int32 version,

@@ -21,17 +21,18 @@
  *	  2  credential.c      the life of a credential                        -> request
  *	     request.c         the life of a request
  *	     result.c          what SQL functions return                       -> request
- *	  1  store.c           every SQL statement                             -> tables
- *	     tables.c          which relations are keyrot's; rows by index
- *	     keyring.c         data keys, unwrapped and cached                 -> master_key, store, tables
+ *	  1  rows.c            single rows, found, locked and written          -> tables
+ *	     store.c           every SQL statement                             -> rows, tables
+ *	     tables.c          which relations are keyrot's
+ *	     keyring.c         data keys, unwrapped and cached                 -> master_key, rows, store, tables
  *	     master_key.c      the cluster's key file
  *	     rights.c          whose credentials a role may act on
  *	     argument.c        the arguments of SQL functions, checked
  *	  0  crypto.c          OpenSSL and nothing else
  *	     seal.c keyfile.c  the stored format; master keys as text          -> crypto
  *	     secret.c identifier.c uuid7.c  secrets, public names, RequestIds  -> crypto
- *	     settings.c        every setting
- *	     errors.c          what can go wrong, as PostgreSQL errors         -> crypto, seal
+ *	     settings.c        every setting                                   -> compat
+ *	     errors.c          what can go wrong, as PostgreSQL errors         -> compat, crypto, seal
  *	     compat.h          what differs between versions of PostgreSQL
  */
 #include "compat.h"

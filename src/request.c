@@ -27,7 +27,7 @@ tell_request(void *arg)
 
 	errcontext("keyrot request %02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x: %s",
 			   b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
-			   b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], request->action);
+			   b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15], request->action->name);
 }
 
 static void
@@ -44,10 +44,10 @@ give_id(Request *request)
 static void
 require_writable(const Request *request)
 {
-	PreventCommandIfReadOnly(request->action);
-	PreventCommandIfParallelMode(request->action);
+	PreventCommandIfReadOnly(request->action->name);
+	PreventCommandIfParallelMode(request->action->name);
 	if (InSecurityRestrictedOperation())
-		error_restricted(request->action);
+		error_restricted(request->action->name);
 }
 
 static void
@@ -57,7 +57,7 @@ record(const Request *request)
 		.id = &request->id,
 		.target = request->target,
 		.requested_at = request->started_at,
-		.action = request->action,
+		.action = request->action->name,
 		.caller = request->caller,
 		.version = request->version,
 	};
@@ -77,22 +77,21 @@ forget_secrets(Request *request)
 }
 
 /*
- * Runs the body of an SQL function as a request of that name, records it, and returns its answer, in the
- * memory context of the call.  The body fills in the target once it is well formed, and the version it
- * made.  The answer, which may hold a secret, comes last, so that nothing can fail once it is formed.
- * Raises what the body raises, 25006 where nothing can be written, and 42501 inside a
- * security-restricted operation.
+ * Runs an SQL function as a request: reads, acts, records, answers.  The answer, which may hold a secret,
+ * comes last, so that nothing can fail once it is formed; it is in the memory context of the call.  Raises
+ * what the action raises, 25006 where nothing can be written, and 42501 inside a security-restricted
+ * operation.
  */
 Datum
-request_run(FunctionCallInfo fcinfo, const char *action, RequestBody body, RequestAnswer answer)
+request_run(FunctionCallInfo fcinfo, const Action *action)
 {
 	Request		request;
 	ErrorContextCallback context;
 	Datum		result;
 
 	memset(&request, 0, sizeof(request));
-	request.fcinfo = fcinfo;
 	request.action = action;
+	request.fcinfo = fcinfo;
 	request.started_at = GetCurrentTimestamp();
 	request.caller = GetUserId();
 	give_id(&request);
@@ -104,9 +103,10 @@ request_run(FunctionCallInfo fcinfo, const char *action, RequestBody body, Reque
 	PG_TRY();
 	{
 		require_writable(&request);
-		body(&request);
+		action->read(&request);
+		action->act(&request);
 		record(&request);
-		result = answer(&request);
+		result = action->answer(&request);
 	}
 	PG_FINALLY();
 	{

@@ -10,7 +10,29 @@
 #include "utils/uuid.h"
 
 #include "secret.h"
+#include "store.h"
 #include "rows.h"
+
+/* Which limits and which vocabulary a request belongs to. */
+typedef enum RequestFamily
+{
+	REQUEST_OF_APPS,
+	REQUEST_OF_ZONES,
+	REQUEST_OF_ADMINISTRATION
+} RequestFamily;
+
+/* What a request was asked, well formed; each action reads those that it has. */
+typedef struct Arguments
+{
+	char		new_app_key[APP_KEY_MAX + 1];	/* empty: none */
+	char		gateway_id[ZONE_ID_MAX + 1];	/* empty: none */
+	NullableDatum app_name;
+	NullableDatum description;
+	int64		grace;			/* microseconds */
+	Oid			owner;
+	const char *owner_name;
+	AppFilter	filter;
+} Arguments;
 
 /*
  * A request under way.  It lives as long as its function's call; the secrets in it are wiped at the end,
@@ -18,15 +40,15 @@
  */
 typedef struct Request
 {
+	const struct Action *action;
 	FunctionCallInfo fcinfo;
-	const char *action;
 	pg_uuid_t	id;
 	TimestampTz started_at;
 	Oid			caller;
 	char		target[SEAL_MAX_IDENTIFIER + 1];	/* empty until it is known to be well formed */
-	int32		version;		/* the one made; 0: none */
+	Arguments	arguments;
 	Credential	credential;		/* the one that the request is about */
-	char		gateway_id[ZONE_ID_MAX + 1];	/* likewise */
+	int32		version;		/* the one made; 0: none */
 	int64		rows;			/* how many were changed, where that is the answer */
 	CryptoDraw	draw;
 	Secret		secret;			/* given by the caller, made, or read */
@@ -34,10 +56,19 @@ typedef struct Request
 	text	   *result_text;
 } Request;
 
-/* What a request does; and, once that is recorded, what it answers. */
-typedef void (*RequestBody) (Request *request);
-typedef Datum (*RequestAnswer) (Request *request);
+/*
+ * What an SQL function does, in its order: reads its arguments and checks their form; acts, and may fail;
+ * and, once that is recorded, answers.
+ */
+typedef struct Action
+{
+	const char *name;			/* the function's */
+	RequestFamily family;
+	void		(*read) (Request *request);
+	void		(*act) (Request *request);
+	Datum		(*answer) (Request *request);
+} Action;
 
-extern Datum request_run(FunctionCallInfo fcinfo, const char *action, RequestBody body, RequestAnswer answer);
+extern Datum request_run(FunctionCallInfo fcinfo, const Action *action);
 
 #endif

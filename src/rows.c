@@ -5,8 +5,9 @@
  *
  * Here is what every rotation and every verification does.  The obvious way, a statement for each step,
  * spends more on starting and ending the executor than on the row and the cryptography together: with
- * SQL, a rotation cost half as much again.  Constraints, indexes and triggers count as they do for SQL.
- * No name is looked up and no role is switched, for no text is parsed.  What is done seldom is store.c's.
+ * SQL, a rotation cost half as much again.  Constraints, indexes and triggers count as they do for SQL,
+ * triggers as the caller.  No name is looked up and no role is switched, for no text is parsed.  What is
+ * done seldom is store.c's.
  */
 #include "rows.h"
 
@@ -348,7 +349,7 @@ rows_write_secrets(const Credential *credential)
 	set_time(writer.row, CREDENTIAL_MODIFIED_AT, credential->modified_at);
 	ExecStoreVirtualTuple(writer.row);
 
-	EvalPlanQualInit(&never_used, writer.estate, NULL, NIL, -1);
+	KEYROT_EPQ_INIT(&never_used, writer.estate);
 	ExecSimpleRelationUpdate(writer.target, writer.estate, &never_used, old, writer.row);
 	EvalPlanQualEnd(&never_used);
 	ExecDropSingleTupleTableSlot(old);

@@ -358,7 +358,10 @@ store_list_apps(const AppFilter *filter, AppListingReader reader, void *reader_s
 	Parameters	parameters = {0};
 
 	add_nullable(&parameters, filter->app_id);
-	add_nullable(&parameters, filter->app_key);
+	if (filter->app_key[0] == '\0')
+		add_null(&parameters);
+	else
+		add_text(&parameters, filter->app_key);
 	add_nullable(&parameters, filter->app_name);
 	add(&parameters, BoolGetDatum(filter->sees_all));
 	add(&parameters, ObjectIdGetDatum(filter->caller));

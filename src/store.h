@@ -15,7 +15,7 @@
 typedef struct AppFilter
 {
 	NullableDatum app_id;
-	NullableDatum app_key;
+	const char *app_key;		/* empty: any */
 	NullableDatum app_name;
 	Oid			caller;
 	bool		sees_all;

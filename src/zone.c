@@ -24,26 +24,32 @@ PG_FUNCTION_INFO_V1(keyrot_end_zone_grace);
 PG_FUNCTION_INFO_V1(keyrot_add_gateway);
 PG_FUNCTION_INFO_V1(keyrot_remove_gateway);
 
+/* Reads the ZoneId that the request is about. */
 static void
-read_target(Request *request)
+read_zone_id(Request *request)
 {
 	argument_zone_id(request->fcinfo, 0, request->target);
 }
 
-/* Locks the zone that the request is about, once all arguments are known to be well formed. */
+/* Locks the zone that the request is about. */
 static void
-lock_target(Request *request)
+lock_zone(Request *request)
 {
 	credential_lock(request->caller, SEAL_ZONE, request->target, &request->credential);
+}
+
+
+static void
+read_new_key(Request *request)
+{
+	read_zone_id(request);
+	argument_secret_key(request->fcinfo, 1, &request->secret);
 }
 
 static void
 create_zone_key(Request *request)
 {
 	Credential *zone = &request->credential;
-
-	read_target(request);
-	argument_secret_key(request->fcinfo, 1, &request->secret);
 
 	if (!rows_lock_credential(SEAL_ZONE, request->target, zone))
 	{
@@ -63,18 +69,26 @@ create_zone_key(Request *request)
 Datum
 keyrot_create_zone_key(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "create_zone_key", create_zone_key, result_request_id);
+	static const Action action = {
+		"create_zone_key", REQUEST_OF_ZONES, read_new_key, create_zone_key, result_request_id
+	};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+read_refresh(Request *request)
+{
+	read_zone_id(request);
+	request->arguments.grace = argument_grace(request->fcinfo, 1);
 }
 
 static void
-refresh_zone_key(Request *request)
+replace_zone_key(Request *request)
 {
-	int64		grace;
-
-	read_target(request);
-	grace = argument_grace(request->fcinfo, 1);
-	lock_target(request);
-	credential_rotate(request, PARAM_SECRET_KEY, grace);
+	lock_zone(request);
+	credential_rotate(request, PARAM_SECRET_KEY);
 }
 
 static Datum
@@ -91,35 +105,39 @@ answer_new_key(Request *request)
 Datum
 keyrot_refresh_zone_key(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "refresh_zone_key", refresh_zone_key, answer_new_key);
+	static const Action action = {
+		"refresh_zone_key", REQUEST_OF_ZONES, read_refresh, replace_zone_key, answer_new_key
+	};
+
+	return request_run(fcinfo, &action);
 }
 
-static void
-modify_zone_key(Request *request)
-{
-	int64		grace;
 
-	read_target(request);
+static void
+read_given_key(Request *request)
+{
+	read_zone_id(request);
 	if (request->fcinfo->args[1].isnull)
 		error_missing(PARAM_SECRET_KEY);
 	argument_secret_key(request->fcinfo, 1, &request->secret);
-	grace = argument_grace(request->fcinfo, 2);
-
-	lock_target(request);
-	credential_rotate(request, PARAM_SECRET_KEY, grace);
+	request->arguments.grace = argument_grace(request->fcinfo, 2);
 }
 
 /* modify_zone_key(zone_id, secret_key, grace_period) */
 Datum
 keyrot_modify_zone_key(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "modify_zone_key", modify_zone_key, result_request_id);
+	static const Action action = {
+		"modify_zone_key", REQUEST_OF_ZONES, read_given_key, replace_zone_key, result_request_id
+	};
+
+	return request_run(fcinfo, &action);
 }
+
 
 static void
 describe_zone_key(Request *request)
 {
-	read_target(request);
 	credential_find(request->caller, SEAL_ZONE, request->target, &request->credential);
 	credential_open(&request->credential, &request->secret);
 }
@@ -142,32 +160,42 @@ answer_zone_key(Request *request)
 Datum
 keyrot_describe_zone_key(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "describe_zone_key", describe_zone_key, answer_zone_key);
+	static const Action action = {
+		"describe_zone_key", REQUEST_OF_ZONES, read_zone_id, describe_zone_key, answer_zone_key
+	};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+read_owner(Request *request)
+{
+	read_zone_id(request);
+	request->arguments.owner = argument_owner(request->fcinfo, 1, &request->arguments.owner_name);
 }
 
 static void
 set_zone_owner(Request *request)
 {
-	Owner		owner;
-
-	read_target(request);
-	owner = argument_owner(request->fcinfo, 1);
-	lock_target(request);
-	credential_set_owner(request, owner.role, owner.name);
+	lock_zone(request);
+	credential_set_owner(request);
 }
 
 /* set_zone_owner(zone_id, owner) */
 Datum
 keyrot_set_zone_owner(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "set_zone_owner", set_zone_owner, result_request_id);
+	static const Action action = {"set_zone_owner", REQUEST_OF_ZONES, read_owner, set_zone_owner, result_request_id};
+
+	return request_run(fcinfo, &action);
 }
+
 
 static void
 delete_zone_key(Request *request)
 {
-	read_target(request);
-	lock_target(request);
+	lock_zone(request);
 	store_delete_gateways(request->target);
 	credential_retire(request);
 }
@@ -176,14 +204,18 @@ delete_zone_key(Request *request)
 Datum
 keyrot_delete_zone_key(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "delete_zone_key", delete_zone_key, result_request_id);
+	static const Action action = {
+		"delete_zone_key", REQUEST_OF_ZONES, read_zone_id, delete_zone_key, result_request_id
+	};
+
+	return request_run(fcinfo, &action);
 }
+
 
 static void
 end_zone_grace(Request *request)
 {
-	read_target(request);
-	lock_target(request);
+	lock_zone(request);
 	credential_end_grace(request);
 }
 
@@ -191,35 +223,38 @@ end_zone_grace(Request *request)
 Datum
 keyrot_end_zone_grace(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "end_zone_grace", end_zone_grace, result_request_id);
+	static const Action action = {"end_zone_grace", REQUEST_OF_ZONES, read_zone_id, end_zone_grace, result_request_id};
+
+	return request_run(fcinfo, &action);
 }
 
-/* Adds a gateway under an id that is made until it is free. */
+
 static void
-add_made_gateway(Request *request)
+read_gateway(Request *request)
 {
-	CryptoStatus status;
-
-	do
-	{
-		status = identifier_make_gateway_id(&request->draw, request->gateway_id);
-		if (status != CRYPTO_OK)
-			error_crypto(status);
-	} while (!store_insert_gateway(request->target, request->gateway_id, request->started_at));
+	read_zone_id(request);
+	argument_gateway_id(request->fcinfo, 1, request->arguments.gateway_id);
 }
 
+/* Adds the gateway under the id asked for, or under one that is made until it is free. */
 static void
 add_gateway(Request *request)
 {
-	bool		has_gateway_id;
+	char	   *gateway_id = request->arguments.gateway_id;
+	bool		given = gateway_id[0] != '\0';
+	bool		inserted;
 
-	read_target(request);
-	has_gateway_id = argument_optional_gateway_id(request->fcinfo, 1, request->gateway_id);
-	lock_target(request);
-	if (!has_gateway_id)
-		add_made_gateway(request);
-	else if (!store_insert_gateway(request->target, request->gateway_id, request->started_at))
-		error_gateway_exists(request->target, request->gateway_id);
+	lock_zone(request);
+	do
+	{
+		CryptoStatus status = given ? CRYPTO_OK : identifier_make_gateway_id(&request->draw, gateway_id);
+
+		if (status != CRYPTO_OK)
+			error_crypto(status);
+		inserted = store_insert_gateway(request->target, gateway_id, request->started_at);
+		if (given && !inserted)
+			error_gateway_exists(request->target, gateway_id);
+	} while (!inserted);
 }
 
 static Datum
@@ -227,7 +262,7 @@ answer_gateway(Request *request)
 {
 	Datum		values[2];
 
-	values[0] = CStringGetTextDatum(request->gateway_id);
+	values[0] = CStringGetTextDatum(request->arguments.gateway_id);
 	values[1] = UUIDPGetDatum(&request->id);
 	return result_row(request->fcinfo, values, lengthof(values));
 }
@@ -236,23 +271,35 @@ answer_gateway(Request *request)
 Datum
 keyrot_add_gateway(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "add_gateway", add_gateway, answer_gateway);
+	static const Action action = {"add_gateway", REQUEST_OF_ZONES, read_gateway, add_gateway, answer_gateway};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+read_known_gateway(Request *request)
+{
+	read_gateway(request);
+	if (request->arguments.gateway_id[0] == '\0')
+		error_missing(PARAM_GATEWAY_ID);
 }
 
 static void
 remove_gateway(Request *request)
 {
-	read_target(request);
-	if (!argument_optional_gateway_id(request->fcinfo, 1, request->gateway_id))
-		error_missing(PARAM_GATEWAY_ID);
-	lock_target(request);
-	if (!store_delete_gateway(request->target, request->gateway_id))
-		error_no_such_gateway(request->target, request->gateway_id);
+	lock_zone(request);
+	if (!store_delete_gateway(request->target, request->arguments.gateway_id))
+		error_no_such_gateway(request->target, request->arguments.gateway_id);
 }
 
 /* remove_gateway(zone_id, gateway_id) */
 Datum
 keyrot_remove_gateway(PG_FUNCTION_ARGS)
 {
-	return request_run(fcinfo, "remove_gateway", remove_gateway, result_request_id);
+	static const Action action = {
+		"remove_gateway", REQUEST_OF_ZONES, read_known_gateway, remove_gateway, result_request_id
+	};
+
+	return request_run(fcinfo, &action);
 }

@@ -1,0 +1,36 @@
+/*
+ * units.h
+ *	  What the files of the unit tests share.
+ */
+#ifndef KEYROT_UNITS_H
+#define KEYROT_UNITS_H
+
+#include "seal.h"
+#include "secret.h"
+
+#define lengthof(array) (sizeof(array) / sizeof((array)[0]))
+
+/* units.c */
+#define SEALED_LENGTH	(16 + SEAL_OVERHEAD)
+extern const SealBinding binding;
+extern const char plain[];
+extern void ok(bool good, const char *name);
+extern bool is_zero(const void *bytes, size_t length);
+extern bool equals_hex(const uint8_t *bytes, size_t length, const char *hex);
+extern CryptoKey *key_of(int byte);
+extern void seal_plain(CryptoKey *key, uint8_t sealed[SEALED_LENGTH]);
+extern bool opens(CryptoKey *key, const uint8_t *sealed);
+extern bool mac_is(CryptoHash hash, const void *key, size_t key_length,
+				   const void *message, size_t length, const char *expected);
+
+/* memory.c */
+extern void memory_tests_before_use(void);
+extern void memory_tests(void);
+
+/* keyfile.c */
+extern void keyfile_tests(void);
+
+/* values.c */
+extern void value_tests(void);
+
+#endif
