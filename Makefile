@@ -26,6 +26,7 @@ OBJS = \
 	src/keyring.o \
 	src/keyrot.o \
 	src/master_key.o \
+	src/owner.o \
 	src/request.o \
 	src/result.o \
 	src/rights.o \

@@ -18,6 +18,7 @@
 #include "rights.h"
 #include "settings.h"
 #include "store.h"
+#include "tables.h"
 #include "rows.h"
 
 PG_FUNCTION_INFO_V1(keyrot_has_rights_of);
@@ -102,6 +103,7 @@ keyrot_status(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != STATUS_COLUMNS)
 		elog(ERROR, "status() does not return a row of %d columns", STATUS_COLUMNS);
+	tables_hold();
 	keyring_examine(&keys);
 
 	values[0] = CStringGetTextDatum(KEYROT_VERSION);

@@ -21,8 +21,9 @@
  *	  2  credential.c      the life of a credential                        -> request
  *	     request.c         the life of a request
  *	     result.c          what SQL functions return                       -> request
- *	  1  rows.c            single rows, found, locked and written          -> tables
- *	     store.c           every SQL statement                             -> rows, tables
+ *	  1  rows.c            single rows, found, locked and written          -> owner, tables
+ *	     store.c           every SQL statement                             -> owner, rows, tables
+ *	     owner.c           acting as the tables' owner                     -> tables
  *	     tables.c          which relations are keyrot's
  *	     keyring.c         data keys, unwrapped and cached                 -> master_key, rows, store, tables
  *	     master_key.c      the cluster's key file

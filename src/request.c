@@ -13,6 +13,7 @@
 #include "utils/timestamp.h"
 
 #include "errors.h"
+#include "tables.h"
 #include "uuid7.h"
 
 #define UNIX_TO_POSTGRES_EPOCH_USECS \
@@ -103,6 +104,7 @@ request_run(FunctionCallInfo fcinfo, const Action *action)
 	PG_TRY();
 	{
 		require_writable(&request);
+		tables_hold();
 		action->read(&request);
 		action->act(&request);
 		record(&request);

@@ -5,9 +5,9 @@
  *
  * Here is what every rotation and every verification does.  The obvious way, a statement for each step,
  * spends more on starting and ending the executor than on the row and the cryptography together: with
- * SQL, a rotation cost half as much again.  Constraints, indexes and triggers count as they do for SQL,
- * triggers as the caller.  No name is looked up and no role is switched, for no text is parsed.  What is
- * done seldom is store.c's.
+ * SQL, a rotation cost half as much again.  Constraints, indexes and triggers count as they do for SQL.
+ * No name is looked up, for no text is parsed; the role is switched only where somebody has put a trigger
+ * on a table, which then runs as in store.c, whose is all that is done seldom.
  */
 #include "rows.h"
 
@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "owner.h"
 #include "tables.h"
 
 /* Positions of columns; a credential's first nine are the same in both tables. */
@@ -80,6 +81,8 @@ typedef struct Writer
 	EState	   *estate;
 	ResultRelInfo *target;
 	TupleTableSlot *row;		/* the new row */
+	bool		is_owner;		/* for the sake of triggers, and then with this session */
+	OwnerSession session;
 } Writer;
 
 /* Copies a text column into a buffer of the given size; NULL becomes the empty string. */
@@ -264,6 +267,18 @@ rows_lock_credential(SealKind kind, const char *identifier, Credential *credenti
 	return found;
 }
 
+/* Whether somebody has put a trigger on a table of ours. */
+static bool
+has_triggers(Relation relation)
+{
+	TriggerDesc *triggers = relation->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+		if (!triggers->triggers[i].tgisinternal)
+			return true;
+	return false;
+}
+
 /* Opens a table for writing one row, all of whose columns are NULL at first. */
 static void
 begin_write(Writer *writer, Oid table)
@@ -277,6 +292,9 @@ begin_write(Writer *writer, Oid table)
 	ExecOpenIndices(writer->target, false);
 	writer->row = MakeSingleTupleTableSlot(RelationGetDescr(writer->relation), &TTSOpsVirtual);
 	memset(writer->row->tts_isnull, true, RelationGetNumberOfAttributes(writer->relation) * sizeof(bool));
+	writer->is_owner = has_triggers(writer->relation);
+	if (writer->is_owner)
+		owner_begin(&writer->session);
 	AfterTriggerBeginQuery();
 }
 
@@ -285,6 +303,9 @@ static void
 end_write(Writer *writer)
 {
 	AfterTriggerEndQuery(writer->estate);
+	if (writer->is_owner)
+		owner_end(&writer->session);
+	ExecCloseResultRelations(writer->estate);
 	ExecDropSingleTupleTableSlot(writer->row);
 	ExecCloseIndices(writer->target);
 	ExecResetTupleTable(writer->estate->es_tupleTable, false);

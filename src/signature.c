@@ -22,6 +22,7 @@
 #include "credential.h"
 #include "keyring.h"
 #include "rows.h"
+#include "tables.h"
 
 PG_FUNCTION_INFO_V1(keyrot_verify_app_signature);
 PG_FUNCTION_INFO_V1(keyrot_verify_zone_signature);
@@ -232,6 +233,7 @@ verify(FunctionCallInfo fcinfo, SealKind kind, PresentedReader reader)
 	bool		well_formed = read_identifier(fcinfo, 0, kind == SEAL_APP ? identifier_is_app_key : identifier_is_zone_id,
 											  identifier);
 
+	tables_hold();
 	if (!keyring_ready())
 		return BoolGetDatum(false);
 	return BoolGetDatum(is_signed_by(&presented, kind, well_formed ? identifier : NULL));
@@ -247,6 +249,7 @@ verify_gateway(FunctionCallInfo fcinfo, PresentedReader reader)
 	bool		gateway_well_formed = read_identifier(fcinfo, 1, identifier_is_gateway_id, gateway_id);
 	bool		signed_by_zone;
 
+	tables_hold();
 	if (!keyring_ready())
 		return BoolGetDatum(false);
 	signed_by_zone = is_signed_by(&presented, SEAL_ZONE, zone_well_formed ? zone_id : NULL);
@@ -304,6 +307,7 @@ sign(SealKind kind, const char *identifier, CryptoHash hash, Bytes message, uint
 	Secret		secret;
 	CryptoStatus status;
 
+	tables_hold();
 	credential_find(GetUserId(), kind, identifier, &credential);
 	credential_open(&credential, &secret);
 	status = crypto_hmac(hash, secret.bytes, secret.length, message.bytes, message.length, mac);

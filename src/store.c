@@ -3,11 +3,10 @@
  *	  Every SQL statement of keyrot: constant text, typed parameters, plans that are kept.  The only file
  *	  that uses SPI.  What each rotation does to its row and to the log is done by rows.c, without SQL.
  *
- * Statements run as the owner of keyrot's tables, so that callers need no rights on them, and under a
- * search_path of pg_catalog alone.  Both are undone on every path.  The pinned path is not a formality:
- * a kept plan is analysed anew when the caller's search_path has changed, and an operator written
- * without its schema would then be looked up on the caller's path and run as the owner.  Hence also
- * OPERATOR(pg_catalog.=) wherever an operator stands, and none of the constructs that hide one.
+ * Statements run as the owner of keyrot's tables, on PostgreSQL's own search_path (owner.c), and write
+ * OPERATOR(pg_catalog.=) wherever an operator stands, with none of the constructs that hide one: a kept
+ * plan is analysed anew when the caller's search_path has changed, and would take the operators that it
+ * finds there.
  *
  * No parameter ever holds a plaintext secret.  Who may do what is not decided here.
  */
@@ -15,12 +14,10 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
-#include "tables.h"
+#include "owner.h"
 
 #define MAX_PARAMETERS 13
 
@@ -136,27 +133,19 @@ execute(Statement *statement, const Parameters *parameters, RowReader reader, vo
 static uint64
 run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
 {
-	Oid			owner = tables_get()->owner;
-	Oid			user;
-	int			security_context;
-	int			nest_level;
+	OwnerSession session;
 	volatile uint64 processed = 0;
 
-	GetUserIdAndSecContext(&user, &security_context);
-	nest_level = NewGUCNestLevel();
+	owner_begin(&session);
 	PG_TRY();
 	{
-		SetUserIdAndSecContext(owner, security_context | SECURITY_LOCAL_USERID_CHANGE);
-		(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
 		SPI_connect();
 		processed = execute(statement, parameters, reader, reader_state);
 		SPI_finish();
 	}
 	PG_FINALLY();
 	{
-		AtEOXact_GUC(false, nest_level);
-		SetUserIdAndSecContext(user, security_context);
+		owner_end(&session);
 	}
 	PG_END_TRY();
 	return processed;

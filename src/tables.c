@@ -12,6 +12,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/extension.h"
+#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -29,6 +30,13 @@ on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
 	if (relation == InvalidOid || relation == tables.app || relation == tables.zone ||
 		relation == tables.gateway || relation == tables.data_key || relation == tables.request)
 		tables_valid = false;
+}
+
+/* Forgets them when a schema is renamed, for statements find the tables by name. */
+static void
+on_schema_change(Datum arg pg_attribute_unused(), int cache pg_attribute_unused(), uint32 hash pg_attribute_unused())
+{
+	tables_valid = false;
 }
 
 /* The OID of one of the extension's own tables, or InvalidOid. */
@@ -57,7 +65,7 @@ relation_owner(Oid relation)
 
 /*
  * The extension's tables and their owner.  Raises 55000 where the extension is not installed.  The
- * answer is good until the next lock or transaction; do not keep it.
+ * answer is good until the next lock or transaction, or while tables_hold() holds; do not keep it.
  */
 const Tables *
 tables_get(void)
@@ -71,6 +79,7 @@ tables_get(void)
 	if (!watching)
 	{
 		CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, on_schema_change, (Datum) 0);
 		watching = true;
 	}
 
@@ -90,4 +99,24 @@ tables_get(void)
 	tables.owner = relation_owner(tables.app);
 	tables_valid = true;
 	return &tables;
+}
+
+/*
+ * Makes sure that the tables are the extension's, and stay so until the transaction ends.  To be called
+ * before anything that was cached is used: facts from before are stale where the extension was dropped
+ * while the session was idle in a transaction, and statements would then find whatever somebody has put
+ * under the same names.  Raises 55000 where the extension is not installed.
+ */
+void
+tables_hold(void)
+{
+	for (;;)
+	{
+		Oid			app = tables_get()->app;
+
+		LockRelationOid(app, AccessShareLock);
+		if (tables_valid && tables.app == app)
+			return;
+		UnlockRelationOid(app, AccessShareLock);
+	}
 }

@@ -18,5 +18,6 @@ typedef struct Tables
 } Tables;
 
 extern const Tables *tables_get(void);
+extern void tables_hold(void);
 
 #endif

@@ -236,7 +236,10 @@ read_gateway(Request *request)
 	argument_gateway_id(request->fcinfo, 1, request->arguments.gateway_id);
 }
 
-/* Adds the gateway under the id asked for, or under one that is made until it is free. */
+/*
+ * Adds the gateway under the id asked for, or under one that is made until it is free.  The zone's row is
+ * written, unchanged, so that a delete_zone_key whose snapshot does not see the gateway has to give way.
+ */
 static void
 add_gateway(Request *request)
 {
@@ -255,6 +258,7 @@ add_gateway(Request *request)
 		if (given && !inserted)
 			error_gateway_exists(request->target, gateway_id);
 	} while (!inserted);
+	rows_write_secrets(&request->credential);
 }
 
 static Datum
