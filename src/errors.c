@@ -249,5 +249,5 @@ error_not_installed(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("extension \"keyrot\" is not installed in this database, or its tables were taken out of it"),
-			 errhint("Use CREATE EXTENSION keyrot.")));
+			 errhint("Use CREATE EXTENSION keyrot. Its tables must stay plain tables of that extension.")));
 }

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/lock.h"
@@ -268,16 +269,17 @@ create_file(const char *path, const char *contents, size_t length)
 	return close(file) == 0 && good;
 }
 
-/* Publishes a new key as the key file, unless one has appeared meanwhile; that one then counts. */
+/*
+ * Publishes a new key as the key file, unless one has appeared meanwhile; that one then counts.  The
+ * temporary file is there for nobody else: the lock keeps the cluster's other sessions away.
+ */
 static bool
-make_key_file(const char *path, KeyProblem *problem)
+make_key_file(const char *path, const char *temporary, KeyProblem *problem)
 {
-	char		temporary[MAXPGPATH];
 	uint8_t		raw[CRYPTO_KEY_BYTES];
 	char		line[KEYFILE_DIGITS + 1];
 	bool		good;
 
-	snprintf(temporary, sizeof(temporary), "%s.%d.tmp", path, MyProcPid);
 	if (crypto_random(raw, sizeof(raw)) != CRYPTO_OK)
 	{
 		set_problem(problem, "Check that OpenSSL can draw random bytes.", "could not make a master key");
@@ -286,7 +288,6 @@ make_key_file(const char *path, KeyProblem *problem)
 	keyfile_format_key(raw, line);
 	crypto_wipe(raw, sizeof(raw));
 	line[KEYFILE_DIGITS] = '\n';
-	(void) unlink(temporary);
 	good = create_file(temporary, line, sizeof(line)) &&
 		(link(temporary, path) == 0 || errno == EEXIST) &&
 		sync_parent(path);
@@ -353,10 +354,15 @@ static FileStatus
 read_or_make(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
 	char		marker[MARKER_MAX_BYTES];
-	FileStatus	status = read_key_file(path, keys, problem);
+	char	   *temporary = psprintf("%s." UINT64_FORMAT ".tmp", path, GetSystemIdentifier());
+	FileStatus	status;
 
-	if (status == FILE_MISSING && read_marker(marker) == 0 && make_key_file(path, problem))
+	/* A crash may have left a second name of the key. */
+	(void) unlink(temporary);
+	status = read_key_file(path, keys, problem);
+	if (status == FILE_MISSING && read_marker(marker) == 0 && make_key_file(path, temporary, problem))
 		status = read_key_file(path, keys, problem);
+	pfree(temporary);
 	if (status == FILE_READ && !mark(keys->keys[0].fingerprint, problem))
 		status = FILE_UNUSABLE;
 	return status;

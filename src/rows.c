@@ -8,6 +8,7 @@
  * SQL, a rotation cost half as much again.  Constraints, indexes and triggers count as they do for SQL.
  * No name is looked up, for no text is parsed; the role is switched only where somebody has put a trigger
  * on a table, which then runs as in store.c, whose is all that is done seldom.
+ * The price: the tables must be plain tables, neither partitioned nor distributed over other servers.
  */
 #include "rows.h"
 

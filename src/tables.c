@@ -39,13 +39,14 @@ on_schema_change(Datum arg pg_attribute_unused(), int cache pg_attribute_unused(
 	tables_valid = false;
 }
 
-/* The OID of one of the extension's own tables, or InvalidOid. */
+/* The OID of one of the extension's own tables, or InvalidOid; rows.c can handle plain tables only. */
 static Oid
 member_table(const char *name, Oid schema, Oid extension)
 {
 	Oid			relation = get_relname_relid(name, schema);
 
-	if (!OidIsValid(relation) || getExtensionOfObject(RelationRelationId, relation) != extension)
+	if (!OidIsValid(relation) || get_rel_relkind(relation) != RELKIND_RELATION ||
+		getExtensionOfObject(RelationRelationId, relation) != extension)
 		return InvalidOid;
 	return relation;
 }
