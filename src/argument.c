@@ -121,13 +121,25 @@ argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *secret)
 		read_secret(fcinfo, position, PARAM_SECRET_KEY, secret_from_secret_key, secret);
 }
 
+/* Whether the bytes from 0x80 to 0x9f are the control characters that ISO 8859 has there. */
+static bool
+is_iso_8859(int encoding)
+{
+	return (encoding >= PG_LATIN1 && encoding <= PG_LATIN10) ||
+		(encoding >= PG_ISO_8859_5 && encoding <= PG_ISO_8859_8);
+}
+
 /* Tells whether a byte, or in UTF-8 the pair that it starts, is a control character. */
 static bool
 starts_control(const unsigned char *c, const unsigned char *end)
 {
+	int			encoding = GetDatabaseEncoding();
+
 	if (*c < 0x20 || *c == 0x7f)
 		return true;
-	return GetDatabaseEncoding() == PG_UTF8 && *c == 0xc2 && c + 1 < end && c[1] < 0xa0;
+	if (encoding == PG_UTF8)
+		return *c == 0xc2 && c + 1 < end && c[1] < 0xa0;
+	return is_iso_8859(encoding) && *c >= 0x80 && *c < 0xa0;
 }
 
 static bool

@@ -53,6 +53,21 @@ credential_require_rights(Oid caller, const Credential *credential)
 	}
 }
 
+/* Raises P0002 for a retired credential and 42501 for somebody else's. */
+static void
+judge_current(Oid caller, const Credential *credential)
+{
+	if (credential->secret.length == 0)
+		error_no_such(credential->kind, credential->identifier);
+	credential_require_rights(caller, credential);
+}
+
+/* Lets anything pass: the caller's rights were judged by another row. */
+static void
+judge_nothing(Oid caller pg_attribute_unused(), const Credential *credential pg_attribute_unused())
+{
+}
+
 /*
  * Reads a credential, as it stands now, that the caller may act on.  Raises P0002 for an unknown or
  * retired one and 42501 for somebody else's.
@@ -65,9 +80,9 @@ credential_find(Oid caller, SealKind kind, const char *identifier, Credential *c
 	PushActiveSnapshot(GetTransactionSnapshot());
 	found = rows_find_credential(kind, identifier, GetActiveSnapshot(), credential);
 	PopActiveSnapshot();
-	if (!found || credential->secret.length == 0)
+	if (!found)
 		error_no_such(kind, identifier);
-	credential_require_rights(caller, credential);
+	judge_current(caller, credential);
 }
 
 /*
@@ -77,9 +92,8 @@ credential_find(Oid caller, SealKind kind, const char *identifier, Credential *c
 void
 credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential)
 {
-	if (!rows_lock_credential(kind, identifier, credential) || credential->secret.length == 0)
+	if (!rows_lock_credential(kind, identifier, judge_current, caller, credential))
 		error_no_such(kind, identifier);
-	credential_require_rights(caller, credential);
 }
 
 /* Makes a secret of the credential's kind, where the caller gave none. */
@@ -152,20 +166,24 @@ credential_reissue(Request *request)
 	seal_current(request, credential);
 }
 
-/* Refuses a given secret that is the current one already; one that does not open can be replaced by any. */
+/*
+ * Looks at the secret that is to be replaced, where anything depends on it.  Refuses a given secret that
+ * is the current one already.  A current one that does not open can be replaced by any, and is not kept
+ * for a grace period: verification would only stumble over it.
+ */
 static void
-require_different(Request *request, const Credential *credential, Parameter parameter)
+examine_old_secret(Request *request, const Credential *credential, Parameter parameter)
 {
 	CryptoStatus status;
 
-	if (request->secret.length == 0)
+	if (request->secret.length == 0 && request->arguments.grace == 0)
 		return;
 	status = credential_try_open(credential, &credential->secret, credential->version, &request->current);
 	if (status == CRYPTO_REFUSED)
-		return;
-	if (status != CRYPTO_OK)
+		request->arguments.grace = 0;
+	else if (status != CRYPTO_OK)
 		error_crypto(status);
-	if (secret_equal(&request->secret, &request->current))
+	else if (secret_equal(&request->secret, &request->current))
 		error_same_secret(parameter);
 }
 
@@ -178,7 +196,7 @@ end_predecessor_grace(const Credential *credential)
 	if (credential->previous_app_key[0] == '\0' || credential->previous_secret.length > 0 ||
 		credential->previous_valid_until == NO_TIME)
 		return;
-	if (!rows_lock_credential(SEAL_APP, credential->previous_app_key, &predecessor))
+	if (!rows_lock_credential(SEAL_APP, credential->previous_app_key, judge_nothing, InvalidOid, &predecessor))
 		return;
 	predecessor.previous_secret = nothing;
 	predecessor.previous_valid_until = NO_TIME;
@@ -206,7 +224,7 @@ credential_rotate(Request *request, Parameter parameter)
 	Credential *credential = &request->credential;
 	Sealed		old = credential->secret;
 
-	require_different(request, credential, parameter);
+	examine_old_secret(request, credential, parameter);
 	credential->version++;
 	seal_current(request, credential);
 	end_predecessor_grace(credential);
@@ -227,7 +245,7 @@ credential_succeed(Request *request)
 	Credential	successor = *credential;
 	Sealed		old = credential->secret;
 
-	require_different(request, credential, PARAM_NEW_APP_SECRET);
+	examine_old_secret(request, credential, PARAM_NEW_APP_SECRET);
 	strlcpy(successor.identifier, request->arguments.new_app_key, sizeof(successor.identifier));
 	successor.version++;
 	successor.modified_at = request->started_at;

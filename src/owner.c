@@ -10,18 +10,21 @@
 
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 
 #include "tables.h"
 
 /*
- * Becomes the tables' owner, on PostgreSQL's own search_path, until owner_end().  Where an error comes in
+ * Becomes the tables' owner, after a last look at what has happened to them meanwhile, on PostgreSQL's own search_path, until owner_end().  Where an error comes in
  * between, the abort of the (sub)transaction undoes it, too.
  */
 void
 owner_begin(OwnerSession *session)
 {
-	Oid			owner = tables_get()->owner;
+	Oid			owner;
 
+	AcceptInvalidationMessages();
+	owner = tables_get()->owner;
 	GetUserIdAndSecContext(&session->user, &session->security_context);
 	session->nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(owner, session->security_context | SECURITY_LOCAL_USERID_CHANGE);

@@ -241,10 +241,13 @@ lock_row(Relation relation, ItemPointer position, Snapshot snapshot, TupleTableS
 /*
  * Finds the credential of this kind and identifier as it stands now, also a retired one, and holds its
  * row against other writers until the transaction ends.  Waits for whoever holds it, as lock_timeout
- * allows, and sees what they left; raises 40001 where the transaction's snapshot forbids that.
+ * allows, and sees what they left; raises 40001 where the transaction's snapshot forbids that.  Judged
+ * before it is locked, so that who has no right to it neither waits nor makes others wait, and again as it
+ * stands then.  Tells whether it is there.
  */
 bool
-rows_lock_credential(SealKind kind, const char *identifier, Credential *credential)
+rows_lock_credential(SealKind kind, const char *identifier, CredentialJudge judge, Oid caller,
+					 Credential *credential)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 	SysScanDesc scan = begin_scan(kind, identifier, RowShareLock, snapshot);
@@ -257,6 +260,8 @@ rows_lock_credential(SealKind kind, const char *identifier, Credential *credenti
 		ItemPointerData position = tuple->t_self;
 		TupleTableSlot *slot = table_slot_create(relation, NULL);
 
+		decode_credential(kind, tuple, RelationGetDescr(relation), credential);
+		judge(caller, credential);
 		found = lock_row(relation, &position, snapshot, slot);
 		if (found)
 			decode_credential(kind, ExecFetchSlotHeapTuple(slot, false, NULL), RelationGetDescr(relation), credential);
@@ -265,6 +270,8 @@ rows_lock_credential(SealKind kind, const char *identifier, Credential *credenti
 	}
 	end_scan(scan, RowShareLock);
 	UnregisterSnapshot(snapshot);
+	if (found)
+		judge(caller, credential);
 	return found;
 }
 

@@ -43,6 +43,9 @@ typedef struct Credential
 	char		previous_app_key[APP_KEY_MAX + 1];	/* empty: none */
 } Credential;
 
+/* Raises an error where a caller may not have a credential as it stands. */
+typedef void (*CredentialJudge) (Oid caller, const Credential *credential);
+
 /* A row of keyrot.data_key. */
 #define DATA_KEY_TAG_BYTES 8	/* fingerprint of a master key, check value of a data key */
 typedef struct DataKeyRow
@@ -66,7 +69,8 @@ typedef struct RequestRow
 
 extern bool rows_find_credential(SealKind kind, const char *identifier, Snapshot snapshot,
 								 Credential *credential);
-extern bool rows_lock_credential(SealKind kind, const char *identifier, Credential *credential);
+extern bool rows_lock_credential(SealKind kind, const char *identifier, CredentialJudge judge, Oid caller,
+								 Credential *credential);
 extern void rows_write_secrets(const Credential *credential);
 extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
 extern int	rows_read_data_keys(DataKeyRow **rows);

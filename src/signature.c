@@ -318,10 +318,10 @@ sign(SealKind kind, const char *identifier, CryptoHash hash, Bytes message, uint
 }
 
 static void
-read_signer(FunctionCallInfo fcinfo, SealKind kind, char identifier[SEAL_MAX_IDENTIFIER + 1])
+read_signer(FunctionCallInfo fcinfo, SealKind kind, const char *function, char identifier[SEAL_MAX_IDENTIFIER + 1])
 {
 	if (InSecurityRestrictedOperation())
-		error_restricted("sign");
+		error_restricted(function);
 	if (kind == SEAL_APP)
 		argument_app_key(fcinfo, 0, PARAM_APP_KEY, identifier);
 	else
@@ -329,7 +329,7 @@ read_signer(FunctionCallInfo fcinfo, SealKind kind, char identifier[SEAL_MAX_IDE
 }
 
 static Datum
-sign_bytes(FunctionCallInfo fcinfo, SealKind kind)
+sign_bytes(FunctionCallInfo fcinfo, SealKind kind, const char *function)
 {
 	char		identifier[SEAL_MAX_IDENTIFIER + 1];
 	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
@@ -337,7 +337,7 @@ sign_bytes(FunctionCallInfo fcinfo, SealKind kind)
 	size_t		length;
 	bytea	   *result;
 
-	read_signer(fcinfo, kind, identifier);
+	read_signer(fcinfo, kind, function, identifier);
 	if (PG_ARGISNULL(1))
 		error_missing(PARAM_MESSAGE);
 	length = sign(kind, identifier, hash, argument_bytes(fcinfo, 1), mac);
@@ -348,7 +348,7 @@ sign_bytes(FunctionCallInfo fcinfo, SealKind kind)
 }
 
 static Datum
-sign_string(FunctionCallInfo fcinfo, SealKind kind)
+sign_string(FunctionCallInfo fcinfo, SealKind kind, const char *function)
 {
 	char		identifier[SEAL_MAX_IDENTIFIER + 1];
 	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
@@ -357,7 +357,7 @@ sign_string(FunctionCallInfo fcinfo, SealKind kind)
 	Bytes		message;
 	size_t		length;
 
-	read_signer(fcinfo, kind, identifier);
+	read_signer(fcinfo, kind, function, identifier);
 	if (PG_ARGISNULL(1))
 		error_missing(PARAM_STRING_TO_SIGN);
 	if (!to_utf8(argument_bytes(fcinfo, 1), &message))
@@ -371,26 +371,26 @@ sign_string(FunctionCallInfo fcinfo, SealKind kind)
 Datum
 keyrot_sign_for_app(PG_FUNCTION_ARGS)
 {
-	return sign_bytes(fcinfo, SEAL_APP);
+	return sign_bytes(fcinfo, SEAL_APP, "sign_for_app");
 }
 
 /* sign_for_zone(zone_id, message, algorithm) */
 Datum
 keyrot_sign_for_zone(PG_FUNCTION_ARGS)
 {
-	return sign_bytes(fcinfo, SEAL_ZONE);
+	return sign_bytes(fcinfo, SEAL_ZONE, "sign_for_zone");
 }
 
 /* sign_string_for_app(app_key, string_to_sign, algorithm) */
 Datum
 keyrot_sign_string_for_app(PG_FUNCTION_ARGS)
 {
-	return sign_string(fcinfo, SEAL_APP);
+	return sign_string(fcinfo, SEAL_APP, "sign_string_for_app");
 }
 
 /* sign_string_for_zone(zone_id, string_to_sign, algorithm) */
 Datum
 keyrot_sign_string_for_zone(PG_FUNCTION_ARGS)
 {
-	return sign_string(fcinfo, SEAL_ZONE);
+	return sign_string(fcinfo, SEAL_ZONE, "sign_string_for_zone");
 }

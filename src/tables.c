@@ -64,6 +64,13 @@ relation_owner(Oid relation)
 	return owner;
 }
 
+static void
+not_installed(void)
+{
+	tables_valid = false;
+	error_not_installed();
+}
+
 /*
  * The extension's tables and their owner.  Raises 55000 where the extension is not installed.  The
  * answer is good until the next lock or transaction, or while tables_hold() holds; do not keep it.
@@ -84,10 +91,12 @@ tables_get(void)
 		watching = true;
 	}
 
+	/* Set first, so that a change which the look-ups come to know of takes it back. */
+	tables_valid = true;
 	extension = get_extension_oid("keyrot", true);
 	schema = get_namespace_oid("keyrot", true);
 	if (!OidIsValid(extension) || !OidIsValid(schema))
-		error_not_installed();
+		not_installed();
 
 	tables.app = member_table("app", schema, extension);
 	tables.zone = member_table("zone", schema, extension);
@@ -96,9 +105,8 @@ tables_get(void)
 	tables.request = member_table("request", schema, extension);
 	if (!OidIsValid(tables.app) || !OidIsValid(tables.zone) || !OidIsValid(tables.gateway) ||
 		!OidIsValid(tables.data_key) || !OidIsValid(tables.request))
-		error_not_installed();
+		not_installed();
 	tables.owner = relation_owner(tables.app);
-	tables_valid = true;
 	return &tables;
 }
 
@@ -111,6 +119,8 @@ tables_get(void)
 void
 tables_hold(void)
 {
+	/* A lock that the transaction has already would not look for changes that need no lock of ours. */
+	AcceptInvalidationMessages();
 	for (;;)
 	{
 		Oid			app = tables_get()->app;

@@ -11,8 +11,9 @@
 #include "credential.h"
 #include "request.h"
 #include "result.h"
-#include "store.h"
+#include "rights.h"
 #include "rows.h"
+#include "store.h"
 
 PG_FUNCTION_INFO_V1(keyrot_create_zone_key);
 PG_FUNCTION_INFO_V1(keyrot_refresh_zone_key);
@@ -46,21 +47,30 @@ read_new_key(Request *request)
 	argument_secret_key(request->fcinfo, 1, &request->secret);
 }
 
+/* Refuses a zone of somebody else's: 23505 where it has a key, as for everybody, else 42501. */
+static void
+judge_zone_to_create(Oid caller, const Credential *zone)
+{
+	if (zone->secret.length > 0 && rights_over(caller, zone->owner, zone->owner_name) != RIGHTS_GRANTED)
+		error_zone_has_key(zone->identifier);
+	credential_require_rights(caller, zone);
+}
+
+/* Issues the first key of a new zone, or the next one of a zone whose key was deleted. */
 static void
 create_zone_key(Request *request)
 {
 	Credential *zone = &request->credential;
 
-	if (!rows_lock_credential(SEAL_ZONE, request->target, zone))
+	while (!rows_lock_credential(SEAL_ZONE, request->target, judge_zone_to_create, request->caller, zone))
 	{
 		credential_issue(request, SEAL_ZONE, request->target);
-		if (!store_insert_zone(zone))
-			error_zone_has_key(request->target);
-		return;
+		if (store_insert_zone(zone))
+			return;
+		/* Another transaction's zone is there now. */
 	}
 	if (zone->secret.length > 0)
-		error_zone_has_key(request->target);
-	credential_require_rights(request->caller, zone);
+		error_zone_has_key(zone->identifier);
 	credential_reissue(request);
 	store_revive_zone(zone);
 }
