@@ -3,9 +3,9 @@
  *	  The life of a credential, the same for apps and zones: issued, rotated, its previous version kept for
  *	  a grace period, opened, retired.
  *
- * The order of steps matters here and nowhere else.  A secret is sealed before any row is written, so
- * that no plaintext ever stands in a dead tuple or in WAL.  What is written last is the locked row of the
- * credential itself.
+ * The order of a rotation's steps matters, and is kept here.  A secret is sealed before any row is
+ * written, so that no plaintext ever stands in a dead tuple or in WAL.  What is written last is the locked
+ * row of the credential itself.
  *
  * Where the previous version is: after a rotation in the same row, one version below the row's; after a
  * NewAppKey in the retired row of the old AppKey, whose version it is.  The successor's row then knows

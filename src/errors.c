@@ -130,6 +130,25 @@ error_gateway_exists(const char *zone_id, const char *gateway_id)
 			 violated("gateway", "gateway_pkey")));
 }
 
+/* The transaction's snapshot is too old for what another transaction has committed since. */
+void
+error_concurrent_update(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 errhint("Repeat the transaction.")));
+}
+
+/* The statement that calls, or a trigger, is changing the same row. */
+void
+error_changed_by_command(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("the credential's row was already modified by the current command")));
+}
+
 /* No app has the AppKey now, or no zone with this ZoneId has a key. */
 void
 error_no_such(SealKind kind, const char *identifier)

@@ -44,6 +44,8 @@ KEYROT_NORETURN extern void error_same_secret(Parameter parameter);
 KEYROT_NORETURN extern void error_app_key_taken(Parameter parameter, const char *app_key);
 KEYROT_NORETURN extern void error_zone_has_key(const char *zone_id);
 KEYROT_NORETURN extern void error_gateway_exists(const char *zone_id, const char *gateway_id);
+KEYROT_NORETURN extern void error_concurrent_update(void);
+KEYROT_NORETURN extern void error_changed_by_command(void);
 KEYROT_NORETURN extern void error_no_such(SealKind kind, const char *identifier);
 KEYROT_NORETURN extern void error_no_such_gateway(const char *zone_id, const char *gateway_id);
 KEYROT_NORETURN extern void error_no_such_owner(Oid role);

@@ -357,6 +357,21 @@ keyring_current(int32 *key_id)
 }
 
 /*
+ * The newest of the keys that keyring_ready() has just unwrapped, and its id, or NULL where there is none;
+ * makes none.  It stays the keyring's and is good until the next call.
+ */
+CryptoKey *
+keyring_newest(int32 *key_id)
+{
+	CachedKey  *found = newest();
+
+	if (found == NULL)
+		return NULL;
+	*key_id = found->id;
+	return found->key;
+}
+
+/*
  * The key of this id, or NULL where the database has none.  It stays the keyring's and is good until the
  * next call.  Raises 55000 where its master key is missing or wrong.
  */

@@ -19,6 +19,7 @@ typedef struct KeyringStatus
 } KeyringStatus;
 
 extern CryptoKey *keyring_current(int32 *key_id);
+extern CryptoKey *keyring_newest(int32 *key_id);
 extern CryptoKey *keyring_find(int32 key_id);
 extern bool keyring_ready(void);
 extern void keyring_examine(KeyringStatus *status);

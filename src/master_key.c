@@ -354,15 +354,21 @@ static FileStatus
 read_or_make(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
 	char		marker[MARKER_MAX_BYTES];
-	char	   *temporary = psprintf("%s." UINT64_FORMAT ".tmp", path, GetSystemIdentifier());
+	char		temporary[MAXPGPATH];
 	FileStatus	status;
+
+	if (snprintf(temporary, sizeof(temporary), "%s." UINT64_FORMAT ".tmp", path, GetSystemIdentifier()) >=
+		(int) sizeof(temporary))
+	{
+		set_problem(problem, "Set keyrot.master_key_file to a shorter one.", "the path of the master key file is too long");
+		return FILE_UNUSABLE;
+	}
 
 	/* A crash may have left a second name of the key. */
 	(void) unlink(temporary);
 	status = read_key_file(path, keys, problem);
 	if (status == FILE_MISSING && read_marker(marker) == 0 && make_key_file(path, temporary, problem))
 		status = read_key_file(path, keys, problem);
-	pfree(temporary);
 	if (status == FILE_READ && !mark(keys->keys[0].fingerprint, problem))
 		status = FILE_UNUSABLE;
 	return status;

@@ -29,6 +29,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "errors.h"
 #include "owner.h"
 #include "tables.h"
 
@@ -232,9 +233,9 @@ lock_row(Relation relation, ItemPointer position, Snapshot snapshot, TupleTableS
 	if (sees_newest && result == TM_Deleted)
 		return false;
 	if (result == TM_Updated || result == TM_Deleted)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update")));
+		error_concurrent_update();
+	if (result == TM_SelfModified)
+		error_changed_by_command();
 	elog(ERROR, "could not lock row: result %d", (int) result);
 }
 
@@ -293,7 +294,8 @@ begin_write(Writer *writer, Oid table)
 {
 	writer->relation = table_open(table, RowExclusiveLock);
 	writer->estate = CreateExecutorState();
-	writer->estate->es_snapshot = GetTransactionSnapshot();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	writer->estate->es_snapshot = GetActiveSnapshot();
 	writer->estate->es_output_cid = GetCurrentCommandId(true);
 	writer->target = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->target, writer->relation, 0, NULL, 0);
@@ -318,6 +320,7 @@ end_write(Writer *writer)
 	ExecCloseIndices(writer->target);
 	ExecResetTupleTable(writer->estate->es_tupleTable, false);
 	FreeExecutorState(writer->estate);
+	PopActiveSnapshot();
 	table_close(writer->relation, NoLock);
 	CommandCounterIncrement();
 }

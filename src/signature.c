@@ -47,6 +47,15 @@ typedef struct Presented
 	size_t		mac_length;		/* 0: nothing that could be right */
 } Presented;
 
+static bool
+is_ascii(Bytes text)
+{
+	for (size_t i = 0; i < text.length; i++)
+		if (IS_HIGHBIT_SET(text.bytes[i]))
+			return false;
+	return true;
+}
+
 /* Text as the bytes that clients hash: UTF-8.  Tells whether it can be written so. */
 static bool
 to_utf8(Bytes text, Bytes *utf8)
@@ -57,7 +66,7 @@ to_utf8(Bytes text, Bytes *utf8)
 	char	   *converted;
 
 	*utf8 = text;
-	if (encoding == PG_UTF8)
+	if (encoding == PG_UTF8 || is_ascii(text))
 		return true;
 	if (encoding == PG_SQL_ASCII)
 		return pg_verify_mbstr(PG_UTF8, text.bytes, (int) text.length, true);
@@ -82,18 +91,17 @@ decoy_for(SealKind kind)
 	size_t		length = kind == SEAL_APP ? sizeof(zeros) : SECRET_RANDOM_BYTES;
 	SealBinding binding = {kind, DECOY_NAME, sizeof(DECOY_NAME) - 1, 1};
 	uint8_t		nonce[CRYPTO_NONCE_BYTES];
-	CryptoKey  *key;
-	int32		key_id;
+	int32		key_id = 0;
 	uint32_t	sealed_by;
+	CryptoKey  *key = keyring_newest(&key_id);
 
-	key = keyring_current(&key_id);
 	if (seal_read_key_id(decoy->secret.bytes, decoy->secret.length, &sealed_by) && sealed_by == (uint32_t) key_id)
 		return decoy;
 	decoy->kind = kind;
 	decoy->version = 1;
 	strlcpy(decoy->identifier, DECOY_NAME, sizeof(decoy->identifier));
 	decoy->secret.length = 0;
-	if (crypto_random(nonce, sizeof(nonce)) == CRYPTO_OK &&
+	if (key != NULL && crypto_random(nonce, sizeof(nonce)) == CRYPTO_OK &&
 		seal_secret(key, (uint32_t) key_id, &binding, nonce, zeros, length, decoy->secret.bytes) == CRYPTO_OK)
 		decoy->secret.length = length + SEAL_OVERHEAD;
 	return decoy;
