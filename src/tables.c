@@ -22,11 +22,13 @@
 static Tables tables;
 static bool tables_valid = false;
 static bool watching = false;
+static uint64 changes = 0;		/* of any relation or schema, as they become known */
 
 /* Forgets the relations when one of them, or everything, is invalidated. */
 static void
 on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
 {
+	changes++;
 	if (relation == InvalidOid || relation == tables.app || relation == tables.zone ||
 		relation == tables.gateway || relation == tables.data_key || relation == tables.request)
 		tables_valid = false;
@@ -36,6 +38,7 @@ on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
 static void
 on_schema_change(Datum arg pg_attribute_unused(), int cache pg_attribute_unused(), uint32 hash pg_attribute_unused())
 {
+	changes++;
 	tables_valid = false;
 }
 
@@ -64,11 +67,26 @@ relation_owner(Oid relation)
 	return owner;
 }
 
-static void
-not_installed(void)
+/* Looks all of them up; raises 55000 where one is not the extension's. */
+static Tables
+look_up(void)
 {
-	tables_valid = false;
-	error_not_installed();
+	Oid			extension = get_extension_oid("keyrot", true);
+	Oid			schema = get_namespace_oid("keyrot", true);
+	Tables		found = {0};
+
+	if (!OidIsValid(extension) || !OidIsValid(schema))
+		error_not_installed();
+	found.app = member_table("app", schema, extension);
+	found.zone = member_table("zone", schema, extension);
+	found.gateway = member_table("gateway", schema, extension);
+	found.data_key = member_table("data_key", schema, extension);
+	found.request = member_table("request", schema, extension);
+	if (!OidIsValid(found.app) || !OidIsValid(found.zone) || !OidIsValid(found.gateway) ||
+		!OidIsValid(found.data_key) || !OidIsValid(found.request))
+		error_not_installed();
+	found.owner = relation_owner(found.app);
+	return found;
 }
 
 /*
@@ -78,12 +96,6 @@ not_installed(void)
 const Tables *
 tables_get(void)
 {
-	Oid			extension;
-	Oid			schema;
-
-	if (tables_valid)
-		return &tables;
-
 	if (!watching)
 	{
 		CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
@@ -91,22 +103,14 @@ tables_get(void)
 		watching = true;
 	}
 
-	/* Set first, so that a change which the look-ups come to know of takes it back. */
-	tables_valid = true;
-	extension = get_extension_oid("keyrot", true);
-	schema = get_namespace_oid("keyrot", true);
-	if (!OidIsValid(extension) || !OidIsValid(schema))
-		not_installed();
+	while (!tables_valid)
+	{
+		uint64		changes_before = changes;
 
-	tables.app = member_table("app", schema, extension);
-	tables.zone = member_table("zone", schema, extension);
-	tables.gateway = member_table("gateway", schema, extension);
-	tables.data_key = member_table("data_key", schema, extension);
-	tables.request = member_table("request", schema, extension);
-	if (!OidIsValid(tables.app) || !OidIsValid(tables.zone) || !OidIsValid(tables.gateway) ||
-		!OidIsValid(tables.data_key) || !OidIsValid(tables.request))
-		not_installed();
-	tables.owner = relation_owner(tables.app);
+		/* A look-up may come to know of changes that the ones before it missed. */
+		tables = look_up();
+		tables_valid = changes == changes_before;
+	}
 	return &tables;
 }
 
