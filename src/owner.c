@@ -15,8 +15,9 @@
 #include "tables.h"
 
 /*
- * Becomes the tables' owner, after a last look at what has happened to them meanwhile, on PostgreSQL's own search_path, until owner_end().  Where an error comes in
- * between, the abort of the (sub)transaction undoes it, too.
+ * Becomes the tables' owner, after a last look at what has happened to them meanwhile, until owner_end();
+ * on PostgreSQL's own search_path.  Where an error comes in between, the abort of the (sub)transaction
+ * undoes it, too.
  */
 void
 owner_begin(OwnerSession *session)
