@@ -8,7 +8,8 @@
  * SQL, a rotation cost half as much again.  Constraints, indexes and triggers count as they do for SQL.
  * No name is looked up, for no text is parsed; the role is switched only where somebody has put a trigger
  * on a table, which then runs as in store.c, whose is all that is done seldom.
- * The price: the tables must be plain tables, neither partitioned nor distributed over other servers.
+ * The price: the tables must be plain tables, neither partitioned nor distributed over other servers, and
+ * columns that somebody adds to them stay NULL.
  */
 #include "rows.h"
 
@@ -87,18 +88,35 @@ typedef struct Writer
 	OwnerSession session;
 } Writer;
 
+/* A row taken apart; columns count from 1. */
+typedef struct Columns
+{
+	Datum	   *values;
+	bool	   *nulls;
+} Columns;
+
+/* Takes a row apart in one pass: each column that is looked for by itself is walked to from the first. */
+static Columns
+take_apart(HeapTuple tuple, TupleDesc desc)
+{
+	Columns		columns;
+
+	columns.values = palloc(desc->natts * sizeof(Datum));
+	columns.nulls = palloc(desc->natts * sizeof(bool));
+	heap_deform_tuple(tuple, desc, columns.values, columns.nulls);
+	return columns;
+}
+
 /* Copies a text column into a buffer of the given size; NULL becomes the empty string. */
 static void
-decode_text(HeapTuple tuple, TupleDesc desc, int column, char *buffer, size_t size)
+decode_text(const Columns *columns, int column, char *buffer, size_t size)
 {
-	bool		is_null;
-	Datum		value = heap_getattr(tuple, column, desc, &is_null);
 	text	   *packed;
 
 	buffer[0] = '\0';
-	if (is_null)
+	if (columns->nulls[column - 1])
 		return;
-	packed = DatumGetTextPP(value);
+	packed = DatumGetTextPP(columns->values[column - 1]);
 	if (VARSIZE_ANY_EXHDR(packed) >= size)
 		return;
 	memcpy(buffer, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
@@ -107,16 +125,14 @@ decode_text(HeapTuple tuple, TupleDesc desc, int column, char *buffer, size_t si
 
 /* Copies a bytea column; one too long to have been sealed becomes one byte, which does not open. */
 static void
-decode_sealed(HeapTuple tuple, TupleDesc desc, int column, Sealed *sealed)
+decode_sealed(const Columns *columns, int column, Sealed *sealed)
 {
-	bool		is_null;
-	Datum		value = heap_getattr(tuple, column, desc, &is_null);
 	bytea	   *packed;
 
 	sealed->length = 0;
-	if (is_null)
+	if (columns->nulls[column - 1])
 		return;
-	packed = DatumGetByteaPP(value);
+	packed = DatumGetByteaPP(columns->values[column - 1]);
 	sealed->length = VARSIZE_ANY_EXHDR(packed);
 	if (sealed->length == 0 || sealed->length > sizeof(sealed->bytes))
 	{
@@ -128,42 +144,32 @@ decode_sealed(HeapTuple tuple, TupleDesc desc, int column, Sealed *sealed)
 }
 
 static TimestampTz
-decode_time(HeapTuple tuple, TupleDesc desc, int column)
+decode_time(const Columns *columns, int column)
 {
-	bool		is_null;
-	Datum		value = heap_getattr(tuple, column, desc, &is_null);
-
-	return is_null ? NO_TIME : DatumGetTimestampTz(value);
-}
-
-static Datum
-decode_fixed(HeapTuple tuple, TupleDesc desc, int column)
-{
-	bool		is_null;
-
-	return heap_getattr(tuple, column, desc, &is_null);
+	return columns->nulls[column - 1] ? NO_TIME : DatumGetTimestampTz(columns->values[column - 1]);
 }
 
 static void
 decode_credential(SealKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
 {
+	Columns		columns = take_apart(tuple, desc);
+
 	credential->kind = kind;
-	decode_text(tuple, desc, CREDENTIAL_IDENTIFIER, credential->identifier, sizeof(credential->identifier));
-	credential->version = DatumGetInt32(decode_fixed(tuple, desc, CREDENTIAL_VERSION));
-	credential->owner = DatumGetObjectId(decode_fixed(tuple, desc, CREDENTIAL_OWNER));
-	decode_text(tuple, desc, CREDENTIAL_OWNER_NAME, credential->owner_name, sizeof(credential->owner_name));
-	decode_sealed(tuple, desc, CREDENTIAL_SECRET, &credential->secret);
-	decode_sealed(tuple, desc, CREDENTIAL_PREVIOUS_SECRET, &credential->previous_secret);
-	credential->previous_valid_until = decode_time(tuple, desc, CREDENTIAL_PREVIOUS_VALID_UNTIL);
-	credential->created_at = decode_time(tuple, desc, CREDENTIAL_CREATED_AT);
-	credential->modified_at = decode_time(tuple, desc, CREDENTIAL_MODIFIED_AT);
+	decode_text(&columns, CREDENTIAL_IDENTIFIER, credential->identifier, sizeof(credential->identifier));
+	credential->version = DatumGetInt32(columns.values[CREDENTIAL_VERSION - 1]);
+	credential->owner = DatumGetObjectId(columns.values[CREDENTIAL_OWNER - 1]);
+	decode_text(&columns, CREDENTIAL_OWNER_NAME, credential->owner_name, sizeof(credential->owner_name));
+	decode_sealed(&columns, CREDENTIAL_SECRET, &credential->secret);
+	decode_sealed(&columns, CREDENTIAL_PREVIOUS_SECRET, &credential->previous_secret);
+	credential->previous_valid_until = decode_time(&columns, CREDENTIAL_PREVIOUS_VALID_UNTIL);
+	credential->created_at = decode_time(&columns, CREDENTIAL_CREATED_AT);
+	credential->modified_at = decode_time(&columns, CREDENTIAL_MODIFIED_AT);
 	credential->app_id = 0;
 	credential->previous_app_key[0] = '\0';
 	if (kind != SEAL_APP)
 		return;
-	credential->app_id = DatumGetInt64(decode_fixed(tuple, desc, APP_ID));
-	decode_text(tuple, desc, APP_PREVIOUS_APP_KEY, credential->previous_app_key,
-				sizeof(credential->previous_app_key));
+	credential->app_id = DatumGetInt64(columns.values[APP_ID - 1]);
+	decode_text(&columns, APP_PREVIOUS_APP_KEY, credential->previous_app_key, sizeof(credential->previous_app_key));
 }
 
 /* The OID of a relation's primary key. */
@@ -458,13 +464,24 @@ rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapsh
 
 /* Copies the eight bytes of a fingerprint or check value; anything else becomes zeros. */
 static void
-decode_tag(HeapTuple tuple, TupleDesc desc, int column, uint8_t tag[DATA_KEY_TAG_BYTES])
+decode_tag(const Columns *columns, int column, uint8_t tag[DATA_KEY_TAG_BYTES])
 {
-	bytea	   *packed = DatumGetByteaPP(decode_fixed(tuple, desc, column));
+	bytea	   *packed = DatumGetByteaPP(columns->values[column - 1]);
 
 	memset(tag, 0, DATA_KEY_TAG_BYTES);
 	if (VARSIZE_ANY_EXHDR(packed) == DATA_KEY_TAG_BYTES)
 		memcpy(tag, VARDATA_ANY(packed), DATA_KEY_TAG_BYTES);
+}
+
+static void
+decode_data_key(HeapTuple tuple, TupleDesc desc, DataKeyRow *row)
+{
+	Columns		columns = take_apart(tuple, desc);
+
+	row->id = DatumGetInt32(columns.values[DATA_KEY_ID - 1]);
+	decode_sealed(&columns, DATA_KEY_WRAPPED, &row->wrapped);
+	decode_tag(&columns, DATA_KEY_MASTER_KEY, row->master_key);
+	decode_tag(&columns, DATA_KEY_CHECK_VALUE, row->check_value);
 }
 
 /*
@@ -476,7 +493,6 @@ int
 rows_read_data_keys(DataKeyRow **rows)
 {
 	Relation	relation = table_open(tables_get()->data_key, AccessShareLock);
-	TupleDesc	desc = RelationGetDescr(relation);
 	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
 	HeapTuple	tuple;
 	int			count = 0;
@@ -485,18 +501,12 @@ rows_read_data_keys(DataKeyRow **rows)
 	*rows = palloc(room * sizeof(DataKeyRow));
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
-		DataKeyRow *row;
-
 		if (count == room)
 		{
 			room *= 2;
 			*rows = repalloc(*rows, room * sizeof(DataKeyRow));
 		}
-		row = &(*rows)[count++];
-		row->id = DatumGetInt32(decode_fixed(tuple, desc, DATA_KEY_ID));
-		decode_sealed(tuple, desc, DATA_KEY_WRAPPED, &row->wrapped);
-		decode_tag(tuple, desc, DATA_KEY_MASTER_KEY, row->master_key);
-		decode_tag(tuple, desc, DATA_KEY_CHECK_VALUE, row->check_value);
+		decode_data_key(tuple, RelationGetDescr(relation), &(*rows)[count++]);
 	}
 	systable_endscan(scan);
 	table_close(relation, AccessShareLock);
