@@ -29,6 +29,7 @@ OBJS = \
 	src/owner.o \
 	src/request.o \
 	src/result.o \
+	src/retry.o \
 	src/rights.o \
 	src/rows.o \
 	src/seal.o \

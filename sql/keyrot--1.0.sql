@@ -89,12 +89,30 @@ CREATE TABLE keyrot.request (
 REVOKE ALL ON TABLE keyrot.request FROM PUBLIC;
 COMMENT ON TABLE keyrot.request IS 'the request log: who asked for what, when, from where, and what came of it';
 
+CREATE TABLE keyrot.retry (
+    caller_oid   oid         NOT NULL,
+    client_token text COLLATE "C" NOT NULL,
+    request_id   uuid        NOT NULL,
+    action       text COLLATE "C" NOT NULL,
+    target       text COLLATE "C" NOT NULL,
+    new_app_key  text COLLATE "C",
+    grace_period bigint      NOT NULL,
+    secret_given boolean     NOT NULL,
+    version      integer,
+    created_at   timestamptz NOT NULL,
+    PRIMARY KEY (caller_oid, client_token)
+) WITH (fillfactor = 90);
+REVOKE ALL ON TABLE keyrot.retry FROM PUBLIC;
+COMMENT ON TABLE keyrot.retry IS
+    'what each client_token was used for, so that a repeated call is answered and not carried out again';
+
 SELECT pg_catalog.pg_extension_config_dump('keyrot.app_id', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.app', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.zone', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.gateway', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.data_key', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.request', '');
+SELECT pg_catalog.pg_extension_config_dump('keyrot.retry', '');
 
 
 /* Views, without any secret or sealed byte. */
@@ -155,11 +173,12 @@ COMMENT ON FUNCTION keyrot.create_app(text, text, text, text) IS
     'issues an app its AppKey and AppSecret, made where not given';
 
 CREATE FUNCTION keyrot.reset_app_secret(app_key text, new_app_key text DEFAULT NULL,
-                                        new_app_secret text DEFAULT NULL, grace_period interval DEFAULT '0')
+                                        new_app_secret text DEFAULT NULL, grace_period interval DEFAULT '0',
+                                        client_token text DEFAULT NULL)
     RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_reset_app_secret' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION keyrot.reset_app_secret(text, text, text, interval) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.reset_app_secret(text, text, text, interval) IS
+REVOKE ALL ON FUNCTION keyrot.reset_app_secret(text, text, text, interval, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.reset_app_secret(text, text, text, interval, text) IS
     'gives an app a new AppSecret and, if asked, a new AppKey; returns the RequestId, never the secret';
 
 CREATE FUNCTION keyrot.describe_app_security(OUT app_id bigint, INOUT app_key text, OUT app_secret text,
@@ -212,17 +231,19 @@ REVOKE ALL ON FUNCTION keyrot.create_zone_key(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.create_zone_key(text, text) IS 'issues a zone its one key, made where not given';
 
 CREATE FUNCTION keyrot.refresh_zone_key(zone_id text, grace_period interval DEFAULT '0',
+                                        client_token text DEFAULT NULL,
                                         OUT secret_key text, OUT request_id uuid)
     AS 'MODULE_PATHNAME', 'keyrot_refresh_zone_key' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION keyrot.refresh_zone_key(text, interval) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.refresh_zone_key(text, interval) IS
+REVOKE ALL ON FUNCTION keyrot.refresh_zone_key(text, interval, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.refresh_zone_key(text, interval, text) IS
     'replaces a zone''s key by a new one, for all its gateways, and returns it';
 
-CREATE FUNCTION keyrot.modify_zone_key(zone_id text, secret_key text, grace_period interval DEFAULT '0')
+CREATE FUNCTION keyrot.modify_zone_key(zone_id text, secret_key text, grace_period interval DEFAULT '0',
+                                       client_token text DEFAULT NULL)
     RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_modify_zone_key' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION keyrot.modify_zone_key(text, text, interval) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.modify_zone_key(text, text, interval) IS 'replaces a zone''s key by the one given';
+REVOKE ALL ON FUNCTION keyrot.modify_zone_key(text, text, interval, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.modify_zone_key(text, text, interval, text) IS 'replaces a zone''s key by the one given';
 
 CREATE FUNCTION keyrot.describe_zone_key(zone_id text, OUT secret_key text, OUT version integer,
                                          OUT created_at timestamptz, OUT modified_at timestamptz,

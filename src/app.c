@@ -12,6 +12,7 @@
 #include "credential.h"
 #include "request.h"
 #include "result.h"
+#include "retry.h"
 #include "rights.h"
 #include "store.h"
 
@@ -102,19 +103,23 @@ read_reset(Request *request)
 	argument_optional_app_key(request->fcinfo, 1, PARAM_NEW_APP_KEY, request->arguments.new_app_key);
 	argument_app_secret(request->fcinfo, 2, PARAM_NEW_APP_SECRET, &request->secret);
 	request->arguments.grace = argument_grace(request->fcinfo, 3);
+	argument_client_token(request->fcinfo, 4, request->arguments.client_token);
 }
 
 static void
 reset_app_secret(Request *request)
 {
+	if (retry_is_repetition(request, SEAL_APP))
+		return;
 	lock_app(request);
 	if (request->arguments.new_app_key[0] != '\0')
 		credential_succeed(request);
 	else
 		credential_rotate(request, PARAM_NEW_APP_SECRET);
+	retry_remember(request);
 }
 
-/* reset_app_secret(app_key, new_app_key, new_app_secret, grace_period) */
+/* reset_app_secret(app_key, new_app_key, new_app_secret, grace_period, client_token) */
 Datum
 keyrot_reset_app_secret(PG_FUNCTION_ARGS)
 {

@@ -88,6 +88,21 @@ argument_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_
 	copy_identifier(value, gateway_id);
 }
 
+/* A client_token, or nothing: then it becomes the empty string. */
+void
+argument_client_token(FunctionCallInfo fcinfo, int position, char client_token[CLIENT_TOKEN_MAX + 1])
+{
+	Bytes		value;
+
+	client_token[0] = '\0';
+	if (PG_ARGISNULL(position))
+		return;
+	value = argument_bytes(fcinfo, position);
+	if (!identifier_is_client_token(value.bytes, value.length))
+		error_malformed(PARAM_CLIENT_TOKEN);
+	copy_identifier(value, client_token);
+}
+
 /* Reads a secret by its form, and wipes the copy that detoasting may have made. */
 static void
 read_secret(FunctionCallInfo fcinfo, int position, Parameter parameter,

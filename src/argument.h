@@ -25,6 +25,7 @@ extern void argument_optional_app_key(FunctionCallInfo fcinfo, int position, Par
 									  char app_key[APP_KEY_MAX + 1]);
 extern void argument_zone_id(FunctionCallInfo fcinfo, int position, char zone_id[ZONE_ID_MAX + 1]);
 extern void argument_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_ID_MAX + 1]);
+extern void argument_client_token(FunctionCallInfo fcinfo, int position, char client_token[CLIENT_TOKEN_MAX + 1]);
 extern void argument_app_secret(FunctionCallInfo fcinfo, int position, Parameter parameter, Secret *secret);
 extern void argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *secret);
 extern NullableDatum argument_app_name(FunctionCallInfo fcinfo, int position);

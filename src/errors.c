@@ -28,6 +28,7 @@ static const struct
 	[PARAM_SECRET_KEY] = {"secret_key", A_SECRET_KEY},
 	[PARAM_GATEWAY_ID] = {"gateway_id", A_ZONE_ID},
 	[PARAM_GRACE_PERIOD] = {"grace_period", "an interval from 0 to keyrot.max_grace"},
+	[PARAM_CLIENT_TOKEN] = {"client_token", "1 to 64 printable ASCII characters without blanks"},
 	[PARAM_OWNER] = {"owner", "a role"},
 	[PARAM_PAGE_NUMBER] = {"page_number", "at least 1"},
 	[PARAM_PAGE_SIZE] = {"page_size", "at least 1"},
@@ -85,6 +86,26 @@ error_grace_too_long(void)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("grace_period must be an interval from 0 to keyrot.max_grace"),
 			 errhint("A superuser may raise keyrot.max_grace.")));
+}
+
+/* The caller has used the token for a request that was asked something else. */
+void
+error_token_used(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("client_token must be new, or repeat the request that it was first used for"),
+			 errhint("Repeat that call with all its parameters, or use another token.")));
+}
+
+/* What the first request with this token set is no longer current, so that the answer would be another. */
+void
+error_token_superseded(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("client_token must not repeat a request whose secret was replaced since"),
+			 errhint("The first call succeeded, and a newer rotation followed. Describe the credential to see where it stands.")));
 }
 
 /* A rotation was asked to set the secret that is current already. */

@@ -21,6 +21,7 @@ typedef enum Parameter
 	PARAM_SECRET_KEY,
 	PARAM_GATEWAY_ID,
 	PARAM_GRACE_PERIOD,
+	PARAM_CLIENT_TOKEN,
 	PARAM_OWNER,
 	PARAM_PAGE_NUMBER,
 	PARAM_PAGE_SIZE,
@@ -40,6 +41,8 @@ typedef struct KeyProblem
 KEYROT_NORETURN extern void error_missing(Parameter parameter);
 KEYROT_NORETURN extern void error_malformed(Parameter parameter);
 KEYROT_NORETURN extern void error_grace_too_long(void);
+KEYROT_NORETURN extern void error_token_used(void);
+KEYROT_NORETURN extern void error_token_superseded(void);
 KEYROT_NORETURN extern void error_same_secret(Parameter parameter);
 KEYROT_NORETURN extern void error_app_key_taken(Parameter parameter, const char *app_key);
 KEYROT_NORETURN extern void error_zone_has_key(const char *zone_id);

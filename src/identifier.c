@@ -85,6 +85,20 @@ identifier_is_gateway_id(const char *text, size_t length)
 	return identifier_is_zone_id(text, length);
 }
 
+/* 1 to 64 printable ASCII characters without blanks. */
+bool
+identifier_is_client_token(const char *text, size_t length)
+{
+	if (length < 1 || length > CLIENT_TOKEN_MAX)
+		return false;
+	for (size_t i = 0; i < length; i++)
+	{
+		if (!in_range(text[i], '!', '~'))
+			return false;
+	}
+	return true;
+}
+
 /* Writes prefix, as many unbiased characters as length leaves room for, and a NUL. */
 static CryptoStatus
 make_name(CryptoDraw *draw, const char *prefix, size_t length, char *text)

@@ -21,6 +21,7 @@
  *	  2  credential.c      the life of a credential                        -> request
  *	     request.c         the life of a request
  *	     result.c          what SQL functions return                       -> request
+ *	     retry.c           repeated calls                                  -> credential, request
  *	  1  rows.c            single rows, found, locked and written          -> owner, tables
  *	     store.c           every SQL statement                             -> owner, rows, tables
  *	     owner.c           acting as the tables' owner                     -> tables

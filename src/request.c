@@ -61,6 +61,7 @@ record(const Request *request)
 		.action = request->action->name,
 		.caller = request->caller,
 		.version = request->version,
+		.retry_of = request->is_repetition ? &request->retry_of : NULL,
 	};
 
 	rows_insert_request(&row);

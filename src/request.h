@@ -29,6 +29,7 @@ typedef struct Arguments
 	NullableDatum app_name;
 	NullableDatum description;
 	int64		grace;			/* microseconds */
+	char		client_token[CLIENT_TOKEN_MAX + 1]; /* empty: none */
 	Oid			owner;
 	const char *owner_name;
 	AppFilter	filter;
@@ -43,6 +44,8 @@ typedef struct Request
 	const struct Action *action;
 	FunctionCallInfo fcinfo;
 	pg_uuid_t	id;
+	pg_uuid_t	retry_of;		/* the request that this one repeats */
+	bool		is_repetition;
 	TimestampTz started_at;
 	Oid			caller;
 	char		target[SEAL_MAX_IDENTIFIER + 1];	/* empty until it is known to be well formed */

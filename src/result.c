@@ -10,13 +10,16 @@
 #include "access/htup_details.h"
 #include "funcapi.h"
 
-/* The RequestId, in the current memory context; the answer of most requests. */
+/*
+ * The RequestId to answer with, in the current memory context: that of the first call where this one
+ * repeats it.  It is the whole answer of most requests.
+ */
 Datum
 result_request_id(Request *request)
 {
 	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
 
-	*id = request->id;
+	*id = request->is_repetition ? request->retry_of : request->id;
 	return UUIDPGetDatum(id);
 }
 

@@ -67,7 +67,8 @@ enum
 	REQUEST_CLIENT_ADDR,
 	REQUEST_PID,
 	REQUEST_OUTCOME,
-	REQUEST_VERSION
+	REQUEST_VERSION,
+	REQUEST_RETRY_OF
 };
 enum
 {
@@ -439,6 +440,8 @@ rows_insert_request(const RequestRow *request)
 	set_column(row, REQUEST_OUTCOME, CStringGetTextDatum("ok"));
 	if (request->version > 0)
 		set_column(row, REQUEST_VERSION, Int32GetDatum(request->version));
+	if (request->retry_of != NULL)
+		set_column(row, REQUEST_RETRY_OF, UUIDPGetDatum(request->retry_of));
 	ExecStoreVirtualTuple(writer.row);
 	ExecSimpleRelationInsert(writer.target, writer.estate, writer.row);
 	end_write(&writer);

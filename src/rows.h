@@ -65,6 +65,7 @@ typedef struct RequestRow
 	const char *action;
 	Oid			caller;
 	int32		version;		/* 0: made none */
+	const pg_uuid_t *retry_of;	/* NULL: repeats none */
 } RequestRow;
 
 extern bool rows_find_credential(SealKind kind, const char *identifier, Snapshot snapshot,

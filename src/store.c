@@ -481,3 +481,101 @@ store_insert_data_key(const DataKeyRow *row, TimestampTz created_at)
 	add_time(&parameters, created_at);
 	run_without_rows(&insert, &parameters);
 }
+
+
+/*
+ * Retries
+ */
+
+/*
+ * Notes what a client_token is used for.  Tells whether the caller has not used it before; where another
+ * transaction is just using it, waits for that one to end.
+ */
+bool
+store_reserve_token(const TokenRow *token)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.retry (caller_oid, client_token, request_id, action, target, new_app_key,"
+		"                          grace_period, secret_given, created_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (caller_oid, client_token) DO NOTHING",
+		.success = SPI_OK_INSERT,
+		.types = {OIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, ObjectIdGetDatum(token->caller));
+	add_text(&parameters, token->client_token);
+	add(&parameters, UUIDPGetDatum(&token->request_id));
+	add_text(&parameters, token->action);
+	add_text(&parameters, token->target);
+	if (token->new_app_key[0] == '\0')
+		add_null(&parameters);
+	else
+		add_text(&parameters, token->new_app_key);
+	add(&parameters, Int64GetDatum(token->grace));
+	add(&parameters, BoolGetDatum(token->secret_given));
+	add_time(&parameters, token->created_at);
+	return run_without_rows(&insert, &parameters) == 1;
+}
+
+static void
+read_token_text(HeapTuple tuple, TupleDesc desc, int column, char *buffer, size_t size)
+{
+	bool		is_null;
+	Datum		value = SPI_getbinval(tuple, desc, column, &is_null);
+
+	buffer[0] = '\0';
+	if (!is_null)
+		text_to_cstring_buffer(DatumGetTextPP(value), buffer, size);
+}
+
+static void
+read_token(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	TokenRow   *token = reader_state;
+	bool		is_null;
+
+	token->request_id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 1, &is_null));
+	read_token_text(tuple, desc, 2, token->action, sizeof(token->action));
+	read_token_text(tuple, desc, 3, token->target, sizeof(token->target));
+	read_token_text(tuple, desc, 4, token->new_app_key, sizeof(token->new_app_key));
+	token->grace = DatumGetInt64(SPI_getbinval(tuple, desc, 5, &is_null));
+	token->secret_given = DatumGetBool(SPI_getbinval(tuple, desc, 6, &is_null));
+	token->version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &is_null));
+}
+
+/* Reads what the caller used a client_token for; tells whether it is there. */
+bool
+store_find_token(Oid caller, const char *client_token, TokenRow *token)
+{
+	static Statement select = {
+		.text = "SELECT request_id, action, target, new_app_key, grace_period, secret_given, version"
+		"  FROM keyrot.retry WHERE caller_oid OPERATOR(pg_catalog.=) $1"
+		"   AND client_token OPERATOR(pg_catalog.=) $2",
+		.success = SPI_OK_SELECT,
+		.types = {OIDOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, ObjectIdGetDatum(caller));
+	add_text(&parameters, client_token);
+	return run(&select, &parameters, read_token, token) == 1;
+}
+
+/* Adds the version that the request of a reserved client_token made. */
+void
+store_finish_token(Oid caller, const char *client_token, int32 version)
+{
+	static Statement update = {
+		.text = "UPDATE keyrot.retry SET version = $3 WHERE caller_oid OPERATOR(pg_catalog.=) $1"
+		"   AND client_token OPERATOR(pg_catalog.=) $2",
+		.success = SPI_OK_UPDATE,
+		.types = {OIDOID, TEXTOID, INT4OID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, ObjectIdGetDatum(caller));
+	add_text(&parameters, client_token);
+	add(&parameters, Int32GetDatum(version));
+	run_without_rows(&update, &parameters);
+}

@@ -9,7 +9,24 @@
 
 #include "fmgr.h"
 
+#include "utils/uuid.h"
+
 #include "rows.h"
+
+/* What a client_token was used for. */
+typedef struct TokenRow
+{
+	Oid			caller;
+	char		client_token[CLIENT_TOKEN_MAX + 1];
+	pg_uuid_t	request_id;
+	char		action[NAMEDATALEN];
+	char		target[SEAL_MAX_IDENTIFIER + 1];
+	char		new_app_key[APP_KEY_MAX + 1];	/* empty: none */
+	int64		grace;			/* microseconds */
+	bool		secret_given;
+	int32		version;		/* the one made */
+	TimestampTz created_at;
+} TokenRow;
 
 /* What list_apps is asked for. */
 typedef struct AppFilter
@@ -29,6 +46,10 @@ typedef void (*AppListingReader) (const Datum *values, const bool *nulls, void *
 
 extern void store_set_owner(const Credential *credential, Oid owner, const char *owner_name);
 extern int64 store_rebind_owners(void);
+
+extern bool store_reserve_token(const TokenRow *token);
+extern bool store_find_token(Oid caller, const char *client_token, TokenRow *token);
+extern void store_finish_token(Oid caller, const char *client_token, int32 version);
 
 extern bool store_insert_app(Credential *app, Datum app_name, NullableDatum description);
 extern bool store_insert_successor(const Credential *app, const char *predecessor);

@@ -11,6 +11,7 @@
 #include "credential.h"
 #include "request.h"
 #include "result.h"
+#include "retry.h"
 #include "rights.h"
 #include "rows.h"
 #include "store.h"
@@ -92,13 +93,17 @@ read_refresh(Request *request)
 {
 	read_zone_id(request);
 	request->arguments.grace = argument_grace(request->fcinfo, 1);
+	argument_client_token(request->fcinfo, 2, request->arguments.client_token);
 }
 
 static void
 replace_zone_key(Request *request)
 {
+	if (retry_is_repetition(request, SEAL_ZONE))
+		return;
 	lock_zone(request);
 	credential_rotate(request, PARAM_SECRET_KEY);
+	retry_remember(request);
 }
 
 static Datum
@@ -107,11 +112,11 @@ answer_new_key(Request *request)
 	Datum		values[2];
 
 	values[0] = result_secret_key(request);
-	values[1] = UUIDPGetDatum(&request->id);
+	values[1] = result_request_id(request);
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
-/* refresh_zone_key(zone_id, grace_period, OUT secret_key, OUT request_id) */
+/* refresh_zone_key(zone_id, grace_period, client_token, OUT secret_key, OUT request_id) */
 Datum
 keyrot_refresh_zone_key(PG_FUNCTION_ARGS)
 {
@@ -131,9 +136,10 @@ read_given_key(Request *request)
 		error_missing(PARAM_SECRET_KEY);
 	argument_secret_key(request->fcinfo, 1, &request->secret);
 	request->arguments.grace = argument_grace(request->fcinfo, 2);
+	argument_client_token(request->fcinfo, 3, request->arguments.client_token);
 }
 
-/* modify_zone_key(zone_id, secret_key, grace_period) */
+/* modify_zone_key(zone_id, secret_key, grace_period, client_token) */
 Datum
 keyrot_modify_zone_key(PG_FUNCTION_ARGS)
 {
