@@ -99,12 +99,13 @@ BEGIN;
 UPDATE keyrot.app SET secret = set_byte(secret, 40, get_byte(secret, 40) # 255) WHERE app_key = 'sealed-1';
 SELECT state, message, detail, context ~ '^keyrot request .*: describe_app_security' AS has_request_id
   FROM test.try('describe_app_security', $$'sealed-1'$$, NULL);
--- A rotation gives it a secret that opens, made or given.
+-- A rotation gives it a secret that opens, made or given; there is nothing to keep for a grace period.
 SELECT keyrot.reset_app_secret('sealed-1') IS NOT NULL AS done;
 SELECT version, test.app_accepts('sealed-1', app_secret) AS accepted FROM keyrot.describe_app_security('sealed-1');
 UPDATE keyrot.zone SET secret = set_byte(secret, 40, get_byte(secret, 40) # 255) WHERE zone_id = 'sealed-1';
-SELECT keyrot.modify_zone_key('sealed-1', test.secret_key(3)) IS NOT NULL AS done;
-SELECT version, secret_key = test.secret_key(3) AS as_given FROM keyrot.describe_zone_key('sealed-1');
+SELECT keyrot.modify_zone_key('sealed-1', test.secret_key(3), '1 day') IS NOT NULL AS done;
+SELECT version, test.zone_accepts('sealed-1', secret_key) AS accepted, secret_key = test.secret_key(3) AS as_given
+  FROM keyrot.describe_zone_key('sealed-1');
 ROLLBACK;
 
 -- An earlier one, replayed: not as the current one, nor as the previous one.  Only a whole row of yesterday, with
