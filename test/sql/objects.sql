@@ -63,7 +63,9 @@ SELECT (SELECT count(*) FROM pg_operator WHERE oprnamespace = 'keyrot'::regnames
 -- Nothing of it stands outside its schema.
 SELECT pg_describe_object(classid, objid, objsubid) AS outside
   FROM pg_depend AS d WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-   AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'keyrot') AND d.objid NOT IN (SELECT oid FROM object);
+   AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'keyrot') AND d.objid NOT IN (SELECT oid FROM object)
+   -- Later versions count a table's row type as a member, too.
+   AND d.objid NOT IN (SELECT oid FROM pg_type WHERE typnamespace = 'keyrot'::regnamespace);
 
 -- Every table and sequence is dumped, whole.
 SELECT o.kind, o.name, array_position(e.extconfig, o.oid) IS NOT NULL AS dumped,
