@@ -25,6 +25,7 @@ OBJS = \
 	src/keyfile.o \
 	src/keyring.o \
 	src/keyrot.o \
+	src/limit.o \
 	src/master_key.o \
 	src/owner.o \
 	src/request.o \

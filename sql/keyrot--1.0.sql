@@ -359,7 +359,8 @@ COMMENT ON FUNCTION keyrot.rebind_owners() IS
 
 CREATE FUNCTION keyrot.status(OUT version text, OUT openssl text, OUT preloaded boolean,
                               OUT locked_memory boolean, OUT master_key text, OUT data_key integer,
-                              OUT data_keys integer, OUT degraded text[])
+                              OUT data_keys integer, OUT rate_limit_overflows bigint,
+                              OUT degraded text[])
     AS 'MODULE_PATHNAME', 'keyrot_status' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.status() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.status() IS

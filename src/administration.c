@@ -13,6 +13,7 @@
 
 #include "errors.h"
 #include "keyring.h"
+#include "limit.h"
 #include "master_key.h"
 #include "request.h"
 #include "rights.h"
@@ -25,7 +26,7 @@ PG_FUNCTION_INFO_V1(keyrot_has_rights_of);
 PG_FUNCTION_INFO_V1(keyrot_rebind_owners);
 PG_FUNCTION_INFO_V1(keyrot_status);
 
-#define STATUS_COLUMNS 8
+#define STATUS_COLUMNS 9
 #define MAX_DEGRADED 8
 
 /* has_rights_of(role_id, role_name): NULL for a NULL, as SQL's functions answer */
@@ -88,6 +89,8 @@ list_degraded(const KeyringStatus *keys)
 		degrade(degraded, &count, "the master key file is in the data directory, so every base backup holds it");
 	if (!crypto_memory_is_locked())
 		degrade(degraded, &count, "keys are in memory that may be swapped out: the limit on locked memory is too low");
+	if (!settings_preloaded())
+		degrade(degraded, &count, "rate limits hold per session: keyrot is not preloaded");
 	degrade(degraded, &count, "failed requests are in the server log only, and requests that are rolled back nowhere");
 	return construct_array(degraded, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
@@ -116,6 +119,7 @@ keyrot_status(PG_FUNCTION_ARGS)
 	nulls[5] = keys.current == 0;
 	values[5] = Int32GetDatum(keys.current);
 	values[6] = Int32GetDatum(keys.data_keys);
-	values[7] = PointerGetDatum(list_degraded(&keys));
+	values[7] = Int64GetDatum(limit_overflows());
+	values[8] = PointerGetDatum(list_degraded(&keys));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -246,6 +246,38 @@ error_restricted(const char *action)
 			 errmsg("cannot call %s within a security-restricted operation", action)));
 }
 
+/* Nanoseconds as microseconds, rounded up so that whoever waits that long has waited long enough. */
+static long long
+in_microseconds(int64 nanoseconds)
+{
+	return (nanoseconds + 999) / 1000;
+}
+
+/* The caller has had its calls of this second; it may call again after the wait, in nanoseconds. */
+void
+error_too_many_requests(const char *action, int per_second, int64 wait)
+{
+	long long	microseconds = in_microseconds(wait);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many requests: the limit of %s is %d a second", action, per_second),
+			 errhint("Try again in %lld.%03lld ms.", microseconds / 1000, microseconds % 1000)));
+}
+
+/* The call cannot be counted; an entry is free after the wait, in nanoseconds, unless others take it. */
+void
+error_limit_table_full(const char *action, int64 wait)
+{
+	long long	microseconds = in_microseconds(wait);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many requests: there is no room to count this call of %s", action),
+			 errdetail("keyrot.rate_limit_entries bounds how many callers and functions are counted at a time."),
+			 errhint("Try again in %lld.%03lld ms.", microseconds / 1000, microseconds % 1000)));
+}
+
 /* The master key is missing or wrong, so that no secret can be used. */
 void
 error_unusable_key(const KeyProblem *problem)

@@ -29,6 +29,7 @@
  *	     keyring.c         data keys, unwrapped and cached                 -> master_key, rows, store, tables
  *	     master_key.c      the cluster's key file
  *	     rights.c          whose credentials a role may act on
+ *	     limit.c           the rate limit
  *	     argument.c        the arguments of SQL functions, checked
  *	  0  crypto.c          OpenSSL and nothing else
  *	     seal.c keyfile.c  the stored format; master keys as text          -> crypto
@@ -39,6 +40,7 @@
  */
 #include "compat.h"
 
+#include "limit.h"
 #include "settings.h"
 
 KEYROT_MODULE_MAGIC;
@@ -49,4 +51,5 @@ void
 _PG_init(void)
 {
 	settings_init();
+	limit_init();
 }

@@ -13,6 +13,8 @@
 #include "utils/timestamp.h"
 
 #include "errors.h"
+#include "limit.h"
+#include "settings.h"
 #include "tables.h"
 #include "uuid7.h"
 
@@ -51,6 +53,22 @@ require_writable(const Request *request)
 		error_restricted(request->action->name);
 }
 
+/* How often a second the caller may call this function; 0: as often as it likes. */
+static int
+rate_limit_of(const Action *action)
+{
+	switch (action->family)
+	{
+		case REQUEST_OF_APPS:
+			return keyrot_app_rate_limit;
+		case REQUEST_OF_ZONES:
+			return keyrot_zone_rate_limit;
+		case REQUEST_OF_ADMINISTRATION:
+			break;
+	}
+	return 0;
+}
+
 static void
 record(const Request *request)
 {
@@ -79,10 +97,10 @@ forget_secrets(Request *request)
 }
 
 /*
- * Runs an SQL function as a request: reads, acts, records, answers.  The answer, which may hold a secret,
- * comes last, so that nothing can fail once it is formed; it is in the memory context of the call.  Raises
- * what the action raises, 25006 where nothing can be written, and 42501 inside a security-restricted
- * operation.
+ * Runs an SQL function as a request: reads, is admitted, acts, records, answers.  The answer, which may
+ * hold a secret, comes last, so that nothing can fail once it is formed; it is in the memory context of the
+ * call.  Raises what the action raises, 53400 for a call too many, 25006 where nothing can be written, and
+ * 42501 inside a security-restricted operation.
  */
 Datum
 request_run(FunctionCallInfo fcinfo, const Action *action)
@@ -107,6 +125,7 @@ request_run(FunctionCallInfo fcinfo, const Action *action)
 		require_writable(&request);
 		tables_hold();
 		action->read(&request);
+		limit_admit(request.caller, action->name, rate_limit_of(action));
 		action->act(&request);
 		record(&request);
 		result = action->answer(&request);

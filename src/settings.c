@@ -16,17 +16,66 @@
 
 #define SECONDS_PER_DAY 86400
 #define DEFAULT_MAX_GRACE (30 * SECONDS_PER_DAY)
+#define DEFAULT_RATE_LIMIT_ENTRIES 512
 
 char	   *keyrot_master_key_file;
 char	   *keyrot_operator_role;
 int			keyrot_max_grace;
+int			keyrot_zone_rate_limit;
+int			keyrot_app_rate_limit;
+int			keyrot_rate_limit_entries;
 
 static bool preloaded = false;
+
+/* How often a caller may call each function; kept out of settings_init() for its length. */
+static void
+define_rate_limits(void)
+{
+	DefineCustomIntVariable("keyrot.zone_rate_limit",
+							"Calls a second that a caller may make of each function on zones.",
+							"0 is no limit.",
+							&keyrot_zone_rate_limit,
+							20,
+							0,
+							MAX_RATE_LIMIT,
+							PGC_SUSET,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("keyrot.app_rate_limit",
+							"Calls a second that a caller may make of each function on apps.",
+							"0 is no limit.",
+							&keyrot_app_rate_limit,
+							0,
+							0,
+							MAX_RATE_LIMIT,
+							PGC_SUSET,
+							0,
+							NULL, NULL, NULL);
+
+	/*
+	 * The shared table has the size that it was given at the server's start.  A setting of that kind cannot
+	 * be defined later, so in a session that loads the library for itself it is one of the server's others;
+	 * not defining it there would warn, in each such session, of a setting that is right.
+	 */
+	DefineCustomIntVariable("keyrot.rate_limit_entries",
+							"Callers and functions whose calls of the last second are counted at a time.",
+							"Each takes 8 kB: of shared memory, allocated at the start, where keyrot is preloaded; else of the session's, when needed.",
+							&keyrot_rate_limit_entries,
+							DEFAULT_RATE_LIMIT_ENTRIES,
+							16,
+							65536,
+							preloaded ? PGC_POSTMASTER : PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
+}
 
 /* Defines the settings; called once, when the library is loaded. */
 void
 settings_init(void)
 {
+	preloaded = process_shared_preload_libraries_in_progress;
+
 	DefineCustomStringVariable("keyrot.master_key_file",
 							   "File with the master key that wraps keyrot's data keys.",
 							   "64 hex digits a line, the current key first. A relative path starts in the data directory.",
@@ -56,8 +105,8 @@ settings_init(void)
 							GUC_UNIT_S,
 							NULL, NULL, NULL);
 
+	define_rate_limits();
 	MarkGUCPrefixReserved("keyrot");
-	preloaded = process_shared_preload_libraries_in_progress;
 }
 
 /* Whether the library was loaded by shared_preload_libraries, with the server and not with a session. */

@@ -5,9 +5,14 @@
 #ifndef KEYROT_SETTINGS_H
 #define KEYROT_SETTINGS_H
 
+#define MAX_RATE_LIMIT 1000		/* requests a second */
+
 extern char *keyrot_master_key_file;
 extern char *keyrot_operator_role;
 extern int	keyrot_max_grace;		/* seconds */
+extern int	keyrot_zone_rate_limit; /* requests a second; 0: no limit */
+extern int	keyrot_app_rate_limit;
+extern int	keyrot_rate_limit_entries;
 
 extern void settings_init(void);
 extern bool settings_preloaded(void);

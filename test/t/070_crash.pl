@@ -29,6 +29,7 @@ my $node = new_server('crash', conf => <<'END');
 restart_after_crash = on
 log_statement = none
 max_prepared_transactions = 4
+keyrot.zone_rate_limit = 0
 END
 add_databases($node, 'live');
 my $folder = PostgreSQL::Test::Utils::tempdir();
