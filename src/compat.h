@@ -39,6 +39,13 @@
 #define KEYROT_EPQ_INIT(state, estate) EvalPlanQualInit(state, estate, NULL, NIL, -1)
 #endif
 
+/* All settings, in an array that is not the caller's; PostgreSQL 16 changed how their number is told. */
+#if PG_VERSION_NUM >= 160000
+#define KEYROT_GUC_VARIABLES(count) get_guc_variables(count)
+#else
+#define KEYROT_GUC_VARIABLES(count) (*(count) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /* PostgreSQL 18 lets a module tell its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define KEYROT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "keyrot", .version = KEYROT_VERSION)

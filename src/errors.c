@@ -246,6 +246,17 @@ error_restricted(const char *action)
 			 errmsg("cannot call %s within a security-restricted operation", action)));
 }
 
+/* The connection came with a value for a setting that its user must not set. */
+void
+error_connection_option(const char *setting)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to set parameter \"%s\"", setting),
+			 errdetail("It was set by the options of this connection."),
+			 errhint("Connect without that option.")));
+}
+
 /* Nanoseconds as microseconds, rounded up so that whoever waits that long has waited long enough. */
 static long long
 in_microseconds(int64 nanoseconds)

@@ -57,6 +57,7 @@ KEYROT_NORETURN extern void error_owner_changed(SealKind kind, const char *ident
 KEYROT_NORETURN extern void error_not_member(const char *role_name);
 KEYROT_NORETURN extern void error_superuser_only(const char *action);
 KEYROT_NORETURN extern void error_restricted(const char *action);
+KEYROT_NORETURN extern void error_connection_option(const char *setting);
 KEYROT_NORETURN extern void error_too_many_requests(const char *action, int per_second, int64 wait);
 KEYROT_NORETURN extern void error_limit_table_full(const char *action, int64 wait);
 KEYROT_NORETURN extern void error_unusable_key(const KeyProblem *problem);

@@ -34,7 +34,7 @@
  *	  0  crypto.c          OpenSSL and nothing else
  *	     seal.c keyfile.c  the stored format; master keys as text          -> crypto
  *	     secret.c identifier.c uuid7.c  secrets, public names, RequestIds  -> crypto
- *	     settings.c        every setting                                   -> compat
+ *	     settings.c        every setting                                   -> compat, errors
  *	     errors.c          what can go wrong, as PostgreSQL errors         -> compat, crypto, seal
  *	     compat.h          what differs between versions of PostgreSQL
  */

@@ -10,10 +10,14 @@
 #include <limits.h>
 
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 
+#include "errors.h"
 #include "settings.h"
 
+#define PREFIX "keyrot"
 #define SECONDS_PER_DAY 86400
 #define DEFAULT_MAX_GRACE (30 * SECONDS_PER_DAY)
 #define DEFAULT_RATE_LIMIT_ENTRIES 512
@@ -26,6 +30,29 @@ int			keyrot_app_rate_limit;
 int			keyrot_rate_limit_entries;
 
 static bool preloaded = false;
+
+/*
+ * Refuses a session whose connection came with a value for a setting of keyrot's that its user has no right
+ * to set.  Such a value stands in the place of the administrator's until the library is loaded, and would
+ * take that along when it is rejected: the setting would fall back to what is built in.  (What a session
+ * SETs stands beside the administrator's value, and does no harm.)
+ */
+static void
+refuse_connection_options(void)
+{
+	int			count;
+	struct config_generic **settings = KEYROT_GUC_VARIABLES(&count);
+
+	for (int i = 0; i < count; i++)
+	{
+		const struct config_generic *setting = settings[i];
+
+		if (setting->reset_source == PGC_S_CLIENT && setting->reset_scontext == PGC_BACKEND &&
+			pg_strncasecmp(setting->name, PREFIX ".", strlen(PREFIX ".")) == 0 &&
+			pg_parameter_aclcheck(setting->name, setting->reset_srole, ACL_SET) != ACLCHECK_OK)
+			error_connection_option(setting->name);
+	}
+}
 
 /* How often a caller may call each function; kept out of settings_init() for its length. */
 static void
@@ -70,11 +97,13 @@ define_rate_limits(void)
 							NULL, NULL, NULL);
 }
 
-/* Defines the settings; called once, when the library is loaded. */
+/* Defines the settings; called first when the library is loaded.  May raise 42501, see above. */
 void
 settings_init(void)
 {
 	preloaded = process_shared_preload_libraries_in_progress;
+	if (!preloaded)
+		refuse_connection_options();
 
 	DefineCustomStringVariable("keyrot.master_key_file",
 							   "File with the master key that wraps keyrot's data keys.",
@@ -106,7 +135,7 @@ settings_init(void)
 							NULL, NULL, NULL);
 
 	define_rate_limits();
-	MarkGUCPrefixReserved("keyrot");
+	MarkGUCPrefixReserved(PREFIX);
 }
 
 /* Whether the library was loaded by shared_preload_libraries, with the server and not with a session. */

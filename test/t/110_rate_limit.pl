@@ -237,6 +237,22 @@ is(join('/', as_user('', "LOAD 'keyrot'; $TABLE_SIZE")), "$ENTRIES|sighup/", 'th
 hammer();
 is(judge("$CALLER, pid"), scalar @SESSIONS, 'each session has a limit of its own');
 
+# Before the library is loaded anybody may give the settings' names a value.
+my $describe = q{SELECT FROM keyrot.describe_zone_key('zone-1');};
+my $show = 'SHOW keyrot.zone_rate_limit;';
+is((as_user('user=regress_tuned', "SET client_min_messages = error; SET keyrot.zone_rate_limit = 0; $describe $show"))[0], 3,
+	'what a session sets before does not hold');
+for my $setting (qw(keyrot.zone_rate_limit KEYROT.Zone_Rate_Limit keyrot.master_key_file))
+{
+	my ($shown, $refusal) = as_user("user=regress_tuned options='-c $setting=0'", "$describe $show");
+	like("$shown/$refusal", qr{\A/.*permission denied to set parameter "$setting"}i, "nor is $setting lifted by the connection's options");
+}
+$node->safe_psql('postgres', 'GRANT SET ON PARAMETER keyrot.zone_rate_limit TO regress_tuned');
+is(join('/', as_user("user=regress_tuned options='-c keyrot.zone_rate_limit=5'", "$describe $show")), '5/',
+	'except by a role with the right to');
+$node->safe_psql('postgres', 'REVOKE SET ON PARAMETER keyrot.zone_rate_limit FROM regress_tuned');
+is((as_user("options='-c keyrot.zone_rate_limit=5'", "$describe $show"))[0], 5, 'or a superuser');
+
 
 # Preloaded: all sessions together.
 
