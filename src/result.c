@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "utils/memutils.h"
 
 /*
  * The RequestId to answer with, in the current memory context: that of the first call where this one
@@ -23,16 +24,47 @@ result_request_id(Request *request)
 	return UUIDPGetDatum(id);
 }
 
+/* The row types of functions that were called before: to look one up takes as long as to form the row. */
+#define KNOWN_ROWS 8
+static struct
+{
+	Oid			function;
+	TupleDesc	desc;
+}			known_rows[KNOWN_ROWS];
+
+/* The row type that the function was declared with, of count columns; it stays for the session. */
+static TupleDesc
+row_type(FunctionCallInfo fcinfo, int count)
+{
+	static int	oldest = 0;
+	Oid			function = fcinfo->flinfo->fn_oid;
+	TupleDesc	desc;
+	MemoryContext caller;
+
+	for (int i = 0; i < KNOWN_ROWS; i++)
+		if (known_rows[i].function == function && known_rows[i].desc->natts == count)
+			return known_rows[i].desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != count)
+		elog(ERROR, "function does not return a row of %d columns", count);
+	caller = MemoryContextSwitchTo(TopMemoryContext);
+	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
+	MemoryContextSwitchTo(caller);
+	if (known_rows[oldest].desc != NULL)
+		FreeTupleDesc(known_rows[oldest].desc);
+	known_rows[oldest].function = function;
+	known_rows[oldest].desc = desc;
+	oldest = (oldest + 1) % KNOWN_ROWS;
+	return desc;
+}
+
 /* A row without NULLs, of the type that the function was declared with. */
 Datum
 result_row(FunctionCallInfo fcinfo, Datum *values, int count)
 {
-	TupleDesc	desc;
 	bool	   *nulls = palloc0(count * sizeof(bool));
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != count)
-		elog(ERROR, "function does not return a row of %d columns", count);
-	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
+	return HeapTupleGetDatum(heap_form_tuple(row_type(fcinfo, count), values, nulls));
 }
 
 /* Room for a secret as text, which the request wipes when it ends. */
