@@ -25,11 +25,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
 #include <openssl/rand.h>
 
 #define BLOCK_BYTES			16	/* of AES */
@@ -37,6 +35,9 @@
 #define LOCKED_HEAP_BYTES	32768
 #define LOCKED_HEAP_UNIT	32
 #define HASHES				2
+#define HASH_BLOCK_BYTES	64	/* of both */
+#define INNER_PAD			0x36	/* of HMAC */
+#define OUTER_PAD			0x5c
 
 /* Raw key and CMAC's K1.  The whole object lies in locked memory. */
 struct CryptoKey
@@ -58,14 +59,11 @@ static struct
 	bool		ready;
 	EVP_CIPHER *aes;
 	EVP_CIPHER *gcm;
-	EVP_MD	   *sha256;
-	EVP_MAC    *hmac;
+	EVP_MD	   *hash[HASHES];
 	EVP_CIPHER_CTX *aes_context;	/* without a key between calls */
 	EVP_CIPHER_CTX *gcm_context;	/* likewise */
-	EVP_MAC_CTX *mac_context[HASHES];	/* keyed with no_key between calls */
+	EVP_MD_CTX *hash_context[HASHES];	/* with nothing of a key in it */
 } tools;
-
-static const uint8_t no_key[CRYPTO_KEY_BYTES];
 
 /*
  * What the OpenSSL call that just failed died of, as far as OpenSSL says so: it seldom does for memory.
@@ -221,8 +219,8 @@ drop_tools(void)
 	EVP_CIPHER_CTX_free(tools.gcm_context);
 	EVP_CIPHER_free(tools.aes);
 	EVP_CIPHER_free(tools.gcm);
-	EVP_MD_free(tools.sha256);
-	EVP_MAC_free(tools.hmac);
+	EVP_MD_free(tools.hash[CRYPTO_SHA1]);
+	EVP_MD_free(tools.hash[CRYPTO_SHA256]);
 	memset(&tools, 0, sizeof(tools));
 }
 
@@ -240,12 +238,12 @@ start_tools(void)
 	start_heap();
 	tools.aes = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);
 	tools.gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-	tools.sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-	tools.hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+	tools.hash[CRYPTO_SHA1] = EVP_MD_fetch(NULL, "SHA1", NULL);
+	tools.hash[CRYPTO_SHA256] = EVP_MD_fetch(NULL, "SHA256", NULL);
 	tools.aes_context = EVP_CIPHER_CTX_new();
 	tools.gcm_context = EVP_CIPHER_CTX_new();
-	tools.ready = tools.aes != NULL && tools.gcm != NULL && tools.sha256 != NULL &&
-		tools.hmac != NULL && tools.aes_context != NULL && tools.gcm_context != NULL;
+	tools.ready = tools.aes != NULL && tools.gcm != NULL && tools.hash[CRYPTO_SHA1] != NULL &&
+		tools.hash[CRYPTO_SHA256] != NULL && tools.aes_context != NULL && tools.gcm_context != NULL;
 	status = failure();
 	if (tools.ready)
 		return CRYPTO_OK;
@@ -448,60 +446,63 @@ crypto_hash_bytes(CryptoHash hash)
 	return hash == CRYPTO_SHA1 ? 20 : CRYPTO_HASH_BYTES;
 }
 
-static EVP_MAC_CTX *
-make_mac_context(CryptoHash hash)
+/*
+ * Hashes a followed by b, either of which may be empty.  A context that failed may hold what it was given,
+ * so it is dropped, and made anew at the next need.
+ */
+static CryptoStatus
+hash_two(CryptoHash hash, const void *a, size_t a_length, const void *b, size_t b_length, uint8_t *digest)
 {
-	char		sha1[] = "SHA1";
-	char		sha256[] = "SHA256";
-	OSSL_PARAM	digest[] = {
-		OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, hash == CRYPTO_SHA1 ? sha1 : sha256, 0),
-		OSSL_PARAM_construct_end()
-	};
-	EVP_MAC_CTX *context = EVP_MAC_CTX_new(tools.hmac);
+	EVP_MD_CTX **context = &tools.hash_context[hash];
+	CryptoStatus status;
 
-	if (context != NULL && EVP_MAC_init(context, no_key, sizeof(no_key), digest) == 1)
-	{
-		ERR_clear_error();
-		return context;
-	}
-	EVP_MAC_CTX_free(context);
-	return NULL;
+	if (*context == NULL)
+		*context = EVP_MD_CTX_new();
+	if (*context != NULL &&
+		EVP_DigestInit_ex2(*context, tools.hash[hash], NULL) == 1 &&
+		(a_length == 0 || EVP_DigestUpdate(*context, a, a_length) == 1) &&
+		(b_length == 0 || EVP_DigestUpdate(*context, b, b_length) == 1) &&
+		EVP_DigestFinal_ex(*context, digest, NULL) == 1)
+		return CRYPTO_OK;
+	status = failure();
+	OPENSSL_cleanse(digest, crypto_hash_bytes(hash));
+	EVP_MD_CTX_free(*context);
+	*context = NULL;
+	return status;
 }
 
 /*
- * Writes crypto_hash_bytes(hash) bytes to mac; on failure they are zero.  The key must not be empty: to
- * OpenSSL that would mean the key of before.  Afterwards the context is keyed with zeros, so that no
- * secret stays in it; a context that failed is dropped and made anew at the next need.
+ * Writes the HMAC (RFC 2104), crypto_hash_bytes(hash) bytes, to mac; on failure they are zero.  The key
+ * must not be empty.  It is two hashes over the padded key, written out: OpenSSL's EVP_MAC takes twice the
+ * time, and keeps the key in its context until it is keyed anew.  A finished hash keeps nothing of it.
  */
 CryptoStatus
 crypto_hmac(CryptoHash hash, const void *key, size_t key_length,
 			const void *message, size_t length, uint8_t *mac)
 {
 	CryptoStatus status = start_tools();
-	EVP_MAC_CTX **context = &tools.mac_context[hash == CRYPTO_SHA1 ? 0 : 1];
-	size_t		made = 0;
+	uint8_t		pad[HASH_BLOCK_BYTES] = {0};
+	uint8_t		inner[CRYPTO_MAX_MAC_BYTES];
 
-	if (key == NULL || key_length == 0)
+	if (status == CRYPTO_OK && (key == NULL || key_length == 0))
 		status = CRYPTO_BROKEN;
-	if (status == CRYPTO_OK && *context == NULL)
-		*context = make_mac_context(hash);
-	if (status == CRYPTO_OK &&
-		!(*context != NULL &&
-		  EVP_MAC_init(*context, key, key_length, NULL) == 1 &&
-		  (length == 0 || EVP_MAC_update(*context, message, length) == 1) &&
-		  EVP_MAC_final(*context, mac, &made, crypto_hash_bytes(hash)) == 1 &&
-		  made == crypto_hash_bytes(hash)))
-		status = failure();
+	if (status == CRYPTO_OK && key_length > sizeof(pad))
+		status = hash_two(hash, key, key_length, NULL, 0, pad);
+	else if (status == CRYPTO_OK)
+		memcpy(pad, key, key_length);
+
+	for (size_t i = 0; i < sizeof(pad); i++)
+		pad[i] ^= INNER_PAD;
+	if (status == CRYPTO_OK)
+		status = hash_two(hash, pad, sizeof(pad), message, length, inner);
+	for (size_t i = 0; i < sizeof(pad); i++)
+		pad[i] ^= INNER_PAD ^ OUTER_PAD;
+	if (status == CRYPTO_OK)
+		status = hash_two(hash, pad, sizeof(pad), inner, crypto_hash_bytes(hash), mac);
 	if (status != CRYPTO_OK)
 		OPENSSL_cleanse(mac, crypto_hash_bytes(hash));
-	if (*context == NULL)
-		return status;
-	if (status != CRYPTO_OK || EVP_MAC_init(*context, no_key, sizeof(no_key), NULL) != 1)
-	{
-		EVP_MAC_CTX_free(*context);
-		*context = NULL;
-		ERR_clear_error();
-	}
+	OPENSSL_cleanse(pad, sizeof(pad));
+	OPENSSL_cleanse(inner, sizeof(inner));
 	return status;
 }
 
@@ -511,20 +512,13 @@ crypto_sha256(const void *a, size_t a_length, const void *b, size_t b_length,
 			  uint8_t digest[CRYPTO_HASH_BYTES])
 {
 	CryptoStatus status = start_tools();
-	EVP_MD_CTX *context;
 
-	OPENSSL_cleanse(digest, CRYPTO_HASH_BYTES);
 	if (status != CRYPTO_OK)
+	{
+		OPENSSL_cleanse(digest, CRYPTO_HASH_BYTES);
 		return status;
-	context = EVP_MD_CTX_new();
-	if (context == NULL ||
-		EVP_DigestInit_ex2(context, tools.sha256, NULL) != 1 ||
-		(a_length > 0 && EVP_DigestUpdate(context, a, a_length) != 1) ||
-		(b_length > 0 && EVP_DigestUpdate(context, b, b_length) != 1) ||
-		EVP_DigestFinal_ex(context, digest, NULL) != 1)
-		status = failure();
-	EVP_MD_CTX_free(context);
-	return status;
+	}
+	return hash_two(CRYPTO_SHA256, a, a_length, b, b_length, digest);
 }
 
 /* ---------- base64 ---------- */
