@@ -1,6 +1,9 @@
 /*
  * app.c
  *	  The SQL functions on apps.
+ *
+ * An app is named by its AppKey or, where api() reads the arguments, by its number, which is looked up
+ * after all that the caller can be told without looking.
  */
 #include "compat.h"
 
@@ -8,6 +11,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "app.h"
 #include "argument.h"
 #include "credential.h"
 #include "request.h"
@@ -25,17 +29,48 @@ PG_FUNCTION_INFO_V1(keyrot_delete_app);
 PG_FUNCTION_INFO_V1(keyrot_end_app_grace);
 PG_FUNCTION_INFO_V1(keyrot_list_apps);
 
-/* Reads the AppKey that the request is about. */
+/* Reads the AppKey that the request is about, which may be missing where the app's number is known. */
 static void
 read_app_key(Request *request)
 {
-	argument_app_key(request->fcinfo, 0, PARAM_APP_KEY, request->target);
+	if (request->arguments.app_id == 0)
+		argument_app_key(request->fcinfo, 0, PARAM_APP_KEY, request->target);
+	else
+		argument_optional_app_key(request->fcinfo, 0, PARAM_APP_KEY, request->target);
+}
+
+/* Finds the AppKey of an app that is named by its number.  Only who may act on the app learns it. */
+static void
+find_app_key(Request *request, const char *given)
+{
+	int64		app_id = request->arguments.app_id;
+	Credential *app = &request->credential;
+
+	if (!store_find_app(app_id, app))
+		error_no_such_app_id(app_id);
+	if (given[0] != '\0' && strcmp(given, app->identifier) != 0)
+		error_other_app();
+	if (rights_over(request->caller, app->owner, app->owner_name) != RIGHTS_GRANTED)
+		error_not_owner_of_app_id(app_id);
+	strlcpy(request->target, app->identifier, sizeof(request->target));
 }
 
 /* Locks the app that the request is about. */
 static void
 lock_app(Request *request)
 {
+	char		given[APP_KEY_MAX + 1];
+
+	strlcpy(given, request->target, sizeof(given));
+	if (request->arguments.app_id != 0)
+	{
+		/* While we wait for its row, somebody may give the app a new AppKey. */
+		do
+			find_app_key(request, given);
+		while (!rows_lock_credential(SEAL_APP, request->target, credential_require_rights, request->caller,
+									 &request->credential) ||
+			   request->credential.secret.length == 0);
+	}
 	credential_lock(request->caller, SEAL_APP, request->target, &request->credential);
 }
 
@@ -86,13 +121,13 @@ answer_created_app(Request *request)
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
+const Action app_create_action = {"create_app", REQUEST_OF_APPS, read_new_app, create_app, answer_created_app};
+
 /* create_app(app_name, OUT app_id, INOUT app_key, app_secret, description, OUT request_id) */
 Datum
 keyrot_create_app(PG_FUNCTION_ARGS)
 {
-	static const Action action = {"create_app", REQUEST_OF_APPS, read_new_app, create_app, answer_created_app};
-
-	return request_run(fcinfo, &action);
+	return request_run(fcinfo, &app_create_action);
 }
 
 
@@ -119,19 +154,23 @@ reset_app_secret(Request *request)
 	retry_remember(request);
 }
 
+const Action app_reset_secret_action = {
+	"reset_app_secret", REQUEST_OF_APPS, read_reset, reset_app_secret, result_request_id
+};
+
 /* reset_app_secret(app_key, new_app_key, new_app_secret, grace_period, client_token) */
 Datum
 keyrot_reset_app_secret(PG_FUNCTION_ARGS)
 {
-	static const Action action = {"reset_app_secret", REQUEST_OF_APPS, read_reset, reset_app_secret, result_request_id};
-
-	return request_run(fcinfo, &action);
+	return request_run(fcinfo, &app_reset_secret_action);
 }
 
 
 static void
 describe_app_security(Request *request)
 {
+	if (request->arguments.app_id != 0)
+		find_app_key(request, request->target);
 	credential_find(request->caller, SEAL_APP, request->target, &request->credential);
 	credential_open(&request->credential, &request->secret);
 }
@@ -152,15 +191,15 @@ answer_app_security(Request *request)
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
+const Action app_describe_security_action = {
+	"describe_app_security", REQUEST_OF_APPS, read_app_key, describe_app_security, answer_app_security
+};
+
 /* describe_app_security(OUT app_id, INOUT app_key, OUT app_secret, OUT version, ..., OUT request_id) */
 Datum
 keyrot_describe_app_security(PG_FUNCTION_ARGS)
 {
-	static const Action action = {
-		"describe_app_security", REQUEST_OF_APPS, read_app_key, describe_app_security, answer_app_security
-	};
-
-	return request_run(fcinfo, &action);
+	return request_run(fcinfo, &app_describe_security_action);
 }
 
 
@@ -182,13 +221,13 @@ modify_app(Request *request)
 		store_modify_app(request->target, arguments->app_name, arguments->description);
 }
 
+const Action app_modify_action = {"modify_app", REQUEST_OF_APPS, read_modification, modify_app, result_request_id};
+
 /* modify_app(app_key, app_name, description) */
 Datum
 keyrot_modify_app(PG_FUNCTION_ARGS)
 {
-	static const Action action = {"modify_app", REQUEST_OF_APPS, read_modification, modify_app, result_request_id};
-
-	return request_run(fcinfo, &action);
+	return request_run(fcinfo, &app_modify_action);
 }
 
 
@@ -223,13 +262,13 @@ delete_app(Request *request)
 	credential_retire(request);
 }
 
+const Action app_delete_action = {"delete_app", REQUEST_OF_APPS, read_app_key, delete_app, result_request_id};
+
 /* delete_app(app_key) */
 Datum
 keyrot_delete_app(PG_FUNCTION_ARGS)
 {
-	static const Action action = {"delete_app", REQUEST_OF_APPS, read_app_key, delete_app, result_request_id};
-
-	return request_run(fcinfo, &action);
+	return request_run(fcinfo, &app_delete_action);
 }
 
 
@@ -278,6 +317,7 @@ read_listing(Request *request)
 	filter->offset = argument_positive(fcinfo, 3, PARAM_PAGE_NUMBER) - 1;
 	filter->limit = argument_positive(fcinfo, 4, PARAM_PAGE_SIZE);
 	filter->offset *= filter->limit;
+	request->arguments.listed = list_app;
 }
 
 static void
@@ -287,8 +327,7 @@ list_apps(Request *request)
 
 	filter->caller = request->caller;
 	filter->sees_all = rights_is_operator(request->caller);
-	InitMaterializedSRF(request->fcinfo, 0);
-	store_list_apps(filter, list_app, request);
+	store_list_apps(filter, request->arguments.listed, request);
 }
 
 /* The listed apps are in the result set already. */
@@ -298,11 +337,12 @@ answer_listing(Request *request pg_attribute_unused())
 	return (Datum) 0;
 }
 
+const Action app_list_action = {"list_apps", REQUEST_OF_APPS, read_listing, list_apps, answer_listing};
+
 /* list_apps(INOUT app_id, INOUT app_key, INOUT app_name, page_number, page_size, OUT description, ...) */
 Datum
 keyrot_list_apps(PG_FUNCTION_ARGS)
 {
-	static const Action action = {"list_apps", REQUEST_OF_APPS, read_listing, list_apps, answer_listing};
-
-	return request_run(fcinfo, &action);
+	InitMaterializedSRF(fcinfo, 0);
+	return request_run(fcinfo, &app_list_action);
 }

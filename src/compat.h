@@ -46,6 +46,15 @@
 #define KEYROT_GUC_VARIABLES(count) (*(count) = GetNumConfigOptions(), get_guc_variables())
 #endif
 
+/* PostgreSQL 16 made one function of the many that check rights on objects; needs utils/acl.h. */
+#if PG_VERSION_NUM >= 160000
+#define KEYROT_MAY_EXECUTE(function, role) \
+	(object_aclcheck(ProcedureRelationId, (function), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#else
+#define KEYROT_MAY_EXECUTE(function, role) \
+	(pg_proc_aclcheck((function), (role), ACL_EXECUTE) == ACLCHECK_OK)
+#endif
+
 /* PostgreSQL 18 lets a module tell its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define KEYROT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "keyrot", .version = KEYROT_VERSION)

@@ -7,35 +7,111 @@
  */
 #include "errors.h"
 
+#include "lib/stringinfo.h"
+
 #define A_SECRET_KEY "the canonical, padded base64 of 32 to 48 bytes"
 #define AN_APP_KEY "4 to 128 characters of A-Z, a-z, 0-9, \"_\", \".\" and \"-\", the first a letter or digit, " \
 	"and not 64 hex digits as a secret has"
 #define AN_APP_SECRET "16 to 128 printable ASCII characters without blanks"
+#define UNAVAILABLE "ServiceUnavailable", "OperationDenied.ResourceLockedTemporary"
 #define A_ZONE_ID "1 to 64 characters of A-Z, a-z, 0-9, \"_\" and \"-\", the first a letter or digit"
 
 static const struct
 {
 	const char *name;
+	const char *api_name;		/* NULL: api() takes no such parameter */
 	const char *accepted;
 }			parameters[] = {
-	[PARAM_APP_NAME] = {"app_name", "1 to 128 characters, none a control character, no blank at either end"},
-	[PARAM_APP_KEY] = {"app_key", AN_APP_KEY},
-	[PARAM_NEW_APP_KEY] = {"new_app_key", AN_APP_KEY},
-	[PARAM_APP_SECRET] = {"app_secret", AN_APP_SECRET},
-	[PARAM_NEW_APP_SECRET] = {"new_app_secret", AN_APP_SECRET},
-	[PARAM_DESCRIPTION] = {"description", "1 to 1000 characters, none a control character, no blank at either end"},
-	[PARAM_ZONE_ID] = {"zone_id", A_ZONE_ID},
-	[PARAM_SECRET_KEY] = {"secret_key", A_SECRET_KEY},
-	[PARAM_GATEWAY_ID] = {"gateway_id", A_ZONE_ID},
-	[PARAM_GRACE_PERIOD] = {"grace_period", "an interval from 0 to keyrot.max_grace"},
-	[PARAM_CLIENT_TOKEN] = {"client_token", "1 to 64 printable ASCII characters without blanks"},
-	[PARAM_OWNER] = {"owner", "a role"},
-	[PARAM_PAGE_NUMBER] = {"page_number", "at least 1"},
-	[PARAM_PAGE_SIZE] = {"page_size", "at least 1"},
-	[PARAM_ALGORITHM] = {"algorithm", "\"sha256\" or \"sha1\""},
-	[PARAM_MESSAGE] = {"message", "bytes"},
-	[PARAM_STRING_TO_SIGN] = {"string_to_sign", "text that can be written in UTF-8"},
+	[PARAM_APP_ID] = {"app_id", "AppId", "a number of at least 1"},
+	[PARAM_APP_NAME] = {"app_name", "AppName", "1 to 128 characters, none a control character, no blank at either end"},
+	[PARAM_APP_KEY] = {"app_key", "AppKey", AN_APP_KEY},
+	[PARAM_NEW_APP_KEY] = {"new_app_key", "NewAppKey", AN_APP_KEY},
+	[PARAM_APP_SECRET] = {"app_secret", "AppSecret", AN_APP_SECRET},
+	[PARAM_NEW_APP_SECRET] = {"new_app_secret", "NewAppSecret", AN_APP_SECRET},
+	[PARAM_DESCRIPTION] = {"description", "Description", "1 to 1000 characters, none a control character, no blank at either end"},
+	[PARAM_ZONE_ID] = {"zone_id", "ZoneId", A_ZONE_ID},
+	[PARAM_SECRET_KEY] = {"secret_key", "SecretKey", A_SECRET_KEY},
+	[PARAM_GATEWAY_ID] = {"gateway_id", NULL, A_ZONE_ID},
+	[PARAM_GRACE_PERIOD] = {"grace_period", "GracePeriod", "an interval from 0 to keyrot.max_grace"},
+	[PARAM_GRACE_SECONDS] = {"grace_period", "GracePeriod", "whole seconds from 0 to keyrot.max_grace"},
+	[PARAM_CLIENT_TOKEN] = {"client_token", "ClientToken", "1 to 64 printable ASCII characters without blanks"},
+	[PARAM_OWNER] = {"owner", NULL, "a role"},
+	[PARAM_PAGE_NUMBER] = {"page_number", "PageNumber", "at least 1"},
+	[PARAM_PAGE_SIZE] = {"page_size", "PageSize", "at least 1"},
+	[PARAM_BOUNDED_PAGE_SIZE] = {"page_size", "PageSize", "from 1 to 100"},
+	[PARAM_ALGORITHM] = {"algorithm", NULL, "\"sha256\" or \"sha1\""},
+	[PARAM_MESSAGE] = {"message", NULL, "bytes"},
+	[PARAM_STRING_TO_SIGN] = {"string_to_sign", NULL, "text that can be written in UTF-8"},
+	[PARAM_PARAMS] = {"params", "Params", "a JSON object"},
 };
+
+/*
+ * What the contract's table of errors tells apart: the SQLSTATE, and what the two clouds call it.  In
+ * Alibaba's codes %s is the parameter; Tencent's failures all have status 200.
+ */
+typedef enum Condition
+{
+	CONDITION_UNEXPECTED,		/* whatever no row below is about */
+	CONDITION_MISSING,
+	CONDITION_MALFORMED,
+	CONDITION_WRONG_TYPE,
+	CONDITION_UNKNOWN_PARAMETER,
+	CONDITION_TAKEN,
+	CONDITION_NO_SUCH,
+	CONDITION_EXISTS,
+	CONDITION_TOKEN_MISMATCH,
+	CONDITION_UNKNOWN_ACTION,
+	CONDITION_UNKNOWN_VERSION,
+	CONDITION_NOT_ALLOWED,
+	CONDITION_TOO_MANY,
+	CONDITION_LOCKED,
+	CONDITION_NOT_SERIALIZABLE,
+	CONDITION_DEADLOCK
+} Condition;
+
+/* From here on the SQLSTATE alone tells the condition, whoever raised it. */
+#define FIRST_BY_SQLSTATE CONDITION_NOT_ALLOWED
+
+static const struct
+{
+	int			sqlstate;
+	int			http_status;
+	const char *alibaba;
+	const char *tencent;
+}			conditions[] = {
+	[CONDITION_UNEXPECTED] = {ERRCODE_INTERNAL_ERROR, 500, "InternalError", "InternalError"},
+	[CONDITION_MISSING] = {ERRCODE_NULL_VALUE_NOT_ALLOWED, 400, "Missing%s", "MissingParameter"},
+	[CONDITION_MALFORMED] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "Invalid%s", "InvalidParameterValue"},
+	[CONDITION_WRONG_TYPE] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "Invalid%s", "InvalidParameter"},
+	[CONDITION_UNKNOWN_PARAMETER] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "Invalid%s", "UnknownParameter"},
+	[CONDITION_TAKEN] = {ERRCODE_UNIQUE_VIOLATION, 400, "Invalid%s.Duplicate", "OperationDenied"},
+	[CONDITION_NO_SUCH] = {ERRCODE_NO_DATA_FOUND, 404, "Invalid%s.NotFound", "InvalidParameter.ZoneNotFound"},
+	[CONDITION_EXISTS] = {ERRCODE_UNIQUE_VIOLATION, 400, "Invalid%s.Duplicate", "OperationDenied"},
+	[CONDITION_TOKEN_MISMATCH] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "IdempotentParameterMismatch", "InvalidParameter"},
+	[CONDITION_UNKNOWN_ACTION] = {ERRCODE_FEATURE_NOT_SUPPORTED, 404, "InvalidAction.NotFound", "InvalidAction"},
+	[CONDITION_UNKNOWN_VERSION] = {ERRCODE_FEATURE_NOT_SUPPORTED, 404, "InvalidAction.NotFound", "NoSuchVersion"},
+	[CONDITION_NOT_ALLOWED] = {ERRCODE_INSUFFICIENT_PRIVILEGE, 403, "Forbidden", "UnauthorizedOperation"},
+	[CONDITION_TOO_MANY] = {ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, 400, "Throttling.User", "RequestLimitExceeded"},
+	[CONDITION_LOCKED] = {ERRCODE_LOCK_NOT_AVAILABLE, 503, UNAVAILABLE},
+	[CONDITION_NOT_SERIALIZABLE] = {ERRCODE_T_R_SERIALIZATION_FAILURE, 503, UNAVAILABLE},
+	[CONDITION_DEADLOCK] = {ERRCODE_T_R_DEADLOCK_DETECTED, 503, UNAVAILABLE},
+};
+
+/* What was last raised here: an SQLSTATE does not tell which parameter, nor what is wrong with it. */
+static struct
+{
+	Condition	condition;
+	Parameter	parameter;
+}			noted;
+
+/* As errcode(), for a condition of the table, which is noted. */
+static int
+condition(Condition kind, Parameter parameter)
+{
+	noted.condition = kind;
+	noted.parameter = parameter;
+	return errcode(conditions[kind].sqlstate);
+}
 
 /* What users call a credential of this kind, and the parameter that names it. */
 static const char *
@@ -64,7 +140,7 @@ void
 error_missing(Parameter parameter)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+			(condition(CONDITION_MISSING, parameter),
 			 errmsg("%s must not be null", parameters[parameter].name),
 			 errhint("It must be %s.", parameters[parameter].accepted)));
 }
@@ -74,7 +150,7 @@ void
 error_malformed(Parameter parameter)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			(condition(CONDITION_MALFORMED, parameter),
 			 errmsg("%s must be %s", parameters[parameter].name, parameters[parameter].accepted)));
 }
 
@@ -83,7 +159,7 @@ void
 error_grace_too_long(void)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			(condition(CONDITION_MALFORMED, PARAM_GRACE_PERIOD),
 			 errmsg("grace_period must be an interval from 0 to keyrot.max_grace"),
 			 errhint("A superuser may raise keyrot.max_grace.")));
 }
@@ -93,7 +169,7 @@ void
 error_token_used(void)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			(condition(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
 			 errmsg("client_token must be new, or repeat the request that it was first used for"),
 			 errhint("Repeat that call with all its parameters, or use another token.")));
 }
@@ -103,7 +179,7 @@ void
 error_token_superseded(void)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			(condition(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
 			 errmsg("client_token must not repeat a request whose secret was replaced since"),
 			 errhint("The first call succeeded, and a newer rotation followed. Describe the credential to see where it stands.")));
 }
@@ -113,7 +189,7 @@ void
 error_same_secret(Parameter parameter)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			(condition(CONDITION_MALFORMED, parameter),
 			 errmsg("%s must not be the current secret", parameters[parameter].name),
 			 errhint("Leave it out to have a new one made, where the function allows that.")));
 }
@@ -123,7 +199,7 @@ void
 error_app_key_taken(Parameter parameter, const char *app_key)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			(condition(CONDITION_TAKEN, parameter),
 			 errmsg("%s \"%s\" is already taken", parameters[parameter].name, app_key),
 			 errdetail("An AppKey stays taken for all time, also after it was replaced or its app deleted."),
 			 errhint("Choose another, or leave it out."),
@@ -135,7 +211,7 @@ void
 error_zone_has_key(const char *zone_id)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			(condition(CONDITION_EXISTS, PARAM_ZONE_ID),
 			 errmsg("zone \"%s\" has a key already", zone_id),
 			 errhint("Use refresh_zone_key or modify_zone_key to replace it."),
 			 violated("zone", "zone_pkey")));
@@ -146,7 +222,7 @@ void
 error_gateway_exists(const char *zone_id, const char *gateway_id)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			(condition(CONDITION_EXISTS, PARAM_GATEWAY_ID),
 			 errmsg("gateway \"%s\" of zone \"%s\" exists already", gateway_id, zone_id),
 			 violated("gateway", "gateway_pkey")));
 }
@@ -175,7 +251,7 @@ void
 error_no_such(SealKind kind, const char *identifier)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
+			(condition(CONDITION_NO_SUCH, kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID),
 			 errmsg("%s with %s \"%s\" does not exist", kind_name(kind), kind_parameter(kind), identifier)));
 }
 
@@ -184,7 +260,7 @@ void
 error_no_such_gateway(const char *zone_id, const char *gateway_id)
 {
 	ereport(ERROR,
-			(errcode(ERRCODE_NO_DATA_FOUND),
+			(condition(CONDITION_NO_SUCH, PARAM_GATEWAY_ID),
 			 errmsg("gateway with gateway_id \"%s\" does not exist in zone \"%s\"", gateway_id, zone_id)));
 }
 
@@ -333,4 +409,189 @@ error_not_installed(void)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("extension \"keyrot\" is not installed in this database, or its tables were taken out of it"),
 			 errhint("Use CREATE EXTENSION keyrot. Its tables must stay plain tables of that extension.")));
+}
+
+
+/*
+ * What only api() can be told wrongly.  An action or a parameter that is not known is never repeated: it
+ * may be a secret in the wrong place.
+ */
+
+/* No cloud has the action, or none was given. */
+void
+error_unknown_action(void)
+{
+	ereport(ERROR,
+			(condition(CONDITION_UNKNOWN_ACTION, PARAM_PARAMS),
+			 errmsg("action must be one that api() knows"),
+			 errhint("Capitals count, as in ResetAppSecret.")));
+}
+
+/* The action is of another version of its cloud's API. */
+void
+error_unknown_version(const char *accepted)
+{
+	ereport(ERROR,
+			(condition(CONDITION_UNKNOWN_VERSION, PARAM_PARAMS),
+			 errmsg("Version must be \"%s\" for this action, where it is given", accepted)));
+}
+
+/* A parameter that the action has not; known are those that it has. */
+void
+error_unknown_parameter(const char *known)
+{
+	ereport(ERROR,
+			(condition(CONDITION_UNKNOWN_PARAMETER, PARAM_PARAMS),
+			 errmsg("a parameter is not known to the action"),
+			 errhint("It takes %s, and what all actions take.", known)));
+}
+
+/* An app was named neither by its number nor by its AppKey. */
+void
+error_missing_app(void)
+{
+	ereport(ERROR,
+			(condition(CONDITION_MISSING, PARAM_APP_ID),
+			 errmsg("AppId or AppKey must be given")));
+}
+
+/* A value is of a JSON type that the parameter does not take. */
+void
+error_wrong_type(Parameter parameter)
+{
+	ereport(ERROR,
+			(condition(CONDITION_WRONG_TYPE, parameter),
+			 errmsg("%s is of the wrong JSON type", parameters[parameter].name),
+			 errhint("It must be %s.", parameters[parameter].accepted)));
+}
+
+/* The caller may call api(), but not the function that the action stands for. */
+void
+error_may_not_call(const char *function)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for function %s", function)));
+}
+
+/* An app was named twice, and differently. */
+void
+error_other_app(void)
+{
+	ereport(ERROR,
+			(condition(CONDITION_MALFORMED, PARAM_APP_KEY),
+			 errmsg("app_key must be that of the app with this AppId"),
+			 errhint("Give one of the two.")));
+}
+
+/* No app has this number now. */
+void
+error_no_such_app_id(int64 app_id)
+{
+	ereport(ERROR,
+			(condition(CONDITION_NO_SUCH, PARAM_APP_ID),
+			 errmsg("app with AppId " INT64_FORMAT " does not exist", app_id)));
+}
+
+/* The caller has not the rights of the app's owner, and does not learn its AppKey from its number. */
+void
+error_not_owner_of_app_id(int64 app_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for app with AppId " INT64_FORMAT, app_id),
+			 errhint("Roles with the rights of its owner, operators and superusers may act on it.")));
+}
+
+
+/*
+ * Caught errors, in the clouds' words
+ */
+
+/* Forgets what was raised before, so that no later error is taken for it. */
+void
+errors_begin(void)
+{
+	noted.condition = CONDITION_UNEXPECTED;
+}
+
+/* What api() calls the parameter; NULL where it takes no such one. */
+const char *
+errors_parameter_name(Parameter parameter)
+{
+	return parameters[parameter].api_name;
+}
+
+/* Whether an error is no answer to a request, but says that there can be none: cancelled, shutdown, no memory. */
+bool
+errors_must_be_raised(const ErrorData *error)
+{
+	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
+		error->sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
+		error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION;
+}
+
+/* Whether what was noted is what this caught error is about. */
+static bool
+is_noted(const ErrorData *error)
+{
+	return noted.condition != CONDITION_UNEXPECTED && conditions[noted.condition].sqlstate == error->sqlerrcode;
+}
+
+/* The row of the table that a caught error belongs to. */
+static Condition
+condition_of(const ErrorData *error)
+{
+	for (Condition kind = FIRST_BY_SQLSTATE; kind < lengthof(conditions); kind++)
+		if (conditions[kind].sqlstate == error->sqlerrcode)
+			return kind;
+	return is_noted(error) ? noted.condition : CONDITION_UNEXPECTED;
+}
+
+/*
+ * The message and hint of a caught error, in the current memory context.  Where the message begins with
+ * the parameter, that gets the clouds' name.
+ */
+char *
+errors_message(const ErrorData *error)
+{
+	const char *message = error->message != NULL ? error->message : "unknown error";
+	const char *name = parameters[noted.parameter].name;
+	const char *api_name = parameters[noted.parameter].api_name;
+	const char *hint = error->hint;
+	StringInfoData text;
+
+	initStringInfo(&text);
+	if (is_noted(error) && api_name != NULL &&
+		strncmp(message, name, strlen(name)) == 0 && message[strlen(name)] == ' ')
+	{
+		appendStringInfoString(&text, api_name);
+		message += strlen(name);
+	}
+	appendStringInfoString(&text, message);
+	if (hint != NULL)
+		appendStringInfo(&text, ". %s", hint);
+	return text.data;
+}
+
+/* Alibaba's code for a caught error, in the current memory context, and the HTTP status that it has there. */
+char *
+errors_alibaba_code(const ErrorData *error, int *http_status)
+{
+	Condition	kind = condition_of(error);
+	const char *code = conditions[kind].alibaba;
+	const char *place = strstr(code, "%s");
+	const char *name = parameters[noted.parameter].api_name;
+
+	*http_status = conditions[kind].http_status;
+	if (place == NULL || name == NULL)
+		return pstrdup(place == NULL ? code : "InvalidParameter");
+	return psprintf("%.*s%s%s", (int) (place - code), code, name, place + 2);
+}
+
+/* Tencent's code for a caught error. */
+const char *
+errors_tencent_code(const ErrorData *error)
+{
+	return conditions[condition_of(error)].tencent;
 }

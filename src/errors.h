@@ -11,6 +11,7 @@
 
 typedef enum Parameter
 {
+	PARAM_APP_ID,
 	PARAM_APP_NAME,
 	PARAM_APP_KEY,
 	PARAM_NEW_APP_KEY,
@@ -21,13 +22,16 @@ typedef enum Parameter
 	PARAM_SECRET_KEY,
 	PARAM_GATEWAY_ID,
 	PARAM_GRACE_PERIOD,
+	PARAM_GRACE_SECONDS,		/* as api() takes it */
 	PARAM_CLIENT_TOKEN,
 	PARAM_OWNER,
 	PARAM_PAGE_NUMBER,
 	PARAM_PAGE_SIZE,
+	PARAM_BOUNDED_PAGE_SIZE,	/* as api() takes it */
 	PARAM_ALGORITHM,
 	PARAM_MESSAGE,
-	PARAM_STRING_TO_SIGN
+	PARAM_STRING_TO_SIGN,
+	PARAM_PARAMS
 } Parameter;
 
 /* Room for what is wrong with the master key, as a sentence and what to do about it. */
@@ -64,5 +68,23 @@ KEYROT_NORETURN extern void error_unusable_key(const KeyProblem *problem);
 KEYROT_NORETURN extern void error_does_not_open(SealKind kind, const char *identifier, int version);
 KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
 KEYROT_NORETURN extern void error_not_installed(void);
+
+KEYROT_NORETURN extern void error_unknown_action(void);
+KEYROT_NORETURN extern void error_unknown_version(const char *accepted);
+KEYROT_NORETURN extern void error_unknown_parameter(const char *known);
+KEYROT_NORETURN extern void error_missing_app(void);
+KEYROT_NORETURN extern void error_wrong_type(Parameter parameter);
+KEYROT_NORETURN extern void error_may_not_call(const char *function);
+KEYROT_NORETURN extern void error_other_app(void);
+KEYROT_NORETURN extern void error_no_such_app_id(int64 app_id);
+KEYROT_NORETURN extern void error_not_owner_of_app_id(int64 app_id);
+
+/* The same errors in the two clouds' words, for whoever caught one. */
+extern void errors_begin(void);
+extern const char *errors_parameter_name(Parameter parameter);
+extern bool errors_must_be_raised(const ErrorData *error);
+extern char *errors_message(const ErrorData *error);
+extern char *errors_alibaba_code(const ErrorData *error, int *http_status);
+extern const char *errors_tencent_code(const ErrorData *error);
 
 #endif

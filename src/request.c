@@ -4,12 +4,14 @@
  *
  * Every function that the contract calls a request runs inside request_run().  The id is in the CONTEXT
  * of every error that leaves it, whoever raised it; the record is written in the caller's own
- * transaction, so that neither it nor the change exists without the other.
+ * transaction, so that neither it nor the change exists without the other.  An action that answers its
+ * failures runs in a subtransaction: what it did is undone, and the failure's record is the caller's.
  */
 #include "request.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "errors.h"
@@ -70,7 +72,7 @@ rate_limit_of(const Action *action)
 }
 
 static void
-record(const Request *request)
+record(const Request *request, const char *outcome)
 {
 	RequestRow	row = {
 		.id = &request->id,
@@ -78,11 +80,74 @@ record(const Request *request)
 		.requested_at = request->started_at,
 		.action = request->action->name,
 		.caller = request->caller,
+		.outcome = outcome,
 		.version = request->version,
 		.retry_of = request->is_repetition ? &request->retry_of : NULL,
 	};
 
 	rows_insert_request(&row);
+}
+
+static void
+perform(Request *request)
+{
+	const Action *action = request->action;
+
+	action->read(request);
+	limit_admit(request->caller, action->name, rate_limit_of(action));
+	action->act(request);
+	record(request, "ok");
+}
+
+/* Performs the request in a subtransaction; returns the error that undid it, or NULL. */
+static ErrorData *
+attempt(Request *request)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	errors_begin();
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		perform(request);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* Performs the request and answers it; without a refusal its failures are raised. */
+static Datum
+respond(Request *request, Refusal refuse)
+{
+	ErrorData  *error;
+
+	if (refuse == NULL)
+	{
+		perform(request);
+		return request->action->answer(request);
+	}
+	error = attempt(request);
+	if (error == NULL)
+		return request->action->answer(request);
+	if (errors_must_be_raised(error))
+		ReThrowError(error);
+	request->version = 0;
+	request->is_repetition = false;
+	record(request, unpack_sql_state(error->sqlerrcode));
+	return refuse(request, error);
 }
 
 /* Wipes what the request knew, on its way out of every exit. */
@@ -96,14 +161,8 @@ forget_secrets(Request *request)
 		crypto_wipe(request->result_text, VARSIZE_ANY(request->result_text));
 }
 
-/*
- * Runs an SQL function as a request: reads, is admitted, acts, records, answers.  The answer, which may
- * hold a secret, comes last, so that nothing can fail once it is formed; it is in the memory context of the
- * call.  Raises what the action raises, 53400 for a call too many, 25006 where nothing can be written, and
- * 42501 inside a security-restricted operation.
- */
-Datum
-request_run(FunctionCallInfo fcinfo, const Action *action)
+static Datum
+run(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 {
 	Request		request;
 	ErrorContextCallback context;
@@ -124,11 +183,7 @@ request_run(FunctionCallInfo fcinfo, const Action *action)
 	{
 		require_writable(&request);
 		tables_hold();
-		action->read(&request);
-		limit_admit(request.caller, action->name, rate_limit_of(action));
-		action->act(&request);
-		record(&request);
-		result = action->answer(&request);
+		result = respond(&request, refuse);
 	}
 	PG_FINALLY();
 	{
@@ -137,4 +192,26 @@ request_run(FunctionCallInfo fcinfo, const Action *action)
 	PG_END_TRY();
 	error_context_stack = context.previous;
 	return result;
+}
+
+/*
+ * Runs an SQL function as a request: reads, is admitted, acts, records, answers.  The answer, which may
+ * hold a secret, comes last, so that nothing can fail once it is formed; it is in the memory context of the
+ * call.  Raises what the action raises, 53400 for a call too many, 25006 where nothing can be written, and
+ * 42501 inside a security-restricted operation.
+ */
+Datum
+request_run(FunctionCallInfo fcinfo, const Action *action)
+{
+	return run(fcinfo, action, NULL);
+}
+
+/*
+ * As request_run(), but what the action raises is undone, recorded with its SQLSTATE in the caller's
+ * transaction, and answered by the refusal; what errors_must_be_raised() is raised still.
+ */
+Datum
+request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
+{
+	return run(fcinfo, action, refuse);
 }

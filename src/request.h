@@ -32,7 +32,9 @@ typedef struct Arguments
 	char		client_token[CLIENT_TOKEN_MAX + 1]; /* empty: none */
 	Oid			owner;
 	const char *owner_name;
+	int64		app_id;			/* 0: the app is not named by its number */
 	AppFilter	filter;
+	AppListingReader listed;	/* takes each app that the filter means */
 } Arguments;
 
 /*
@@ -72,6 +74,10 @@ typedef struct Action
 	Datum		(*answer) (Request *request);
 } Action;
 
+/* Answers a request that failed, instead of raising its error. */
+typedef Datum (*Refusal) (Request *request, const ErrorData *error);
+
 extern Datum request_run(FunctionCallInfo fcinfo, const Action *action);
+extern Datum request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse);
 
 #endif

@@ -16,5 +16,6 @@ typedef enum RightsVerdict
 
 extern bool rights_is_operator(Oid caller);
 extern RightsVerdict rights_over(Oid caller, Oid owner, const char *owner_name);
+extern bool rights_may_call(Oid caller, const char *function);
 
 #endif

@@ -416,7 +416,7 @@ client_address(void)
 	return address;
 }
 
-/* Records a request that succeeded, in the caller's own transaction. */
+/* Records a request, in the caller's own transaction. */
 void
 rows_insert_request(const RequestRow *request)
 {
@@ -437,7 +437,7 @@ rows_insert_request(const RequestRow *request)
 	if (!address.isnull)
 		set_column(row, REQUEST_CLIENT_ADDR, address.value);
 	set_column(row, REQUEST_PID, Int32GetDatum(MyProcPid));
-	set_column(row, REQUEST_OUTCOME, CStringGetTextDatum("ok"));
+	set_column(row, REQUEST_OUTCOME, CStringGetTextDatum(request->outcome));
 	if (request->version > 0)
 		set_column(row, REQUEST_VERSION, Int32GetDatum(request->version));
 	if (request->retry_of != NULL)

@@ -56,7 +56,7 @@ typedef struct DataKeyRow
 	uint8_t		check_value[DATA_KEY_TAG_BYTES];
 } DataKeyRow;
 
-/* What the request log keeps of a request that succeeded. */
+/* What the request log keeps of a request, in the caller's own transaction. */
 typedef struct RequestRow
 {
 	const pg_uuid_t *id;
@@ -64,6 +64,7 @@ typedef struct RequestRow
 	TimestampTz requested_at;
 	const char *action;
 	Oid			caller;
+	const char *outcome;		/* "ok" or the SQLSTATE */
 	int32		version;		/* 0: made none */
 	const pg_uuid_t *retry_of;	/* NULL: repeats none */
 } RequestRow;

@@ -221,7 +221,7 @@ store_rebind_owners(void)
  */
 
 static void
-read_app_id(HeapTuple tuple, TupleDesc desc, void *reader_state)
+read_number(HeapTuple tuple, TupleDesc desc, void *reader_state)
 {
 	bool		is_null;
 
@@ -254,7 +254,7 @@ store_insert_app(Credential *app, Datum app_name, NullableDatum description)
 	add_time(&parameters, app->modified_at);
 	add(&parameters, app_name);
 	add_nullable(&parameters, description);
-	return run(&insert, &parameters, read_app_id, &app->app_id) == 1;
+	return run(&insert, &parameters, read_number, &app->app_id) == 1;
 }
 
 /*
@@ -302,6 +302,61 @@ store_modify_app(const char *app_key, NullableDatum app_name, NullableDatum desc
 	run_without_rows(&update, &parameters);
 }
 
+static void
+read_owned_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Credential *app = reader_state;
+	bool		is_null;
+	char	   *app_key = SPI_getvalue(tuple, desc, 1);
+	char	   *owner_name = SPI_getvalue(tuple, desc, 3);
+
+	strlcpy(app->identifier, app_key, sizeof(app->identifier));
+	app->owner = DatumGetObjectId(SPI_getbinval(tuple, desc, 2, &is_null));
+	strlcpy(app->owner_name, owner_name, sizeof(app->owner_name));
+}
+
+/* Finds the app that has this number, and tells whether there is one: its AppKey and owner, nothing else. */
+bool
+store_find_app(int64 app_id, Credential *app)
+{
+	static Statement find = {
+		.text = "SELECT app_key, owner, owner_name FROM keyrot.app"
+		" WHERE app_id OPERATOR(pg_catalog.=) $1 AND secret IS NOT NULL",
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, Int64GetDatum(app_id));
+	return run(&find, &parameters, read_owned_app, app) == 1;
+}
+
+/* Which apps a filter means, as a piece of the statements on them. */
+#define LISTED \
+	"  FROM keyrot.app" \
+	" WHERE secret IS NOT NULL" \
+	"   AND ($1 IS NULL OR app_id OPERATOR(pg_catalog.=) $1)" \
+	"   AND ($2 IS NULL OR app_key OPERATOR(pg_catalog.=) $2)" \
+	"   AND ($3 IS NULL OR app_name OPERATOR(pg_catalog.=) $3)" \
+	"   AND ($4 OR (pg_catalog.pg_has_role($5, owner, 'USAGE')" \
+	"               AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r" \
+	"                            WHERE r.oid OPERATOR(pg_catalog.=) owner" \
+	"                              AND r.rolname OPERATOR(pg_catalog.=) owner_name)))"
+
+/* The parameters of that piece. */
+static void
+add_filter(Parameters *parameters, const AppFilter *filter)
+{
+	add_nullable(parameters, filter->app_id);
+	if (filter->app_key[0] == '\0')
+		add_null(parameters);
+	else
+		add_text(parameters, filter->app_key);
+	add_nullable(parameters, filter->app_name);
+	add(parameters, BoolGetDatum(filter->sees_all));
+	add(parameters, ObjectIdGetDatum(filter->caller));
+}
+
 typedef struct Listing
 {
 	AppListingReader reader;
@@ -328,16 +383,7 @@ store_list_apps(const AppFilter *filter, AppListingReader reader, void *reader_s
 {
 	static Statement list = {
 		.text = "SELECT app_id, app_key, app_name, description, created_at, modified_at,"
-		"       pg_catalog.count(*) OVER () AS total_count"
-		"  FROM keyrot.app"
-		" WHERE secret IS NOT NULL"
-		"   AND ($1 IS NULL OR app_id OPERATOR(pg_catalog.=) $1)"
-		"   AND ($2 IS NULL OR app_key OPERATOR(pg_catalog.=) $2)"
-		"   AND ($3 IS NULL OR app_name OPERATOR(pg_catalog.=) $3)"
-		"   AND ($4 OR (pg_catalog.pg_has_role($5, owner, 'USAGE')"
-		"               AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r"
-		"                            WHERE r.oid OPERATOR(pg_catalog.=) owner"
-		"                              AND r.rolname OPERATOR(pg_catalog.=) owner_name)))"
+		"       pg_catalog.count(*) OVER () AS total_count" LISTED
 		" ORDER BY modified_at DESC, app_id DESC LIMIT $7 OFFSET $6",
 		.success = SPI_OK_SELECT,
 		.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID, INT8OID, INT4OID},
@@ -346,18 +392,30 @@ store_list_apps(const AppFilter *filter, AppListingReader reader, void *reader_s
 	Listing		listing = {reader, reader_state};
 	Parameters	parameters = {0};
 
-	add_nullable(&parameters, filter->app_id);
-	if (filter->app_key[0] == '\0')
-		add_null(&parameters);
-	else
-		add_text(&parameters, filter->app_key);
-	add_nullable(&parameters, filter->app_name);
-	add(&parameters, BoolGetDatum(filter->sees_all));
-	add(&parameters, ObjectIdGetDatum(filter->caller));
+	add_filter(&parameters, filter);
 	add(&parameters, Int64GetDatum(filter->offset));
 	add(&parameters, Int32GetDatum(filter->limit));
 	run(&list, &parameters, read_listing, &listing);
 }
+
+/* How many apps the filter means, whatever its page. */
+int64
+store_count_apps(const AppFilter *filter)
+{
+	static Statement count = {
+		.text = "SELECT pg_catalog.count(*)" LISTED,
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID},
+		.custom_plans = true,
+	};
+	Parameters	parameters = {0};
+	int64		result = 0;
+
+	add_filter(&parameters, filter);
+	run(&count, &parameters, read_number, &result);
+	return result;
+}
+#undef LISTED
 
 
 /*

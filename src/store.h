@@ -40,8 +40,18 @@ typedef struct AppFilter
 	int32		limit;
 } AppFilter;
 
-/* One row of list_apps: app_id, app_key, app_name, description, created_at, modified_at, total_count. */
-#define APP_LISTING_COLUMNS 7
+/* Columns of one row of list_apps. */
+enum
+{
+	LISTED_APP_ID,
+	LISTED_APP_KEY,
+	LISTED_APP_NAME,
+	LISTED_DESCRIPTION,
+	LISTED_CREATED_AT,
+	LISTED_MODIFIED_AT,
+	LISTED_TOTAL_COUNT,
+	APP_LISTING_COLUMNS
+};
 typedef void (*AppListingReader) (const Datum *values, const bool *nulls, void *reader_state);
 
 extern void store_set_owner(const Credential *credential, Oid owner, const char *owner_name);
@@ -54,7 +64,9 @@ extern void store_finish_token(Oid caller, const char *client_token, int32 versi
 extern bool store_insert_app(Credential *app, Datum app_name, NullableDatum description);
 extern bool store_insert_successor(const Credential *app, const char *predecessor);
 extern void store_modify_app(const char *app_key, NullableDatum app_name, NullableDatum description);
+extern bool store_find_app(int64 app_id, Credential *app);
 extern void store_list_apps(const AppFilter *filter, AppListingReader reader, void *reader_state);
+extern int64 store_count_apps(const AppFilter *filter);
 
 extern bool store_insert_zone(const Credential *zone);
 extern void store_revive_zone(const Credential *zone);

@@ -15,6 +15,7 @@
 #include "rights.h"
 #include "rows.h"
 #include "store.h"
+#include "zone.h"
 
 PG_FUNCTION_INFO_V1(keyrot_create_zone_key);
 PG_FUNCTION_INFO_V1(keyrot_refresh_zone_key);
@@ -76,15 +77,15 @@ create_zone_key(Request *request)
 	store_revive_zone(zone);
 }
 
+const Action zone_create_key_action = {
+	"create_zone_key", REQUEST_OF_ZONES, read_new_key, create_zone_key, result_request_id
+};
+
 /* create_zone_key(zone_id, secret_key) */
 Datum
 keyrot_create_zone_key(PG_FUNCTION_ARGS)
 {
-	static const Action action = {
-		"create_zone_key", REQUEST_OF_ZONES, read_new_key, create_zone_key, result_request_id
-	};
-
-	return request_run(fcinfo, &action);
+	return request_run(fcinfo, &zone_create_key_action);
 }
 
 
@@ -116,15 +117,15 @@ answer_new_key(Request *request)
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
+const Action zone_refresh_key_action = {
+	"refresh_zone_key", REQUEST_OF_ZONES, read_refresh, replace_zone_key, answer_new_key
+};
+
 /* refresh_zone_key(zone_id, grace_period, client_token, OUT secret_key, OUT request_id) */
 Datum
 keyrot_refresh_zone_key(PG_FUNCTION_ARGS)
 {
-	static const Action action = {
-		"refresh_zone_key", REQUEST_OF_ZONES, read_refresh, replace_zone_key, answer_new_key
-	};
-
-	return request_run(fcinfo, &action);
+	return request_run(fcinfo, &zone_refresh_key_action);
 }
 
 
@@ -139,15 +140,15 @@ read_given_key(Request *request)
 	argument_client_token(request->fcinfo, 3, request->arguments.client_token);
 }
 
+const Action zone_modify_key_action = {
+	"modify_zone_key", REQUEST_OF_ZONES, read_given_key, replace_zone_key, result_request_id
+};
+
 /* modify_zone_key(zone_id, secret_key, grace_period, client_token) */
 Datum
 keyrot_modify_zone_key(PG_FUNCTION_ARGS)
 {
-	static const Action action = {
-		"modify_zone_key", REQUEST_OF_ZONES, read_given_key, replace_zone_key, result_request_id
-	};
-
-	return request_run(fcinfo, &action);
+	return request_run(fcinfo, &zone_modify_key_action);
 }
 
 
@@ -172,15 +173,15 @@ answer_zone_key(Request *request)
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
+const Action zone_describe_key_action = {
+	"describe_zone_key", REQUEST_OF_ZONES, read_zone_id, describe_zone_key, answer_zone_key
+};
+
 /* describe_zone_key(zone_id, OUT secret_key, OUT version, OUT created_at, OUT modified_at, OUT request_id) */
 Datum
 keyrot_describe_zone_key(PG_FUNCTION_ARGS)
 {
-	static const Action action = {
-		"describe_zone_key", REQUEST_OF_ZONES, read_zone_id, describe_zone_key, answer_zone_key
-	};
-
-	return request_run(fcinfo, &action);
+	return request_run(fcinfo, &zone_describe_key_action);
 }
 
 
