@@ -16,6 +16,9 @@ PGFILEDESC = "keyrot - rotation of API credentials"
 
 OBJS = \
 	src/administration.o \
+	src/api.o \
+	src/api_read.o \
+	src/api_shape.o \
 	src/app.o \
 	src/argument.o \
 	src/credential.o \

@@ -349,6 +349,15 @@ COMMENT ON FUNCTION keyrot.sign_string_for_zone(text, text, text) IS
     'sign_for_zone for a text, hashed as UTF-8; base64';
 
 
+/* The two clouds' own shapes. */
+
+CREATE FUNCTION keyrot.api(action text, params jsonb DEFAULT '{}', OUT http_status integer, OUT body jsonb)
+    AS 'MODULE_PATHNAME', 'keyrot_api' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.api(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.api(text, jsonb) IS
+    'an action of either cloud''s API, answered in its JSON; needs EXECUTE on the function that it stands for, too';
+
+
 /* Administration. */
 
 CREATE FUNCTION keyrot.rebind_owners() RETURNS bigint

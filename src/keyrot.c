@@ -17,6 +17,9 @@
  *	  4  keyrot.c          this entry
  *	  3  app.c zone.c      the SQL functions on apps; on zones, their keys and gateways
  *	     signature.c       verify and sign
+ *	     api.c             the two clouds' actions                         -> api_read, api_shape, app, zone
+ *	     api_read.c        their parameters                                -> api_shape
+ *	     api_shape.c       their answers
  *	     administration.c  owners, status
  *	  2  credential.c      the life of a credential                        -> request
  *	     request.c         the life of a request

@@ -40,6 +40,7 @@ INSERT INTO test.call (function, arguments) VALUES
     ('sign_for_zone', $$'rights-zone', 'message'$$),
     ('sign_string_for_app', $$'rights.app', 'message'$$),
     ('sign_string_for_zone', $$'rights-zone', 'message'$$),
+    ('api', $$'DescribeAppAttributes'$$),
     ('rebind_owners', ''),
     ('status', '');
 -- That is every function but the views' helper.

@@ -160,6 +160,27 @@ session(
 	"-SELECT 1/0",
 	"+COMMIT");
 
+# The clouds' own shapes: what succeeds, and what is answered as a failure and undone.
+sub api
+{
+	my ($action, %params) = @_;
+	return "+SELECT * FROM keyrot.api('$action', '{" . join(', ', map { qq("$_": "$params{$_}") } sort keys %params) . "}')";
+}
+session(
+	'api',
+	api('CreateApp', AppName => 'Four', AppKey => 'app-api', AppSecret => $secret->()),
+	api('ResetAppSecret', AppKey => 'app-api', NewAppSecret => $secret->(), GracePeriod => 3600),
+	api('ResetAppSecret', AppKey => 'app-api', NewAppSecret => $secret->(), NewAppKey => 'app-1'),
+	api('ResetAppSecret', AppKey => $secret->()),
+	api('ResetAppSecret', AppKey => 'app-api', $secret->() => 'x', ClientToken => 'token', NewAppSecret => $secret->()),
+	api('CreateMultiPathGatewaySecretKey', ZoneId => 'zone-api', SecretKey => $key->()),
+	api('CreateMultiPathGatewaySecretKey', ZoneId => 'zone-api', SecretKey => $key->()),
+	api('ModifyMultiPathGatewaySecretKey', ZoneId => 'zone-api', SecretKey => $key->(), GracePeriod => 3600),
+	api('ModifyMultiPathGatewaySecretKey', ZoneId => 'zone-api', SecretKey => $key->() . 'x'),
+	api('ModifyMultiPathGatewaySecretKey', ZoneId => 'zone-api', $key->() => 'x'),
+	api($secret->()));
+read_secrets();
+
 # A statement of the caller's own that fails after the call has returned, and one by many rows.
 session(
 	'statements',

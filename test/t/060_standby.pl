@@ -126,6 +126,7 @@ my %call = (
 	delete_zone_key       => q{delete_zone_key('zone-1')},
 	end_zone_grace        => q{end_zone_grace('zone-1')},
 	add_gateway           => q{add_gateway('zone-1')},
+	api                   => q{api('NoSuchAction')},
 	remove_gateway        => q{remove_gateway('zone-1', 'gate-1')},
 	rebind_owners         => q{rebind_owners()});
 my @functions = split /\n/, $standby->safe_psql(
