@@ -41,6 +41,8 @@ OBJS = \
 	src/settings.o \
 	src/signature.o \
 	src/store.o \
+	src/store_apps.o \
+	src/store_run.o \
 	src/tables.o \
 	src/uuid7.o \
 	src/zone.o

@@ -26,7 +26,9 @@
  *	     result.c          what SQL functions return                       -> request
  *	     retry.c           repeated calls                                  -> credential, request
  *	  1  rows.c            single rows, found, locked and written          -> owner, tables
- *	     store.c           every SQL statement                             -> owner, rows, tables
+ *	     store.c           every SQL statement                             -> rows, store_run
+ *	     store_apps.c      those on apps                                   -> rows, store, store_run
+ *	     store_run.c       how they are run                                -> owner, rows
  *	     owner.c           acting as the tables' owner                     -> tables
  *	     tables.c          which relations are keyrot's
  *	     keyring.c         data keys, unwrapped and cached                 -> master_key, rows, store, tables
