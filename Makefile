@@ -21,6 +21,7 @@ OBJS = \
 	src/api_shape.o \
 	src/app.o \
 	src/argument.o \
+	src/conditions.o \
 	src/credential.o \
 	src/crypto.o \
 	src/errors.o \
@@ -28,9 +29,11 @@ OBJS = \
 	src/keyfile.o \
 	src/keyring.o \
 	src/keyrot.o \
+	src/ledger.o \
 	src/limit.o \
 	src/master_key.o \
 	src/owner.o \
+	src/queue.o \
 	src/request.o \
 	src/result.o \
 	src/retry.o \
@@ -42,9 +45,11 @@ OBJS = \
 	src/signature.o \
 	src/store.o \
 	src/store_apps.o \
+	src/store_requests.o \
 	src/store_run.o \
 	src/tables.o \
 	src/uuid7.o \
+	src/worker.o \
 	src/zone.o
 
 # The version number stands once, in the control file.

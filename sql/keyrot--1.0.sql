@@ -366,10 +366,17 @@ REVOKE ALL ON FUNCTION keyrot.rebind_owners() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.rebind_owners() IS
     'makes owners'' OIDs and names agree again, after a restore or a rename; superusers only';
 
+CREATE FUNCTION keyrot.prune_requests(older_than interval) RETURNS bigint
+    AS 'MODULE_PATHNAME', 'keyrot_prune_requests' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.prune_requests(interval) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.prune_requests(interval) IS
+    'removes requests older than this from the request log; returns how many';
+
 CREATE FUNCTION keyrot.status(OUT version text, OUT openssl text, OUT preloaded boolean,
                               OUT locked_memory boolean, OUT master_key text, OUT data_key integer,
                               OUT data_keys integer, OUT rate_limit_overflows bigint,
-                              OUT degraded text[])
+                              OUT requests_waiting integer, OUT requests_lost bigint,
+                              OUT refusals_omitted bigint, OUT degraded text[])
     AS 'MODULE_PATHNAME', 'keyrot_status' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.status() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.status() IS

@@ -1,32 +1,39 @@
 /*
  * administration.c
- *	  Owners made whole again, the state of keyrot, and the views' question whose rows a reader may see.
+ *	  Owners made whole again, the request log pruned, the state of keyrot, and the views' question whose
+ *	  rows a reader may see.
  */
 #include "compat.h"
 
 #include "access/htup_details.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "argument.h"
 #include "errors.h"
 #include "keyring.h"
+#include "ledger.h"
 #include "limit.h"
 #include "master_key.h"
+#include "queue.h"
 #include "request.h"
 #include "rights.h"
 #include "settings.h"
 #include "store.h"
 #include "tables.h"
 #include "rows.h"
+#include "uuid7.h"
 
 PG_FUNCTION_INFO_V1(keyrot_has_rights_of);
+PG_FUNCTION_INFO_V1(keyrot_prune_requests);
 PG_FUNCTION_INFO_V1(keyrot_rebind_owners);
 PG_FUNCTION_INFO_V1(keyrot_status);
 
-#define STATUS_COLUMNS 9
+#define STATUS_COLUMNS 12
 #define MAX_DEGRADED 8
 
 /* has_rights_of(role_id, role_name): NULL for a NULL, as SQL's functions answer */
@@ -69,12 +76,85 @@ keyrot_rebind_owners(PG_FUNCTION_ARGS)
 	return request_run(fcinfo, &action);
 }
 
+static void
+read_prune_requests(Request *request)
+{
+	request->arguments.age = argument_age(request->fcinfo, 0);
+}
+
+/*
+ * A RequestId is never older than its request, so that all with a lesser one are old enough.  What
+ * client_tokens were used for goes as well, but is kept for a day, so that retries stay safe.
+ */
+static void
+prune_requests(Request *request)
+{
+	TimestampTz before = request->started_at - request->arguments.age;
+	pg_uuid_t	first_kept;
+
+	uuid7_floor(request_unix_time(before), first_kept.data);
+	request->rows = store_prune_requests(&first_kept);
+	store_prune_tokens(request->started_at - Max(request->arguments.age, USECS_PER_DAY));
+}
+
+/* prune_requests(older_than) */
+Datum
+keyrot_prune_requests(PG_FUNCTION_ARGS)
+{
+	static const Action action = {
+		"prune_requests", REQUEST_OF_ADMINISTRATION, read_prune_requests, prune_requests, answer_rows
+	};
+
+	return request_run(fcinfo, &action);
+}
+
 /* Adds a sentence to what is degraded. */
 static void
 degrade(Datum *degraded, int *count, const char *sentence)
 {
 	if (*count < MAX_DEGRADED)
 		degraded[(*count)++] = CStringGetTextDatum(sentence);
+}
+
+/* What is not recorded of failed requests, and of those that are rolled back. */
+static void
+degrade_ledger(Datum *degraded, int *count)
+{
+	static const char *const reasons[] = {
+		[LEDGER_NOT_PRELOADED] = "failed requests are in the server log only: keyrot is not in shared_preload_libraries",
+		[LEDGER_NO_DATABASE] = "failed requests are in the server log only: keyrot.database is not set",
+		[LEDGER_OTHER_DATABASE] = "failed requests of this database are in the server log only: keyrot.database names another",
+	};
+	LedgerPlace place = ledger_place();
+	QueueView	view;
+
+	if (place != LEDGER_RECORDS)
+	{
+		degrade(degraded, count, reasons[place]);
+		return;
+	}
+	if (RecoveryInProgress())
+		degrade(degraded, count, "failed requests are in the server log only, until the server has left recovery");
+	queue_look(&view);
+	if (view.worker != WORKER_DONE && view.worker != WORKER_GAVE_WAY)
+		degrade(degraded, count, "failed requests wait to be recorded: the background worker failed, see the server log");
+	if (view.lost > 0)
+		degrade(degraded, count, "failed requests were lost: the queue, or their caller's share of it, was full");
+}
+
+/* The three columns on the queue, NULL where there is none. */
+static void
+tell_queue(Datum *values, bool *nulls)
+{
+	QueueView	view;
+
+	memset(nulls, !queue_exists(), 3 * sizeof(bool));
+	if (!queue_exists())
+		return;
+	queue_look(&view);
+	values[0] = Int32GetDatum(view.waiting);
+	values[1] = Int64GetDatum(view.lost);
+	values[2] = Int64GetDatum(view.omitted);
 }
 
 static ArrayType *
@@ -91,7 +171,7 @@ list_degraded(const KeyringStatus *keys)
 		degrade(degraded, &count, "keys are in memory that may be swapped out: the limit on locked memory is too low");
 	if (!settings_preloaded())
 		degrade(degraded, &count, "rate limits hold per session: keyrot is not preloaded");
-	degrade(degraded, &count, "failed requests are in the server log only, and requests that are rolled back nowhere");
+	degrade_ledger(degraded, &count);
 	return construct_array(degraded, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
@@ -120,6 +200,7 @@ keyrot_status(PG_FUNCTION_ARGS)
 	values[5] = Int32GetDatum(keys.current);
 	values[6] = Int32GetDatum(keys.data_keys);
 	values[7] = Int64GetDatum(limit_overflows());
-	values[8] = PointerGetDatum(list_degraded(&keys));
+	tell_queue(&values[8], &nulls[8]);
+	values[11] = PointerGetDatum(list_degraded(&keys));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -202,29 +202,47 @@ argument_description(FunctionCallInfo fcinfo, int position)
 }
 
 /*
- * A grace period in microseconds, a month being 30 days and a day 24 hours, as intervals compare.
- * Raises 22004 for NULL; 22023 for a negative or infinite one, or one longer than keyrot.max_grace.
+ * An interval from 0 on, in microseconds, a month being 30 days and a day 24 hours, as intervals compare;
+ * one that is too long for that becomes the longest.  Raises 22004 for NULL; 22023 for a negative or
+ * infinite one.
  */
-int64
-argument_grace(FunctionCallInfo fcinfo, int position)
+static int64
+read_duration(FunctionCallInfo fcinfo, int position, Parameter parameter)
 {
-	const Interval *grace;
+	const Interval *duration;
 	int64		days;
 	int64		microseconds;
 
 	if (PG_ARGISNULL(position))
-		error_missing(PARAM_GRACE_PERIOD);
-	grace = PG_GETARG_INTERVAL_P(position);
-	if (KEYROT_INTERVAL_IS_INFINITE(grace))
-		error_malformed(PARAM_GRACE_PERIOD);
-	days = (int64) grace->month * DAYS_PER_MONTH + grace->day;
+		error_missing(parameter);
+	duration = PG_GETARG_INTERVAL_P(position);
+	if (KEYROT_INTERVAL_IS_INFINITE(duration))
+		error_malformed(parameter);
+	days = (int64) duration->month * DAYS_PER_MONTH + duration->day;
 	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &microseconds) ||
-		pg_add_s64_overflow(microseconds, grace->time, &microseconds) ||
-		microseconds < 0)
-		error_malformed(PARAM_GRACE_PERIOD);
-	if (microseconds > (int64) keyrot_max_grace * USECS_PER_SEC)
-		error_grace_too_long();
+		pg_add_s64_overflow(microseconds, duration->time, &microseconds))
+		microseconds = days > 0 ? PG_INT64_MAX : PG_INT64_MIN;
+	if (microseconds < 0)
+		error_malformed(parameter);
 	return microseconds;
+}
+
+/* A grace period, as read_duration() reads it; 22023 also for one longer than keyrot.max_grace. */
+int64
+argument_grace(FunctionCallInfo fcinfo, int position)
+{
+	int64		grace = read_duration(fcinfo, position, PARAM_GRACE_PERIOD);
+
+	if (grace > (int64) keyrot_max_grace * USECS_PER_SEC)
+		error_grace_too_long();
+	return grace;
+}
+
+/* How old something must be, as read_duration() reads it. */
+int64
+argument_age(FunctionCallInfo fcinfo, int position)
+{
+	return read_duration(fcinfo, position, PARAM_OLDER_THAN);
 }
 
 /*

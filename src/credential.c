@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 
 #include "keyring.h"
+#include "ledger.h"
 #include "rights.h"
 #include "store.h"
 
@@ -211,6 +212,8 @@ keep_previous(const Request *request, Credential *credential, const Sealed *secr
 
 	credential->previous_secret = grace > 0 ? *secret : nothing;
 	credential->previous_valid_until = grace > 0 ? request->started_at + grace : NO_TIME;
+	if (grace > 0)
+		ledger_expect_expiry(credential->previous_valid_until);
 }
 
 /*

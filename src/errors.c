@@ -7,112 +7,6 @@
  */
 #include "errors.h"
 
-#include "lib/stringinfo.h"
-
-#define A_SECRET_KEY "the canonical, padded base64 of 32 to 48 bytes"
-#define AN_APP_KEY "4 to 128 characters of A-Z, a-z, 0-9, \"_\", \".\" and \"-\", the first a letter or digit, " \
-	"and not 64 hex digits as a secret has"
-#define AN_APP_SECRET "16 to 128 printable ASCII characters without blanks"
-#define UNAVAILABLE "ServiceUnavailable", "OperationDenied.ResourceLockedTemporary"
-#define A_ZONE_ID "1 to 64 characters of A-Z, a-z, 0-9, \"_\" and \"-\", the first a letter or digit"
-
-static const struct
-{
-	const char *name;
-	const char *api_name;		/* NULL: api() takes no such parameter */
-	const char *accepted;
-}			parameters[] = {
-	[PARAM_APP_ID] = {"app_id", "AppId", "a number of at least 1"},
-	[PARAM_APP_NAME] = {"app_name", "AppName", "1 to 128 characters, none a control character, no blank at either end"},
-	[PARAM_APP_KEY] = {"app_key", "AppKey", AN_APP_KEY},
-	[PARAM_NEW_APP_KEY] = {"new_app_key", "NewAppKey", AN_APP_KEY},
-	[PARAM_APP_SECRET] = {"app_secret", "AppSecret", AN_APP_SECRET},
-	[PARAM_NEW_APP_SECRET] = {"new_app_secret", "NewAppSecret", AN_APP_SECRET},
-	[PARAM_DESCRIPTION] = {"description", "Description", "1 to 1000 characters, none a control character, no blank at either end"},
-	[PARAM_ZONE_ID] = {"zone_id", "ZoneId", A_ZONE_ID},
-	[PARAM_SECRET_KEY] = {"secret_key", "SecretKey", A_SECRET_KEY},
-	[PARAM_GATEWAY_ID] = {"gateway_id", NULL, A_ZONE_ID},
-	[PARAM_GRACE_PERIOD] = {"grace_period", "GracePeriod", "an interval from 0 to keyrot.max_grace"},
-	[PARAM_GRACE_SECONDS] = {"grace_period", "GracePeriod", "whole seconds from 0 to keyrot.max_grace"},
-	[PARAM_CLIENT_TOKEN] = {"client_token", "ClientToken", "1 to 64 printable ASCII characters without blanks"},
-	[PARAM_OWNER] = {"owner", NULL, "a role"},
-	[PARAM_PAGE_NUMBER] = {"page_number", "PageNumber", "at least 1"},
-	[PARAM_PAGE_SIZE] = {"page_size", "PageSize", "at least 1"},
-	[PARAM_BOUNDED_PAGE_SIZE] = {"page_size", "PageSize", "from 1 to 100"},
-	[PARAM_ALGORITHM] = {"algorithm", NULL, "\"sha256\" or \"sha1\""},
-	[PARAM_MESSAGE] = {"message", NULL, "bytes"},
-	[PARAM_STRING_TO_SIGN] = {"string_to_sign", NULL, "text that can be written in UTF-8"},
-	[PARAM_PARAMS] = {"params", "Params", "a JSON object"},
-};
-
-/*
- * What the contract's table of errors tells apart: the SQLSTATE, and what the two clouds call it.  In
- * Alibaba's codes %s is the parameter; Tencent's failures all have status 200.
- */
-typedef enum Condition
-{
-	CONDITION_UNEXPECTED,		/* whatever no row below is about */
-	CONDITION_MISSING,
-	CONDITION_MALFORMED,
-	CONDITION_WRONG_TYPE,
-	CONDITION_UNKNOWN_PARAMETER,
-	CONDITION_TAKEN,
-	CONDITION_NO_SUCH,
-	CONDITION_EXISTS,
-	CONDITION_TOKEN_MISMATCH,
-	CONDITION_UNKNOWN_ACTION,
-	CONDITION_UNKNOWN_VERSION,
-	CONDITION_NOT_ALLOWED,
-	CONDITION_TOO_MANY,
-	CONDITION_LOCKED,
-	CONDITION_NOT_SERIALIZABLE,
-	CONDITION_DEADLOCK
-} Condition;
-
-/* From here on the SQLSTATE alone tells the condition, whoever raised it. */
-#define FIRST_BY_SQLSTATE CONDITION_NOT_ALLOWED
-
-static const struct
-{
-	int			sqlstate;
-	int			http_status;
-	const char *alibaba;
-	const char *tencent;
-}			conditions[] = {
-	[CONDITION_UNEXPECTED] = {ERRCODE_INTERNAL_ERROR, 500, "InternalError", "InternalError"},
-	[CONDITION_MISSING] = {ERRCODE_NULL_VALUE_NOT_ALLOWED, 400, "Missing%s", "MissingParameter"},
-	[CONDITION_MALFORMED] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "Invalid%s", "InvalidParameterValue"},
-	[CONDITION_WRONG_TYPE] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "Invalid%s", "InvalidParameter"},
-	[CONDITION_UNKNOWN_PARAMETER] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "Invalid%s", "UnknownParameter"},
-	[CONDITION_TAKEN] = {ERRCODE_UNIQUE_VIOLATION, 400, "Invalid%s.Duplicate", "OperationDenied"},
-	[CONDITION_NO_SUCH] = {ERRCODE_NO_DATA_FOUND, 404, "Invalid%s.NotFound", "InvalidParameter.ZoneNotFound"},
-	[CONDITION_EXISTS] = {ERRCODE_UNIQUE_VIOLATION, 400, "Invalid%s.Duplicate", "OperationDenied"},
-	[CONDITION_TOKEN_MISMATCH] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "IdempotentParameterMismatch", "InvalidParameter"},
-	[CONDITION_UNKNOWN_ACTION] = {ERRCODE_FEATURE_NOT_SUPPORTED, 404, "InvalidAction.NotFound", "InvalidAction"},
-	[CONDITION_UNKNOWN_VERSION] = {ERRCODE_FEATURE_NOT_SUPPORTED, 404, "InvalidAction.NotFound", "NoSuchVersion"},
-	[CONDITION_NOT_ALLOWED] = {ERRCODE_INSUFFICIENT_PRIVILEGE, 403, "Forbidden", "UnauthorizedOperation"},
-	[CONDITION_TOO_MANY] = {ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, 400, "Throttling.User", "RequestLimitExceeded"},
-	[CONDITION_LOCKED] = {ERRCODE_LOCK_NOT_AVAILABLE, 503, UNAVAILABLE},
-	[CONDITION_NOT_SERIALIZABLE] = {ERRCODE_T_R_SERIALIZATION_FAILURE, 503, UNAVAILABLE},
-	[CONDITION_DEADLOCK] = {ERRCODE_T_R_DEADLOCK_DETECTED, 503, UNAVAILABLE},
-};
-
-/* What was last raised here: an SQLSTATE does not tell which parameter, nor what is wrong with it. */
-static struct
-{
-	Condition	condition;
-	Parameter	parameter;
-}			noted;
-
-/* As errcode(), for a condition of the table, which is noted. */
-static int
-condition(Condition kind, Parameter parameter)
-{
-	noted.condition = kind;
-	noted.parameter = parameter;
-	return errcode(conditions[kind].sqlstate);
-}
-
 /* What users call a credential of this kind, and the parameter that names it. */
 static const char *
 kind_name(SealKind kind)
@@ -123,7 +17,7 @@ kind_name(SealKind kind)
 static const char *
 kind_parameter(SealKind kind)
 {
-	return parameters[kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID].name;
+	return conditions_parameter(kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID);
 }
 
 /* Names the constraint that a value collides with, as PostgreSQL's own unique violation does. */
@@ -140,9 +34,9 @@ void
 error_missing(Parameter parameter)
 {
 	ereport(ERROR,
-			(condition(CONDITION_MISSING, parameter),
-			 errmsg("%s must not be null", parameters[parameter].name),
-			 errhint("It must be %s.", parameters[parameter].accepted)));
+			(conditions_errcode(CONDITION_MISSING, parameter),
+			 errmsg("%s must not be null", conditions_parameter(parameter)),
+			 errhint("It must be %s.", conditions_accepted(parameter))));
 }
 
 /* A value, also an empty one, has not the form that the contract accepts. */
@@ -150,8 +44,8 @@ void
 error_malformed(Parameter parameter)
 {
 	ereport(ERROR,
-			(condition(CONDITION_MALFORMED, parameter),
-			 errmsg("%s must be %s", parameters[parameter].name, parameters[parameter].accepted)));
+			(conditions_errcode(CONDITION_MALFORMED, parameter),
+			 errmsg("%s must be %s", conditions_parameter(parameter), conditions_accepted(parameter))));
 }
 
 /* The grace period is longer than the setting allows. */
@@ -159,7 +53,7 @@ void
 error_grace_too_long(void)
 {
 	ereport(ERROR,
-			(condition(CONDITION_MALFORMED, PARAM_GRACE_PERIOD),
+			(conditions_errcode(CONDITION_MALFORMED, PARAM_GRACE_PERIOD),
 			 errmsg("grace_period must be an interval from 0 to keyrot.max_grace"),
 			 errhint("A superuser may raise keyrot.max_grace.")));
 }
@@ -169,7 +63,7 @@ void
 error_token_used(void)
 {
 	ereport(ERROR,
-			(condition(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
+			(conditions_errcode(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
 			 errmsg("client_token must be new, or repeat the request that it was first used for"),
 			 errhint("Repeat that call with all its parameters, or use another token.")));
 }
@@ -179,7 +73,7 @@ void
 error_token_superseded(void)
 {
 	ereport(ERROR,
-			(condition(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
+			(conditions_errcode(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
 			 errmsg("client_token must not repeat a request whose secret was replaced since"),
 			 errhint("The first call succeeded, and a newer rotation followed. Describe the credential to see where it stands.")));
 }
@@ -189,8 +83,8 @@ void
 error_same_secret(Parameter parameter)
 {
 	ereport(ERROR,
-			(condition(CONDITION_MALFORMED, parameter),
-			 errmsg("%s must not be the current secret", parameters[parameter].name),
+			(conditions_errcode(CONDITION_MALFORMED, parameter),
+			 errmsg("%s must not be the current secret", conditions_parameter(parameter)),
 			 errhint("Leave it out to have a new one made, where the function allows that.")));
 }
 
@@ -199,8 +93,8 @@ void
 error_app_key_taken(Parameter parameter, const char *app_key)
 {
 	ereport(ERROR,
-			(condition(CONDITION_TAKEN, parameter),
-			 errmsg("%s \"%s\" is already taken", parameters[parameter].name, app_key),
+			(conditions_errcode(CONDITION_TAKEN, parameter),
+			 errmsg("%s \"%s\" is already taken", conditions_parameter(parameter), app_key),
 			 errdetail("An AppKey stays taken for all time, also after it was replaced or its app deleted."),
 			 errhint("Choose another, or leave it out."),
 			 violated("app", "app_pkey")));
@@ -211,7 +105,7 @@ void
 error_zone_has_key(const char *zone_id)
 {
 	ereport(ERROR,
-			(condition(CONDITION_EXISTS, PARAM_ZONE_ID),
+			(conditions_errcode(CONDITION_EXISTS, PARAM_ZONE_ID),
 			 errmsg("zone \"%s\" has a key already", zone_id),
 			 errhint("Use refresh_zone_key or modify_zone_key to replace it."),
 			 violated("zone", "zone_pkey")));
@@ -222,7 +116,7 @@ void
 error_gateway_exists(const char *zone_id, const char *gateway_id)
 {
 	ereport(ERROR,
-			(condition(CONDITION_EXISTS, PARAM_GATEWAY_ID),
+			(conditions_errcode(CONDITION_EXISTS, PARAM_GATEWAY_ID),
 			 errmsg("gateway \"%s\" of zone \"%s\" exists already", gateway_id, zone_id),
 			 violated("gateway", "gateway_pkey")));
 }
@@ -251,7 +145,7 @@ void
 error_no_such(SealKind kind, const char *identifier)
 {
 	ereport(ERROR,
-			(condition(CONDITION_NO_SUCH, kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID),
+			(conditions_errcode(CONDITION_NO_SUCH, kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID),
 			 errmsg("%s with %s \"%s\" does not exist", kind_name(kind), kind_parameter(kind), identifier)));
 }
 
@@ -260,7 +154,7 @@ void
 error_no_such_gateway(const char *zone_id, const char *gateway_id)
 {
 	ereport(ERROR,
-			(condition(CONDITION_NO_SUCH, PARAM_GATEWAY_ID),
+			(conditions_errcode(CONDITION_NO_SUCH, PARAM_GATEWAY_ID),
 			 errmsg("gateway with gateway_id \"%s\" does not exist in zone \"%s\"", gateway_id, zone_id)));
 }
 
@@ -422,7 +316,7 @@ void
 error_unknown_action(void)
 {
 	ereport(ERROR,
-			(condition(CONDITION_UNKNOWN_ACTION, PARAM_PARAMS),
+			(conditions_errcode(CONDITION_UNKNOWN_ACTION, PARAM_PARAMS),
 			 errmsg("action must be one that api() knows"),
 			 errhint("Capitals count, as in ResetAppSecret.")));
 }
@@ -432,7 +326,7 @@ void
 error_unknown_version(const char *accepted)
 {
 	ereport(ERROR,
-			(condition(CONDITION_UNKNOWN_VERSION, PARAM_PARAMS),
+			(conditions_errcode(CONDITION_UNKNOWN_VERSION, PARAM_PARAMS),
 			 errmsg("Version must be \"%s\" for this action, where it is given", accepted)));
 }
 
@@ -441,7 +335,7 @@ void
 error_unknown_parameter(const char *known)
 {
 	ereport(ERROR,
-			(condition(CONDITION_UNKNOWN_PARAMETER, PARAM_PARAMS),
+			(conditions_errcode(CONDITION_UNKNOWN_PARAMETER, PARAM_PARAMS),
 			 errmsg("a parameter is not known to the action"),
 			 errhint("It takes %s, and what all actions take.", known)));
 }
@@ -451,7 +345,7 @@ void
 error_missing_app(void)
 {
 	ereport(ERROR,
-			(condition(CONDITION_MISSING, PARAM_APP_ID),
+			(conditions_errcode(CONDITION_MISSING, PARAM_APP_ID),
 			 errmsg("AppId or AppKey must be given")));
 }
 
@@ -460,9 +354,9 @@ void
 error_wrong_type(Parameter parameter)
 {
 	ereport(ERROR,
-			(condition(CONDITION_WRONG_TYPE, parameter),
-			 errmsg("%s is of the wrong JSON type", parameters[parameter].name),
-			 errhint("It must be %s.", parameters[parameter].accepted)));
+			(conditions_errcode(CONDITION_WRONG_TYPE, parameter),
+			 errmsg("%s is of the wrong JSON type", conditions_parameter(parameter)),
+			 errhint("It must be %s.", conditions_accepted(parameter))));
 }
 
 /* The caller may call api(), but not the function that the action stands for. */
@@ -479,7 +373,7 @@ void
 error_other_app(void)
 {
 	ereport(ERROR,
-			(condition(CONDITION_MALFORMED, PARAM_APP_KEY),
+			(conditions_errcode(CONDITION_MALFORMED, PARAM_APP_KEY),
 			 errmsg("app_key must be that of the app with this AppId"),
 			 errhint("Give one of the two.")));
 }
@@ -489,7 +383,7 @@ void
 error_no_such_app_id(int64 app_id)
 {
 	ereport(ERROR,
-			(condition(CONDITION_NO_SUCH, PARAM_APP_ID),
+			(conditions_errcode(CONDITION_NO_SUCH, PARAM_APP_ID),
 			 errmsg("app with AppId " INT64_FORMAT " does not exist", app_id)));
 }
 
@@ -503,95 +397,16 @@ error_not_owner_of_app_id(int64 app_id)
 			 errhint("Roles with the rights of its owner, operators and superusers may act on it.")));
 }
 
-
 /*
- * Caught errors, in the clouds' words
+ * Tells the server log, and nobody else, that a request which gave its caller a secret was rolled back.
+ * Called while a transaction ends; the statement that ended it says nothing here, and may hold a secret.
  */
-
-/* Forgets what was raised before, so that no later error is taken for it. */
 void
-errors_begin(void)
+log_disclosure_undone(const char *request_id, const char *action, const char *target)
 {
-	noted.condition = CONDITION_UNEXPECTED;
-}
-
-/* What api() calls the parameter; NULL where it takes no such one. */
-const char *
-errors_parameter_name(Parameter parameter)
-{
-	return parameters[parameter].api_name;
-}
-
-/* Whether an error is no answer to a request, but says that there can be none: cancelled, shutdown, no memory. */
-bool
-errors_must_be_raised(const ErrorData *error)
-{
-	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-		error->sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
-		error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION;
-}
-
-/* Whether what was noted is what this caught error is about. */
-static bool
-is_noted(const ErrorData *error)
-{
-	return noted.condition != CONDITION_UNEXPECTED && conditions[noted.condition].sqlstate == error->sqlerrcode;
-}
-
-/* The row of the table that a caught error belongs to. */
-static Condition
-condition_of(const ErrorData *error)
-{
-	for (Condition kind = FIRST_BY_SQLSTATE; kind < lengthof(conditions); kind++)
-		if (conditions[kind].sqlstate == error->sqlerrcode)
-			return kind;
-	return is_noted(error) ? noted.condition : CONDITION_UNEXPECTED;
-}
-
-/*
- * The message and hint of a caught error, in the current memory context.  Where the message begins with
- * the parameter, that gets the clouds' name.
- */
-char *
-errors_message(const ErrorData *error)
-{
-	const char *message = error->message != NULL ? error->message : "unknown error";
-	const char *name = parameters[noted.parameter].name;
-	const char *api_name = parameters[noted.parameter].api_name;
-	const char *hint = error->hint;
-	StringInfoData text;
-
-	initStringInfo(&text);
-	if (is_noted(error) && api_name != NULL &&
-		strncmp(message, name, strlen(name)) == 0 && message[strlen(name)] == ' ')
-	{
-		appendStringInfoString(&text, api_name);
-		message += strlen(name);
-	}
-	appendStringInfoString(&text, message);
-	if (hint != NULL)
-		appendStringInfo(&text, ". %s", hint);
-	return text.data;
-}
-
-/* Alibaba's code for a caught error, in the current memory context, and the HTTP status that it has there. */
-char *
-errors_alibaba_code(const ErrorData *error, int *http_status)
-{
-	Condition	kind = condition_of(error);
-	const char *code = conditions[kind].alibaba;
-	const char *place = strstr(code, "%s");
-	const char *name = parameters[noted.parameter].api_name;
-
-	*http_status = conditions[kind].http_status;
-	if (place == NULL || name == NULL)
-		return pstrdup(place == NULL ? code : "InvalidParameter");
-	return psprintf("%.*s%s%s", (int) (place - code), code, name, place + 2);
-}
-
-/* Tencent's code for a caught error. */
-const char *
-errors_tencent_code(const ErrorData *error)
-{
-	return conditions[condition_of(error)].tencent;
+	ereport(LOG_SERVER_ONLY,
+			(errmsg("keyrot request %s: %s of \"%s\" was rolled back after its caller was given the secret",
+					request_id, action, target),
+			 errhidestmt(true),
+			 errhidecontext(true)));
 }

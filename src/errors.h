@@ -6,33 +6,9 @@
 #define KEYROT_ERRORS_H
 
 #include "compat.h"
+#include "conditions.h"
 #include "crypto.h"
 #include "seal.h"
-
-typedef enum Parameter
-{
-	PARAM_APP_ID,
-	PARAM_APP_NAME,
-	PARAM_APP_KEY,
-	PARAM_NEW_APP_KEY,
-	PARAM_APP_SECRET,
-	PARAM_NEW_APP_SECRET,
-	PARAM_DESCRIPTION,
-	PARAM_ZONE_ID,
-	PARAM_SECRET_KEY,
-	PARAM_GATEWAY_ID,
-	PARAM_GRACE_PERIOD,
-	PARAM_GRACE_SECONDS,		/* as api() takes it */
-	PARAM_CLIENT_TOKEN,
-	PARAM_OWNER,
-	PARAM_PAGE_NUMBER,
-	PARAM_PAGE_SIZE,
-	PARAM_BOUNDED_PAGE_SIZE,	/* as api() takes it */
-	PARAM_ALGORITHM,
-	PARAM_MESSAGE,
-	PARAM_STRING_TO_SIGN,
-	PARAM_PARAMS
-} Parameter;
 
 /* Room for what is wrong with the master key, as a sentence and what to do about it. */
 typedef struct KeyProblem
@@ -69,6 +45,8 @@ KEYROT_NORETURN extern void error_does_not_open(SealKind kind, const char *ident
 KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
 KEYROT_NORETURN extern void error_not_installed(void);
 
+extern void log_disclosure_undone(const char *request_id, const char *action, const char *target);
+
 KEYROT_NORETURN extern void error_unknown_action(void);
 KEYROT_NORETURN extern void error_unknown_version(const char *accepted);
 KEYROT_NORETURN extern void error_unknown_parameter(const char *known);
@@ -78,13 +56,5 @@ KEYROT_NORETURN extern void error_may_not_call(const char *function);
 KEYROT_NORETURN extern void error_other_app(void);
 KEYROT_NORETURN extern void error_no_such_app_id(int64 app_id);
 KEYROT_NORETURN extern void error_not_owner_of_app_id(int64 app_id);
-
-/* The same errors in the two clouds' words, for whoever caught one. */
-extern void errors_begin(void);
-extern const char *errors_parameter_name(Parameter parameter);
-extern bool errors_must_be_raised(const ErrorData *error);
-extern char *errors_message(const ErrorData *error);
-extern char *errors_alibaba_code(const ErrorData *error, int *http_status);
-extern const char *errors_tencent_code(const ErrorData *error);
 
 #endif

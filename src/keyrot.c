@@ -20,14 +20,15 @@
  *	     api.c             the two clouds' actions                         -> api_read, api_shape, app, zone
  *	     api_read.c        their parameters                                -> api_shape
  *	     api_shape.c       their answers
- *	     administration.c  owners, status
+ *	     administration.c  owners, the request log, status
+ *	     worker.c          the background worker
  *	  2  credential.c      the life of a credential                        -> request
  *	     request.c         the life of a request
  *	     result.c          what SQL functions return                       -> request
  *	     retry.c           repeated calls                                  -> credential, request
  *	  1  rows.c            single rows, found, locked and written          -> owner, tables
  *	     store.c           every SQL statement                             -> rows, store_run
- *	     store_apps.c      those on apps                                   -> rows, store, store_run
+ *	     store_apps.c store_requests.c  those on apps; on the log          -> rows, store, store_run
  *	     store_run.c       how they are run                                -> owner, rows
  *	     owner.c           acting as the tables' owner                     -> tables
  *	     tables.c          which relations are keyrot's
@@ -36,17 +37,24 @@
  *	     rights.c          whose credentials a role may act on
  *	     limit.c           the rate limit
  *	     argument.c        the arguments of SQL functions, checked
+ *	     ledger.c          failed requests, and what was rolled back      -> queue, rows
+ *	     queue.c           those that wait to be recorded                 -> rows
  *	  0  crypto.c          OpenSSL and nothing else
  *	     seal.c keyfile.c  the stored format; master keys as text          -> crypto
  *	     secret.c identifier.c uuid7.c  secrets, public names, RequestIds  -> crypto
  *	     settings.c        every setting                                   -> compat, errors
- *	     errors.c          what can go wrong, as PostgreSQL errors         -> compat, crypto, seal
+ *	     errors.c          what can go wrong, as PostgreSQL errors         -> compat, conditions, crypto, seal
+ *	     conditions.c      what errors are about; the clouds' codes        -> compat
  *	     compat.h          what differs between versions of PostgreSQL
  */
 #include "compat.h"
 
+#include "ledger.h"
 #include "limit.h"
+#include "queue.h"
+#include "request.h"
 #include "settings.h"
+#include "worker.h"
 
 KEYROT_MODULE_MAGIC;
 
@@ -57,4 +65,8 @@ _PG_init(void)
 {
 	settings_init();
 	limit_init();
+	queue_init();
+	ledger_init();
+	request_init();
+	worker_init();
 }

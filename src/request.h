@@ -28,7 +28,8 @@ typedef struct Arguments
 	char		gateway_id[ZONE_ID_MAX + 1];	/* empty: none */
 	NullableDatum app_name;
 	NullableDatum description;
-	int64		grace;			/* microseconds */
+	int64		grace;			/* microseconds, as the next one */
+	int64		age;
 	char		client_token[CLIENT_TOKEN_MAX + 1]; /* empty: none */
 	Oid			owner;
 	const char *owner_name;
@@ -50,6 +51,10 @@ typedef struct Request
 	bool		is_repetition;
 	TimestampTz started_at;
 	Oid			caller;
+	LoggedRole	logged_caller;	/* the caller and the role that logged in, as the log knows them */
+	LoggedRole	logged_session_user;
+	struct Request *outer;		/* the request that this one runs inside, if any */
+	int			sqlstate;		/* of what was last reported while it ran */
 	char		target[SEAL_MAX_IDENTIFIER + 1];	/* empty until it is known to be well formed */
 	Arguments	arguments;
 	Credential	credential;		/* the one that the request is about */
@@ -59,6 +64,7 @@ typedef struct Request
 	Secret		secret;			/* given by the caller, made, or read */
 	Secret		current;		/* what a given secret is compared with */
 	text	   *result_text;
+	bool		disclosed;		/* a secret is in the answer */
 } Request;
 
 /*
@@ -77,6 +83,8 @@ typedef struct Action
 /* Answers a request that failed, instead of raising its error. */
 typedef Datum (*Refusal) (Request *request, const ErrorData *error);
 
+extern void request_init(void);
+extern int64 request_unix_time(TimestampTz time);
 extern Datum request_run(FunctionCallInfo fcinfo, const Action *action);
 extern Datum request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse);
 

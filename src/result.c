@@ -67,12 +67,13 @@ result_row(FunctionCallInfo fcinfo, Datum *values, int count)
 	return HeapTupleGetDatum(heap_form_tuple(row_type(fcinfo, count), values, nulls));
 }
 
-/* Room for a secret as text, which the request wipes when it ends. */
+/* Room for the secret of an answer as text, which the request wipes when it ends. */
 static text *
 secret_text(Request *request, size_t room)
 {
 	request->result_text = palloc(VARHDRSZ + room);
 	SET_VARSIZE(request->result_text, VARHDRSZ + room);
+	request->disclosed = true;
 	return request->result_text;
 }
 

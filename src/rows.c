@@ -22,7 +22,7 @@
 #include "catalog/pg_collation.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
-#include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -395,56 +395,46 @@ rows_write_secrets(const Credential *credential)
 	end_write(&writer);
 }
 
-/* The address that this session's client connects from, as inet_client_addr() tells it; asked once. */
-static NullableDatum
-client_address(void)
-{
-	static NullableDatum address;
-	static bool known = false;
-
-	if (!known)
-	{
-		LOCAL_FCINFO(fcinfo, 0);
-		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
-
-		InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
-		address.value = inet_client_addr(fcinfo);
-		address.isnull = fcinfo->isnull;
-		MemoryContextSwitchTo(caller);
-		known = true;
-	}
-	return address;
-}
-
-/* Records a request, in the caller's own transaction. */
+/* Records a request that succeeded, in the caller's own transaction. */
 void
 rows_insert_request(const RequestRow *request)
 {
 	Writer		writer;
 	TupleTableSlot *row;
-	NullableDatum address = client_address();
 
 	begin_write(&writer, tables_get()->request);
 	row = writer.row;
-	set_column(row, REQUEST_ID, UUIDPGetDatum(request->id));
+	set_column(row, REQUEST_ID, UUIDPGetDatum(&request->id));
 	set_column(row, REQUEST_TARGET, CStringGetTextDatum(request->target));
 	set_column(row, REQUEST_REQUESTED_AT, TimestampTzGetDatum(request->requested_at));
 	set_column(row, REQUEST_ACTION, CStringGetTextDatum(request->action));
-	set_column(row, REQUEST_CALLER, CStringGetTextDatum(GetUserNameFromId(request->caller, false)));
-	set_column(row, REQUEST_CALLER_OID, ObjectIdGetDatum(request->caller));
-	set_column(row, REQUEST_SESSION_USER, CStringGetTextDatum(GetUserNameFromId(GetSessionUserId(), false)));
-	set_column(row, REQUEST_SESSION_USER_OID, ObjectIdGetDatum(GetSessionUserId()));
-	if (!address.isnull)
-		set_column(row, REQUEST_CLIENT_ADDR, address.value);
-	set_column(row, REQUEST_PID, Int32GetDatum(MyProcPid));
+	set_column(row, REQUEST_CALLER, CStringGetTextDatum(request->caller.name));
+	set_column(row, REQUEST_CALLER_OID, ObjectIdGetDatum(request->caller.oid));
+	set_column(row, REQUEST_SESSION_USER, CStringGetTextDatum(request->session_user.name));
+	set_column(row, REQUEST_SESSION_USER_OID, ObjectIdGetDatum(request->session_user.oid));
+	if (request->client_addr[0] != 0)
+		set_column(row, REQUEST_CLIENT_ADDR, PointerGetDatum(request->client_addr));
+	set_column(row, REQUEST_PID, Int32GetDatum(request->pid));
 	set_column(row, REQUEST_OUTCOME, CStringGetTextDatum(request->outcome));
 	if (request->version > 0)
 		set_column(row, REQUEST_VERSION, Int32GetDatum(request->version));
-	if (request->retry_of != NULL)
-		set_column(row, REQUEST_RETRY_OF, UUIDPGetDatum(request->retry_of));
+	if (request->is_repetition)
+		set_column(row, REQUEST_RETRY_OF, UUIDPGetDatum(&request->retry_of));
 	ExecStoreVirtualTuple(writer.row);
 	ExecSimpleRelationInsert(writer.target, writer.estate, writer.row);
 	end_write(&writer);
+}
+
+/* How many blocks the table of a kind of credential has. */
+BlockNumber
+rows_count_blocks(SealKind kind)
+{
+	const Tables *known = tables_get();
+	Relation	relation = table_open(kind == SEAL_APP ? known->app : known->zone, AccessShareLock);
+	BlockNumber blocks = RelationGetNumberOfBlocks(relation);
+
+	table_close(relation, AccessShareLock);
+	return blocks;
 }
 
 /* Tells whether the snapshot sees this gateway in this zone. */

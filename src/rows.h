@@ -8,6 +8,7 @@
 #include "compat.h"
 
 #include "datatype/timestamp.h"
+#include "storage/block.h"
 #include "storage/itemptr.h"
 #include "utils/snapshot.h"
 #include "utils/uuid.h"
@@ -56,17 +57,31 @@ typedef struct DataKeyRow
 	uint8_t		check_value[DATA_KEY_TAG_BYTES];
 } DataKeyRow;
 
-/* What the request log keeps of a request, in the caller's own transaction. */
+/* A role as the request log knows it; the name outlives the role. */
+typedef struct LoggedRole
+{
+	Oid			oid;
+	char		name[NAMEDATALEN];
+} LoggedRole;
+
+/*
+ * A row of keyrot.request, without pointers, so that it can lie in shared memory, and with its target last,
+ * so that a copy may be cut off behind it.
+ */
 typedef struct RequestRow
 {
-	const pg_uuid_t *id;
-	const char *target;
+	pg_uuid_t	id;
 	TimestampTz requested_at;
-	const char *action;
-	Oid			caller;
-	const char *outcome;		/* "ok" or the SQLSTATE */
+	char		action[32];
+	LoggedRole	caller;
+	LoggedRole	session_user;
+	int32		client_addr[8]; /* an inet, which a Datum may point to; all zeros: none */
+	int32		pid;
+	char		outcome[16];	/* "ok", "rolled back" or a SQLSTATE */
 	int32		version;		/* 0: made none */
-	const pg_uuid_t *retry_of;	/* NULL: repeats none */
+	bool		is_repetition;
+	pg_uuid_t	retry_of;		/* the request that a repetition repeats */
+	char		target[SEAL_MAX_IDENTIFIER + 1];
 } RequestRow;
 
 extern bool rows_find_credential(SealKind kind, const char *identifier, Snapshot snapshot,
@@ -75,6 +90,7 @@ extern bool rows_lock_credential(SealKind kind, const char *identifier, Credenti
 								 Credential *credential);
 extern void rows_write_secrets(const Credential *credential);
 extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
+extern BlockNumber rows_count_blocks(SealKind kind);
 extern int	rows_read_data_keys(DataKeyRow **rows);
 extern void rows_insert_request(const RequestRow *request);
 

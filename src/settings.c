@@ -21,6 +21,9 @@
 #define SECONDS_PER_DAY 86400
 #define DEFAULT_MAX_GRACE (30 * SECONDS_PER_DAY)
 #define DEFAULT_RATE_LIMIT_ENTRIES 512
+#define DEFAULT_QUEUE_SIZE 4096
+#define MIN_QUEUE_SIZE 64
+#define MAX_QUEUE_SIZE 65536
 
 char	   *keyrot_master_key_file;
 char	   *keyrot_operator_role;
@@ -28,6 +31,8 @@ int			keyrot_max_grace;
 int			keyrot_zone_rate_limit;
 int			keyrot_app_rate_limit;
 int			keyrot_rate_limit_entries;
+char	   *keyrot_database;
+int			keyrot_request_queue_size;
 
 static bool preloaded = false;
 
@@ -97,6 +102,37 @@ define_rate_limits(void)
 							NULL, NULL, NULL);
 }
 
+/*
+ * Defines what takes effect when the server starts.  A library that is loaded later may not define such
+ * settings, and would complain about them in the server's configuration if it knew nothing of them: there
+ * they can be read, and do nothing.
+ */
+static void
+define_server_settings(void)
+{
+	GucContext	context = preloaded ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomStringVariable("keyrot.database",
+							   "Database whose failed requests are recorded, and whose expired secrets are wiped.",
+							   "Takes effect where keyrot is in shared_preload_libraries. Empty: none.",
+							   &keyrot_database,
+							   "",
+							   context,
+							   0,
+							   NULL, NULL, NULL);
+
+	DefineCustomIntVariable("keyrot.request_queue_size",
+							"How many failed requests can wait in shared memory to be recorded.",
+							NULL,
+							&keyrot_request_queue_size,
+							DEFAULT_QUEUE_SIZE,
+							MIN_QUEUE_SIZE,
+							MAX_QUEUE_SIZE,
+							context,
+							0,
+							NULL, NULL, NULL);
+}
+
 /* Defines the settings; called first when the library is loaded.  May raise 42501, see above. */
 void
 settings_init(void)
@@ -135,6 +171,7 @@ settings_init(void)
 							NULL, NULL, NULL);
 
 	define_rate_limits();
+	define_server_settings();
 	MarkGUCPrefixReserved(PREFIX);
 }
 

@@ -13,6 +13,8 @@ extern int	keyrot_max_grace;		/* seconds */
 extern int	keyrot_zone_rate_limit; /* requests a second; 0: no limit */
 extern int	keyrot_app_rate_limit;
 extern int	keyrot_rate_limit_entries;
+extern char *keyrot_database;
+extern int	keyrot_request_queue_size;	/* requests */
 
 extern void settings_init(void);
 extern bool settings_preloaded(void);

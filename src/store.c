@@ -1,7 +1,7 @@
 /*
  * store.c
- *	  Every SQL statement of keyrot, but for those on apps, which are in store_apps.c: constant text, typed
- *	  parameters, plans that are kept.  The store alone uses SPI.  What each rotation does to its row and to
+ *	  Every SQL statement of keyrot, but for those on apps, in store_apps.c, and on the request log and for
+ *	  the worker, in store_requests.c: constant text, typed parameters, plans that are kept.  The store alone uses SPI.  What each rotation does to its row and to
  *	  the log is done by rows.c, without SQL.
  *
  * Statements run as the owner of keyrot's tables, on PostgreSQL's own search_path (owner.c), and write

@@ -74,6 +74,12 @@ extern bool store_insert_gateway(const char *zone_id, const char *gateway_id, Ti
 extern bool store_delete_gateway(const char *zone_id, const char *gateway_id);
 extern void store_delete_gateways(const char *zone_id);
 
+extern void store_record_request(const RequestRow *row);
+extern int64 store_prune_requests(const pg_uuid_t *before);
+extern void store_prune_tokens(TimestampTz before);
+extern void store_wipe_expired(SealKind kind, BlockNumber first, BlockNumber next, TimestampTz now);
+extern TimestampTz store_next_expiry(SealKind kind, BlockNumber first, BlockNumber next);
+
 extern void store_insert_data_key(const DataKeyRow *row, TimestampTz created_at);
 
 #endif

@@ -67,16 +67,16 @@ relation_owner(Oid relation)
 	return owner;
 }
 
-/* Looks all of them up; raises 55000 where one is not the extension's. */
-static Tables
-look_up(void)
+/* Looks all of them up; tells whether each is there, and the extension's. */
+static bool
+look_up(Tables *result)
 {
 	Oid			extension = get_extension_oid("keyrot", true);
 	Oid			schema = get_namespace_oid("keyrot", true);
 	Tables		found = {0};
 
 	if (!OidIsValid(extension) || !OidIsValid(schema))
-		error_not_installed();
+		return false;
 	found.app = member_table("app", schema, extension);
 	found.zone = member_table("zone", schema, extension);
 	found.gateway = member_table("gateway", schema, extension);
@@ -84,17 +84,18 @@ look_up(void)
 	found.request = member_table("request", schema, extension);
 	if (!OidIsValid(found.app) || !OidIsValid(found.zone) || !OidIsValid(found.gateway) ||
 		!OidIsValid(found.data_key) || !OidIsValid(found.request))
-		error_not_installed();
+		return false;
 	found.owner = relation_owner(found.app);
-	return found;
+	*result = found;
+	return true;
 }
 
 /*
- * The extension's tables and their owner.  Raises 55000 where the extension is not installed.  The
- * answer is good until the next lock or transaction, or while tables_hold() holds; do not keep it.
+ * The extension's tables and their owner, or NULL where the extension is not installed.  The answer is
+ * good until the next lock or transaction, or while tables_hold() holds; do not keep it.
  */
 const Tables *
-tables_get(void)
+tables_find(void)
 {
 	if (!watching)
 	{
@@ -108,10 +109,22 @@ tables_get(void)
 		uint64		changes_before = changes;
 
 		/* A look-up may come to know of changes that the ones before it missed. */
-		tables = look_up();
+		if (!look_up(&tables))
+			return NULL;
 		tables_valid = changes == changes_before;
 	}
 	return &tables;
+}
+
+/* As tables_find(), and raises 55000 where the extension is not installed. */
+const Tables *
+tables_get(void)
+{
+	const Tables *found = tables_find();
+
+	if (found == NULL)
+		error_not_installed();
+	return found;
 }
 
 /*

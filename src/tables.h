@@ -17,6 +17,7 @@ typedef struct Tables
 	Oid			request;
 } Tables;
 
+extern const Tables *tables_find(void);
 extern const Tables *tables_get(void);
 extern void tables_hold(void);
 

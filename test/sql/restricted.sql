@@ -64,7 +64,7 @@ SELECT function, a.*
                ('set_zone_owner', $$'restricted-zone', 'regress_trapper'$$),
                ('delete_zone_key', $$'restricted-zone'$$), ('end_zone_grace', $$'restricted-zone'$$),
                ('add_gateway', $$'restricted-zone'$$), ('remove_gateway', $$'restricted-zone', 'x'$$),
-               ('rebind_owners', ''), ('sign_for_app', $$'restricted.app', ''$$),
+               ('rebind_owners', ''), ('prune_requests', $$'1000 years'$$), ('sign_for_app', $$'restricted.app', ''$$),
                ('sign_string_for_app', $$'restricted.app', ''$$), ('sign_for_zone', $$'restricted-zone', ''$$),
                ('sign_string_for_zone', $$'restricted-zone', ''$$), ('verify_app_string', $$'restricted.app', '', ''$$),
                ('verify_zone_string', $$'restricted-zone', '', ''$$)) AS v (function, arguments),

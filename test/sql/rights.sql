@@ -42,6 +42,7 @@ INSERT INTO test.call (function, arguments) VALUES
     ('sign_string_for_zone', $$'rights-zone', 'message'$$),
     ('api', $$'DescribeAppAttributes'$$),
     ('rebind_owners', ''),
+    ('prune_requests', $$'1000 years'$$),
     ('status', '');
 -- That is every function but the views' helper.
 SELECT proname AS not_called FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace

@@ -129,5 +129,6 @@ SELECT f, (test.try(f, arguments, NULL)).state
                ('refresh_zone_key', $$'tx-zone'$$), ('modify_zone_key', $$'tx-zone', test.secret_key(4)$$),
                ('describe_zone_key', $$'tx-zone'$$), ('set_zone_owner', $$'tx-zone', current_user::regrole$$),
                ('delete_zone_key', $$'tx-zone'$$), ('end_zone_grace', $$'tx-zone'$$), ('add_gateway', $$'tx-zone'$$),
-               ('remove_gateway', $$'tx-zone', 'x'$$), ('rebind_owners', '')) AS v (f, arguments);
+               ('remove_gateway', $$'tx-zone', 'x'$$), ('rebind_owners', ''),
+               ('prune_requests', $$'1000 years'$$)) AS v (f, arguments);
 COMMIT;

@@ -108,6 +108,7 @@ session(
 	"+SELECT keyrot.delete_zone_key('zone-1')",
 	"+SELECT keyrot.create_zone_key('zone-1', '@{[ $key->() ]}')",
 	"+SELECT version, data_keys FROM keyrot.status()",
+	"+SELECT keyrot.prune_requests('1 day')",
 	"+SELECT keyrot.rebind_owners()");
 read_secrets();
 my @refreshed = session(

@@ -128,7 +128,8 @@ my %call = (
 	add_gateway           => q{add_gateway('zone-1')},
 	api                   => q{api('NoSuchAction')},
 	remove_gateway        => q{remove_gateway('zone-1', 'gate-1')},
-	rebind_owners         => q{rebind_owners()});
+	rebind_owners         => q{rebind_owners()},
+	prune_requests        => q{prune_requests('1 day')});
 my @functions = split /\n/, $standby->safe_psql(
 	'served', q{
 	SELECT proname FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
