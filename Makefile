@@ -30,10 +30,15 @@ OBJS = \
 	src/keyring.o \
 	src/keyrot.o \
 	src/ledger.o \
+	src/lexer.o \
 	src/limit.o \
+	src/logtext.o \
+	src/mask.o \
 	src/master_key.o \
+	src/names.o \
 	src/owner.o \
 	src/queue.o \
+	src/redact.o \
 	src/request.o \
 	src/result.o \
 	src/retry.o \
@@ -48,6 +53,7 @@ OBJS = \
 	src/store_requests.o \
 	src/store_run.o \
 	src/tables.o \
+	src/token.o \
 	src/uuid7.o \
 	src/worker.o \
 	src/zone.o
@@ -81,7 +87,8 @@ else
 installcheck: say-no-tap
 endif
 
-UNIT_SRC = $(addprefix src/,crypto.c identifier.c keyfile.c seal.c secret.c uuid7.c)
+UNIT_SRC = $(addprefix src/,crypto.c identifier.c keyfile.c lexer.c logtext.c names.c seal.c secret.c token.c \
+	uuid7.c)
 EXTRA_CLEAN = test/unit/units results regression.diffs regression.out output_iso tmp_check tmp_check_iso log
 
 # Bitcode for JIT would need clang and serves no function of ours: none is inlined into a plan.

@@ -20,6 +20,7 @@
 #include "limit.h"
 #include "master_key.h"
 #include "queue.h"
+#include "redact.h"
 #include "request.h"
 #include "rights.h"
 #include "settings.h"
@@ -34,7 +35,7 @@ PG_FUNCTION_INFO_V1(keyrot_rebind_owners);
 PG_FUNCTION_INFO_V1(keyrot_status);
 
 #define STATUS_COLUMNS 12
-#define MAX_DEGRADED 8
+#define MAX_DEGRADED 12
 
 /* has_rights_of(role_id, role_name): NULL for a NULL, as SQL's functions answer */
 Datum
@@ -169,6 +170,8 @@ list_degraded(const KeyringStatus *keys)
 		degrade(degraded, &count, "the master key file is in the data directory, so every base backup holds it");
 	if (!crypto_memory_is_locked())
 		degrade(degraded, &count, "keys are in memory that may be swapped out: the limit on locked memory is too low");
+	if (redact_problem() != NULL)
+		degrade(degraded, &count, redact_problem());
 	if (!settings_preloaded())
 		degrade(degraded, &count, "rate limits hold per session: keyrot is not preloaded");
 	degrade_ledger(degraded, &count);

@@ -55,6 +55,15 @@
 	(pg_proc_aclcheck((function), (role), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+/* PostgreSQL 18 took the executor's word for how often it runs away from its caller. */
+#if PG_VERSION_NUM >= 180000
+#define KEYROT_RUN_PARAMETERS	QueryDesc *query, ScanDirection direction, uint64 count
+#define KEYROT_RUN_ARGUMENTS	query, direction, count
+#else
+#define KEYROT_RUN_PARAMETERS	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define KEYROT_RUN_ARGUMENTS	query, direction, count, execute_once
+#endif
+
 /* PostgreSQL 18 lets a module tell its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define KEYROT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "keyrot", .version = KEYROT_VERSION)

@@ -410,3 +410,14 @@ log_disclosure_undone(const char *request_id, const char *action, const char *ta
 			 errhidestmt(true),
 			 errhidecontext(true)));
 }
+
+/* Other libraries come after keyrot and see statements before it does.  A warning; returns. */
+void
+warn_not_last(void)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("keyrot is not the last of shared_preload_libraries"),
+			 errdetail("Libraries after it may store or log statements with secrets in them."),
+			 errhint("Move keyrot to the end of the list.")));
+}

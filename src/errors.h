@@ -44,6 +44,7 @@ KEYROT_NORETURN extern void error_unusable_key(const KeyProblem *problem);
 KEYROT_NORETURN extern void error_does_not_open(SealKind kind, const char *identifier, int version);
 KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
 KEYROT_NORETURN extern void error_not_installed(void);
+extern void warn_not_last(void);
 
 extern void log_disclosure_undone(const char *request_id, const char *action, const char *target);
 

@@ -34,6 +34,8 @@
  *	     tables.c          which relations are keyrot's
  *	     keyring.c         data keys, unwrapped and cached                 -> master_key, rows, store, tables
  *	     master_key.c      the cluster's key file
+ *	     redact.c          the log without secrets
+ *	     mask.c            statements without secrets, for other readers   -> redact
  *	     rights.c          whose credentials a role may act on
  *	     limit.c           the rate limit
  *	     argument.c        the arguments of SQL functions, checked
@@ -42,6 +44,9 @@
  *	  0  crypto.c          OpenSSL and nothing else
  *	     seal.c keyfile.c  the stored format; master keys as text          -> crypto
  *	     secret.c identifier.c uuid7.c  secrets, public names, RequestIds  -> crypto
+ *	     names.c token.c   calls that take a secret, by name; SQL's tokens
+ *	     lexer.c           where secrets stand in SQL and messages         -> names, token
+ *	     logtext.c         such texts without their secrets                -> lexer
  *	     settings.c        every setting                                   -> compat, errors
  *	     errors.c          what can go wrong, as PostgreSQL errors         -> compat, conditions, crypto, seal
  *	     conditions.c      what errors are about; the clouds' codes        -> compat
@@ -51,7 +56,9 @@
 
 #include "ledger.h"
 #include "limit.h"
+#include "mask.h"
 #include "queue.h"
+#include "redact.h"
 #include "request.h"
 #include "settings.h"
 #include "worker.h"
@@ -69,4 +76,6 @@ _PG_init(void)
 	ledger_init();
 	request_init();
 	worker_init();
+	redact_init();
+	mask_init();
 }

@@ -33,6 +33,7 @@ int			keyrot_app_rate_limit;
 int			keyrot_rate_limit_entries;
 char	   *keyrot_database;
 int			keyrot_request_queue_size;
+bool		keyrot_redact_log;
 
 static bool preloaded = false;
 
@@ -133,6 +134,19 @@ define_server_settings(void)
 							NULL, NULL, NULL);
 }
 
+static void
+define_redaction(void)
+{
+	DefineCustomBoolVariable("keyrot.redact_log",
+							 "Keeps secrets out of the server log and out of statistics on statements.",
+							 NULL,
+							 &keyrot_redact_log,
+							 true,
+							 PGC_SUSET,
+							 0,
+							 NULL, NULL, NULL);
+}
+
 /* Defines the settings; called first when the library is loaded.  May raise 42501, see above. */
 void
 settings_init(void)
@@ -172,6 +186,7 @@ settings_init(void)
 
 	define_rate_limits();
 	define_server_settings();
+	define_redaction();
 	MarkGUCPrefixReserved(PREFIX);
 }
 

@@ -15,6 +15,7 @@ extern int	keyrot_app_rate_limit;
 extern int	keyrot_rate_limit_entries;
 extern char *keyrot_database;
 extern int	keyrot_request_queue_size;	/* requests */
+extern bool keyrot_redact_log;
 
 extern void settings_init(void);
 extern bool settings_preloaded(void);

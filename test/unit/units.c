@@ -410,6 +410,7 @@ main(int argc, char **argv)
 	memory_tests();
 	value_tests();
 	keyfile_tests();
+	clean_tests();
 	printf("1..%d\n", tests);
 	return failures > 0;
 }

@@ -30,6 +30,9 @@ extern void memory_tests(void);
 /* keyfile.c */
 extern void keyfile_tests(void);
 
+/* clean.c */
+extern void clean_tests(void);
+
 /* values.c */
 extern void value_tests(void);
 

@@ -1,0 +1,18 @@
+/*
+ * names.h
+ *	  Which names in an SQL text call a function that takes a secret, and which parameters are public.
+ */
+#ifndef KEYROT_NAMES_H
+#define KEYROT_NAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+extern bool names_take_secret(const char *qualifier, const char *name);
+extern bool names_parameter_is_public(const char *name);
+extern bool names_word_is_plain(const char *word);
+extern bool names_may_occur(const char *text, size_t length);
+extern bool names_call_occurs(const char *text, size_t length);
+extern bool names_mention_occurs(const char *text, size_t length);
+
+#endif

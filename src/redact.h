@@ -1,0 +1,16 @@
+/*
+ * redact.h
+ *	  The server log without secrets.
+ */
+#ifndef KEYROT_REDACT_H
+#define KEYROT_REDACT_H
+
+#include "compat.h"
+#include "lexer.h"
+
+extern void redact_init(void);
+extern const char *redact_problem(void);
+extern bool redact_takes_secret(const char *prepared);
+extern LexerVerdict redact_statement(void);
+
+#endif
