@@ -521,7 +521,7 @@ scan(Lexer *lexer)
 	while (lexer->at < lexer->end && !lexer->failed)
 	{
 		char		c = peek(lexer, 0);
-		size_t		tag;
+		size_t		tag = c == '$' ? token_tag_length(lexer->text, lexer->at, lexer->end) : 0;
 
 		if (token_is_space(c))
 			lexer->at++;
@@ -536,7 +536,7 @@ scan(Lexer *lexer)
 		}
 		else if (token_is_digit(c) || (c == '.' && token_is_digit(peek(lexer, 1)) && lexer->last != TOKEN_NAME))
 			read_number(lexer);
-		else if (c == '$' && (tag = token_tag_length(lexer->text, lexer->at, lexer->end)) > 0)
+		else if (c == '$' && tag > 0)
 			read_dollar_string(lexer, tag);
 		else if (c == '$' && token_is_digit(peek(lexer, 1)))
 			read_parameter(lexer);
