@@ -137,6 +137,9 @@ degrade_ledger(Datum *degraded, int *count)
 	if (RecoveryInProgress())
 		degrade(degraded, count, "failed requests are in the server log only, until the server has left recovery");
 	queue_look(&view);
+	if (!view.launcher && view.waiting > 0 && !RecoveryInProgress())
+		degrade(degraded, count,
+				"failed requests wait to be recorded: keyrot's launcher does not run; max_worker_processes may be too low");
 	if (view.worker != WORKER_DONE && view.worker != WORKER_GAVE_WAY)
 		degrade(degraded, count, "failed requests wait to be recorded: the background worker failed, see the server log");
 	if (view.lost > 0)

@@ -69,6 +69,18 @@ judge_nothing(Oid caller pg_attribute_unused(), const Credential *credential pg_
 {
 }
 
+/* Reads a credential, also a retired one, as it stands now; tells whether there is one. */
+bool
+credential_look_up(SealKind kind, const char *identifier, Credential *credential)
+{
+	bool		found;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	found = rows_find_credential(kind, identifier, GetActiveSnapshot(), credential);
+	PopActiveSnapshot();
+	return found;
+}
+
 /*
  * Reads a credential, as it stands now, that the caller may act on.  Raises P0002 for an unknown or
  * retired one and 42501 for somebody else's.
@@ -76,12 +88,7 @@ judge_nothing(Oid caller pg_attribute_unused(), const Credential *credential pg_
 void
 credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential)
 {
-	bool		found;
-
-	PushActiveSnapshot(GetTransactionSnapshot());
-	found = rows_find_credential(kind, identifier, GetActiveSnapshot(), credential);
-	PopActiveSnapshot();
-	if (!found)
+	if (!credential_look_up(kind, identifier, credential))
 		error_no_such(kind, identifier);
 	judge_current(caller, credential);
 }

@@ -11,6 +11,7 @@
 
 /* Those that take a request act on request->credential, which the caller has locked. */
 extern void credential_require_rights(Oid caller, const Credential *credential);
+extern bool credential_look_up(SealKind kind, const char *identifier, Credential *credential);
 extern void credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential);
 extern void credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential);
 

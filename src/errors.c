@@ -227,6 +227,16 @@ error_connection_option(const char *setting)
 			 errhint("Connect without that option.")));
 }
 
+/* A setting of the server's was given to a database, a role or a connection. */
+void
+error_servers_setting(const char *setting)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM),
+			 errmsg("parameter \"%s\" is the server's and cannot be set for a database, a role or a connection", setting),
+			 errhint("Set it in postgresql.conf; ALTER DATABASE or ALTER ROLE ... RESET takes the other value away.")));
+}
+
 /* Nanoseconds as microseconds, rounded up so that whoever waits that long has waited long enough. */
 static long long
 in_microseconds(int64 nanoseconds)
@@ -395,6 +405,15 @@ error_not_owner_of_app_id(int64 app_id)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for app with AppId " INT64_FORMAT, app_id),
 			 errhint("Roles with the rights of its owner, operators and superusers may act on it.")));
+}
+
+/* Tells the server log that failed requests wait because the server can start no worker. */
+void
+log_no_worker_slot(void)
+{
+	ereport(LOG,
+			(errmsg("keyrot could not start its background worker"),
+			 errhint("Failed requests wait to be recorded. max_worker_processes may be too low.")));
 }
 
 /*

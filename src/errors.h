@@ -38,6 +38,7 @@ KEYROT_NORETURN extern void error_not_member(const char *role_name);
 KEYROT_NORETURN extern void error_superuser_only(const char *action);
 KEYROT_NORETURN extern void error_restricted(const char *action);
 KEYROT_NORETURN extern void error_connection_option(const char *setting);
+KEYROT_NORETURN extern void error_servers_setting(const char *setting);
 KEYROT_NORETURN extern void error_too_many_requests(const char *action, int per_second, int64 wait);
 KEYROT_NORETURN extern void error_limit_table_full(const char *action, int64 wait);
 KEYROT_NORETURN extern void error_unusable_key(const KeyProblem *problem);
@@ -46,6 +47,7 @@ KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
 KEYROT_NORETURN extern void error_not_installed(void);
 extern void warn_not_last(void);
 
+extern void log_no_worker_slot(void);
 extern void log_disclosure_undone(const char *request_id, const char *action, const char *target);
 
 KEYROT_NORETURN extern void error_unknown_action(void);

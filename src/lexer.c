@@ -30,7 +30,8 @@ typedef enum Token
 	TOKEN_NONE,
 	TOKEN_NAME,
 	TOKEN_DOT,
-	TOKEN_CAST,
+	TOKEN_CAST,					/* a type follows */
+	TOKEN_TYPE,					/* its name, or a part of it */
 	TOKEN_OPEN,					/* the start of an argument */
 	TOKEN_OTHER
 } Token;
@@ -62,9 +63,12 @@ typedef struct Lexer
 	int			frames;
 	Frame		frame[MAX_FRAMES];
 	Token		last;
-	bool		after_execute;	/* the name stands after EXECUTE */
+	bool		after_execute;	/* the name stands after EXECUTE, and not in a body */
+	bool		after_as;		/* the name stands after AS */
+	bool		is_declared;	/* the name, and what qualifies it, after FUNCTION: types follow, not values */
 	char		qualifier[MAX_NAME];
 	char		name[MAX_NAME];	/* the last one */
+	bool		is_quoted;		/* in double quotes */
 } Lexer;
 
 static void scan(Lexer *lexer);
@@ -235,14 +239,34 @@ read_dollar_string(Lexer *lexer, size_t tag)
 static void
 take_name(Lexer *lexer, const char *name, size_t length)
 {
-	lexer->after_execute = lexer->last == TOKEN_NAME && strcasecmp(lexer->name, "execute") == 0;
+	bool		was_after_execute = lexer->after_execute;
+
+	lexer->after_execute = lexer->last == TOKEN_NAME && lexer->bodies == 0 && strcasecmp(lexer->name, "execute") == 0;
 	lexer->executes |= lexer->after_execute;
+	lexer->after_as = lexer->last == TOKEN_NAME && strcasecmp(lexer->name, "as") == 0;
+	if (lexer->last != TOKEN_DOT)
+		lexer->is_declared = lexer->last == TOKEN_NAME && !was_after_execute && names_word_declares(lexer->name);
 	lexer->qualifier[0] = '\0';
 	if (lexer->last == TOKEN_DOT)
 		memcpy(lexer->qualifier, lexer->name, sizeof(lexer->name));
 	length = length < MAX_NAME ? length : MAX_NAME - 1;
 	memcpy(lexer->name, name, length);
 	lexer->name[length] = '\0';
+	lexer->is_quoted = false;
+}
+
+/* Whether EXECUTE of the last name hands over a secret; PostgreSQL knows the name as it folds it. */
+static bool
+is_prepared_with_secret(const Lexer *lexer)
+{
+	char		name[MAX_NAME];
+
+	if (!lexer->after_execute || lexer->source->takes_secret == NULL)
+		return false;
+	memcpy(name, lexer->name, sizeof(name));
+	for (size_t i = 0; !lexer->is_quoted && name[i] != '\0'; i++)
+		name[i] += name[i] >= 'A' && name[i] <= 'Z' ? 'a' - 'A' : 0;
+	return lexer->source->takes_secret(name);
 }
 
 /* The first byte after the blanks that follow, and the one after it. */
@@ -257,6 +281,19 @@ look_past_blanks(const Lexer *lexer, char next[2])
 	next[1] = peek(lexer, ahead + 1);
 }
 
+/* Whether this word, given in lower case, is the next one. */
+static bool
+word_follows(const Lexer *lexer, const char *word)
+{
+	size_t		length = strlen(word);
+	size_t		ahead = 0;
+
+	while (token_is_space(peek(lexer, ahead)))
+		ahead++;
+	return lexer->end - lexer->at >= ahead + length &&
+		strncasecmp(lexer->text + lexer->at + ahead, word, length) == 0;
+}
+
 /* What a word in an argument that takes a secret says of where the secret is. */
 static void
 judge_word(Lexer *lexer, size_t start)
@@ -268,11 +305,12 @@ judge_word(Lexer *lexer, size_t start)
 		return;
 	if (next[0] == '(' || next[0] == '.')
 	{
-		if (!names_word_is_plain(lexer->name))
+		if (!names_word_is_plain(lexer->name) && !names_word_is_type(lexer->name))
 			raise_verdict(lexer, LEXER_ARGUMENTS);
 		return;
 	}
-	if (lexer->last == TOKEN_CAST || next[0] == '\'' || names_word_is_plain(lexer->name))
+	if (lexer->last == TOKEN_CAST || next[0] == '\'' || names_word_is_plain(lexer->name) ||
+		(lexer->after_as && names_word_is_type(lexer->name)))
 		return;
 	raise_verdict(lexer, LEXER_ANYWHERE);
 	if (lexer->at - start >= MIN_SECRET)
@@ -290,7 +328,7 @@ read_word(Lexer *lexer)
 	if (in_secret_argument(lexer))
 		judge_word(lexer, start);
 	/* A type may be qualified: 'SECRET'::pg_catalog.text. */
-	note(lexer, cast ? TOKEN_CAST : TOKEN_NAME);
+	note(lexer, cast ? TOKEN_TYPE : TOKEN_NAME);
 }
 
 /* Where the name ends that a double quote opens, its closing quote included. */
@@ -349,12 +387,17 @@ read_quoted_name(Lexer *lexer, size_t start, size_t quote, bool unicode)
 		take_name(lexer, any, sizeof(any) - 1);
 	else
 		take_name(lexer, lexer->text + quote + 1, length - (length > 0 && lexer->text[end - 2] == '\\'));
+	lexer->is_quoted = true;
+	if (lexer->source->form == LEXER_SQL && holds_call(lexer, quote, end))
+		lexer->failed = true;	/* no name, but a string of another language */
+	if (unicode && lexer->source->form == LEXER_SQL && word_follows(lexer, "uescape"))
+		lexer->failed = true;	/* any name, and the clause hides that it is called */
 	if (in_secret_argument(lexer))
 	{
 		raise_verdict(lexer, LEXER_ANYWHERE);
 		hide(lexer, start, end, LEXER_FILL_QUOTED);
 	}
-	note(lexer, lexer->last == TOKEN_CAST ? TOKEN_CAST : TOKEN_NAME);
+	note(lexer, lexer->last == TOKEN_CAST ? TOKEN_TYPE : TOKEN_NAME);
 }
 
 static void
@@ -405,13 +448,12 @@ open_parenthesis(Lexer *lexer)
 {
 	bool		is_name = lexer->last == TOKEN_NAME;
 	Frame	   *next = &lexer->frame[lexer->frames];
-	bool		prepared = is_name && lexer->after_execute && lexer->source->takes_secret != NULL &&
-		lexer->source->takes_secret(lexer->name);
+	bool		prepared = is_name && is_prepared_with_secret(lexer);
 
 	note(lexer, TOKEN_OTHER);
 	lexer->at++;
 	lexer->depth++;
-	if (!prepared && !(is_name && names_take_secret(lexer->qualifier, lexer->name)))
+	if (!prepared && !(is_name && !lexer->is_declared && names_take_secret(lexer->qualifier, lexer->name)))
 		return;
 	lexer->failed |= lexer->frames == MAX_FRAMES;
 	if (lexer->failed)
@@ -472,7 +514,7 @@ read_punctuation(Lexer *lexer)
 	}
 	else
 	{
-		Token		token = c != '.' ? TOKEN_OTHER : lexer->last == TOKEN_CAST ? TOKEN_CAST : TOKEN_DOT;
+		Token		token = c != '.' ? TOKEN_OTHER : lexer->last == TOKEN_TYPE ? TOKEN_CAST : TOKEN_DOT;
 
 		note(lexer, token);
 		lexer->at++;
@@ -565,6 +607,9 @@ lexer_judge(const LexerText *text)
 
 	if (!names_may_occur(text->text, text->length))
 		return LEXER_HARMLESS;
+	if (text->form == LEXER_SQL && names_other_language_occurs(text->text, text->length) &&
+		names_call_occurs(text->text, text->length))
+		return LEXER_UNCLEAR;
 	lexer = begin(text);
 	scan(&lexer);
 	if (lexer.failed)

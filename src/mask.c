@@ -150,11 +150,15 @@ mask_started(QueryDesc *query, int flags)
 static void
 mask_running(KEYROT_RUN_PARAMETERS)
 {
+	LexerVerdict outer;
+
 	(void) redact_statement();
+	outer = redact_begin_run(redact_judge(query->sourceText));
 	if (previous_ExecutorRun_hook != NULL)
 		previous_ExecutorRun_hook(KEYROT_RUN_ARGUMENTS);
 	else
 		standard_ExecutorRun(KEYROT_RUN_ARGUMENTS);
+	redact_end_run(outer);
 }
 
 static void

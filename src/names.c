@@ -39,9 +39,12 @@ static const char *const public_parameters[] = {
 
 /* Words that hold no value and name nothing that does. */
 static const char *const plain_words[] = {
-	"array", "as", "bpchar", "case", "cast", "char", "character", "collate", "default", "else", "end", "false",
-	"interval", "json", "jsonb", "null", "pg_catalog", "text", "then", "true", "uescape", "varchar",
-	"variadic", "varying", "when"
+	"array", "as", "case", "cast", "collate", "default", "else", "end", "false", "null", "then", "true",
+	"variadic", "when"
+};
+
+static const char *const types[] = {
+	"bpchar", "char", "character", "interval", "json", "jsonb", "pg_catalog", "text", "varchar"
 };
 
 /* ASCII only, whatever the locale: what the server folds in names, too. */
@@ -152,11 +155,25 @@ names_parameter_is_public(const char *name)
 	return is_listed(name, public_parameters, count_of(public_parameters));
 }
 
-/* Whether a bare word in an argument is a keyword or a type, and so no variable or column. */
+/* Whether a bare word in an argument is a keyword that no variable or column can have for its name. */
 bool
 names_word_is_plain(const char *word)
 {
 	return is_listed(word, plain_words, count_of(plain_words));
+}
+
+/* Whether what comes next is the name of a function and its types, not a call: GRANT EXECUTE ON FUNCTION f(text). */
+bool
+names_word_declares(const char *word)
+{
+	return strcasecmp(word, "function") == 0 || strcasecmp(word, "procedure") == 0 || strcasecmp(word, "routine") == 0;
+}
+
+/* Whether it is a type where a type may stand; elsewhere it may be a column's name. */
+bool
+names_word_is_type(const char *word)
+{
+	return is_listed(word, types, count_of(types));
 }
 
 static bool
@@ -172,31 +189,32 @@ stands_at(const char *text, size_t length, size_t at, const char *needle)
 
 /*
  * Whether a text has any letters that a name of interest, or a near one, must have.  It is asked of every
- * statement, so it looks at most bytes but once.
+ * statement, so it looks at most bytes but once.  Two letters that are wrong leave one piece of three whole.
  */
 bool
 names_may_occur(const char *text, size_t length)
 {
 	static const bool anchor[256] = {
-		['p'] = true, ['P'] = true, ['z'] = true, ['Z'] = true, ['k'] = true, ['K'] = true,
-		['c'] = true, ['C'] = true, ['x'] = true, ['X'] = true, ['&'] = true
+		['_'] = true, ['&'] = true, ['a'] = true, ['A'] = true, ['c'] = true, ['C'] = true, ['k'] = true, ['K'] = true,
+		['m'] = true, ['M'] = true, ['r'] = true, ['R'] = true, ['x'] = true, ['X'] = true
 	};
 	static const bool follows[256] = {
-		['p'] = true, ['P'] = true, ['i'] = true, ['I'] = true, ['o'] = true, ['O'] = true, ['e'] = true,
-		['E'] = true, ['r'] = true, ['R'] = true, ['"'] = true, ['\\'] = true
+		['a'] = true, ['A'] = true, ['e'] = true, ['E'] = true, ['k'] = true, ['K'] = true, ['o'] = true, ['O'] = true,
+		['p'] = true, ['P'] = true, ['r'] = true, ['R'] = true, ['s'] = true, ['S'] = true, ['z'] = true, ['Z'] = true,
+		['"'] = true, ['\\'] = true
 	};
-	/* Of "app", "api", "zone", "key", "secret", "create_", "execute" and of names with Unicode escapes. */
-	static const char *const endings[] = {"pp", "pi", "zone", "key", "cret", "create_", "xecute", "&\"", "&\\\""};
+	/* Of the schema, "api", the four longer names, "execute" and of names with Unicode escapes. */
+	static const char *const pieces[] = {
+		"keyr", "api", "rese", "modi", "crea", "_app", "_sec", "_zon", "_key", "xecute", "&\"", "&\\\""
+	};
 
 	for (size_t i = 0; i + 1 < length; i++)
 	{
 		if (!anchor[(unsigned char) text[i]] || !follows[(unsigned char) text[i + 1]])
 			continue;
-		if (lower(text[i]) == 'p' && (i == 0 || lower(text[i - 1]) != 'a'))
-			continue;
-		for (size_t j = 0; j < count_of(endings); j++)
+		for (size_t j = 0; j < count_of(pieces); j++)
 		{
-			if (stands_at(text, length, i, endings[j]))
+			if (stands_at(text, length, i, pieces[j]))
 				return true;
 		}
 	}
@@ -218,11 +236,37 @@ take_word(const char *text, size_t length, size_t at, char word[MAX_NAME])
 	return at;
 }
 
+/* Where a comment that begins here ends, as far as one can tell in a text of unknown form; else "at". */
+static size_t
+skip_comment(const char *text, size_t length, size_t at)
+{
+	if (stands_at(text, length, at, "--"))
+	{
+		while (at < length && text[at] != '\n')
+			at++;
+	}
+	else if (stands_at(text, length, at, "/*"))
+	{
+		at += 2;
+		while (at < length && !stands_at(text, length, at, "*/"))
+			at++;
+		at = at < length ? at + 2 : length;
+	}
+	return at;
+}
+
 static size_t
 skip(const char *text, size_t length, size_t at, bool with_quotes)
 {
-	while (at < length && (is_space(text[at]) || (with_quotes && (text[at] == '"' || text[at] == '\\'))))
-		at++;
+	size_t		before;
+
+	do
+	{
+		before = at;
+		while (at < length && (is_space(text[at]) || (with_quotes && (text[at] == '"' || text[at] == '\\'))))
+			at++;
+		at = skip_comment(text, length, at);
+	} while (at != before);
 	return at;
 }
 
@@ -241,6 +285,8 @@ names_call_occurs(const char *text, size_t length)
 	{
 		if (!is_word(text[at]))
 		{
+			if (stands_at(text, length, at, "&\""))
+				return true;
 			at++;
 			continue;
 		}
@@ -283,6 +329,36 @@ names_mention_occurs(const char *text, size_t length)
 			return true;
 		at = skip(text, length, at, false);
 		if (at < length && text[at] == '(' && strcasecmp(word, "api") == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whether a text speaks of a language whose strings and comments are not SQL's. */
+bool
+names_other_language_occurs(const char *text, size_t length)
+{
+	static const char *const languages[] = {"c", "internal", "plpgsql", "sql"};
+	char		word[MAX_NAME];
+	size_t		at = 0;
+
+	while (at < length)
+	{
+		if (!is_word(text[at]))
+		{
+			at++;
+			continue;
+		}
+		at = take_word(text, length, at, word);
+		if (strcasecmp(word, "language") != 0)
+			continue;
+		at = skip(text, length, at, true);
+		if (at < length && text[at] == '\'')
+			at++;
+		if (at >= length || !is_word(text[at]))
+			continue;
+		at = take_word(text, length, at, word);
+		if (!is_listed(word, languages, count_of(languages)))
 			return true;
 	}
 	return false;

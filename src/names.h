@@ -11,6 +11,9 @@
 extern bool names_take_secret(const char *qualifier, const char *name);
 extern bool names_parameter_is_public(const char *name);
 extern bool names_word_is_plain(const char *word);
+extern bool names_word_is_type(const char *word);
+extern bool names_word_declares(const char *word);
+extern bool names_other_language_occurs(const char *text, size_t length);
 extern bool names_may_occur(const char *text, size_t length);
 extern bool names_call_occurs(const char *text, size_t length);
 extern bool names_mention_occurs(const char *text, size_t length);

@@ -59,6 +59,8 @@ typedef struct Queue
 	WorkerState last_worker;	/* of the last one that ended */
 	Latch	   *launcher_latch;
 	Latch	   *worker_latch;
+	int			taken;			/* rows that the worker is recording */
+	int			careful;		/* rows to be recorded singly, for one of them may be why a run failed */
 	bool		sweeping;
 	TimestampTz sweep_at;
 	TimestampTz sweep_not_before;
@@ -140,6 +142,7 @@ queue_look(QueueView *view)
 	view->omitted = queue->omitted;
 	view->signs_of_life = queue->signs_of_life;
 	view->sweep_at = Max(queue->sweep_at, queue->sweep_not_before);
+	view->launcher = queue->launcher_latch != NULL;
 	view->worker = queue->last_worker;
 	LWLockRelease(lock);
 }
@@ -233,10 +236,19 @@ queue_expect_expiry(TimestampTz valid_until)
 	wake(latch);
 }
 
-/* Makes this process the one that is woken when there is something to do and no worker. */
+static void
+detach_launcher(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->launcher_latch = NULL;
+	LWLockRelease(lock);
+}
+
+/* Makes this process, until it ends, the one that is woken when there is something to do and no worker. */
 void
 queue_attach_launcher(void)
 {
+	before_shmem_exit(detach_launcher, (Datum) 0);
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	queue->launcher_latch = MyLatch;
 	LWLockRelease(lock);
@@ -251,6 +263,25 @@ queue_start_worker(void)
 	LWLockRelease(lock);
 }
 
+/*
+ * The worker ended while it recorded rows.  They are tried again singly; one that fails by itself goes to
+ * the end, so that it is in nobody's way.  Under the lock.
+ */
+static void
+be_careful(void)
+{
+	if (queue->taken == 1 && queue->careful > 0)
+	{
+		int			last = (queue->first + queue->count) % queue->size;
+
+		queue->rows[last] = queue->rows[queue->first];
+		callers[last] = callers[queue->first];
+		queue->first = (queue->first + 1) % queue->size;
+	}
+	queue->careful = queue->count;
+	queue->taken = 0;
+}
+
 /* The worker is gone, in whatever way; returns how far it came.  A sweep that it left undone is due again. */
 WorkerState
 queue_end_worker(void)
@@ -260,6 +291,8 @@ queue_end_worker(void)
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	queue->worker_latch = NULL;
+	if (queue->taken > 0)
+		be_careful();
 	if (queue->sweeping)
 		queue->sweep_at = Min(queue->sweep_at, now);
 	queue->sweeping = false;
@@ -304,14 +337,15 @@ queue_set_worker(WorkerState state)
 	LWLockRelease(lock);
 }
 
-/* Copies the oldest rows, as many as there is room for, and returns how many. */
+/* Copies the oldest rows, for which there is room, to be recorded, and returns how many. */
 int
 queue_copy_oldest(RequestRow *rows, int room)
 {
 	int			count;
 
-	LWLockAcquire(lock, LW_SHARED);
-	count = Min(room, queue->count);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	count = Min(queue->careful > 0 ? 1 : room, queue->count);
+	queue->taken = count;
 	for (int i = 0; i < count; i++)
 		rows[i] = queue->rows[(queue->first + i) % queue->size];
 	LWLockRelease(lock);
@@ -325,6 +359,8 @@ queue_remove_oldest(int count)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	queue->first = (queue->first + count) % queue->size;
 	queue->count -= count;
+	queue->careful = Max(queue->careful - count, 0);
+	queue->taken = 0;
 	LWLockRelease(lock);
 }
 

@@ -16,6 +16,7 @@ typedef enum WorkerState
 {
 	WORKER_STARTED,				/* not connected yet */
 	WORKER_CONNECTED,
+	WORKER_NO_SLOT,				/* all of max_worker_processes are taken */
 	WORKER_NOT_INSTALLED,		/* the database has no extension keyrot */
 	WORKER_GAVE_WAY,			/* somebody wants the database for themselves */
 	WORKER_DONE
@@ -29,6 +30,7 @@ typedef struct QueueView
 	int64		omitted;		/* refusals by the rate limit that were not recorded singly */
 	uint64		signs_of_life;	/* grows with every word from a session of the database */
 	TimestampTz sweep_at;		/* when to look for expired versions */
+	bool		launcher;		/* whether there is a launcher */
 	WorkerState worker;			/* how its last run ended */
 } QueueView;
 

@@ -46,17 +46,22 @@ static emit_log_hook_type previous_emit_log_hook = NULL;
 static Statement current;
 static bool is_last = false;
 
+/* Of what the executor runs, or ran when the error arose that is still to be reported. */
+static LexerVerdict running = LEXER_HARMLESS;
+
 /* The report that readable() is asked about. */
 static const ErrorData *asked_about;
 
-/* Whether EXECUTE of this prepared statement, of this session, hands over a secret. */
+/* Whether EXECUTE of this prepared statement hands over a secret; one that this session has not may. */
 bool
 redact_takes_secret(const char *prepared)
 {
 	PreparedStatement *statement = FetchPreparedStatement(prepared, false);
 	LexerText	text = {.form = LEXER_SQL};
 
-	if (statement == NULL || statement->plansource->query_string == NULL)
+	if (statement == NULL)
+		return true;
+	if (statement->plansource->query_string == NULL)
 		return false;
 	text.text = statement->plansource->query_string;
 	text.length = strlen(text.text);
@@ -145,6 +150,38 @@ redact_statement(void)
 	if (verdict != LEXER_HARMLESS)
 		replace_statement(&text, verdict);
 	return remember(verdict);
+}
+
+/* Judges a text that the executor is about to run: a cursor's, say, which the statement does not show. */
+LexerVerdict
+redact_judge(const char *source)
+{
+	LexerText	text;
+
+	if (!keyrot_redact_log || source == NULL)
+		return LEXER_HARMLESS;
+	text = text_of(source, LEXER_SQL);
+	return lexer_judge(&text);
+}
+
+/*
+ * Lets what is reported from here on be judged by this verdict, too; returns what redact_end_run() takes.
+ * Where an error ends the run, it is not called: the report comes later, and clears the verdict.
+ */
+LexerVerdict
+redact_begin_run(LexerVerdict verdict)
+{
+	LexerVerdict outer = running;
+
+	running = Max(running, verdict);
+	return outer;
+}
+
+/* Ends what redact_begin_run() began. */
+void
+redact_end_run(LexerVerdict outer)
+{
+	running = outer;
 }
 
 /*
@@ -338,7 +375,7 @@ redact_detail(Report *report, LexerVerdict message)
 static void
 redact_report(ErrorData *edata)
 {
-	Report		report = {.edata = edata, .statement = redact_statement()};
+	Report		report = {.edata = edata, .statement = Max(redact_statement(), running)};
 	LexerVerdict message = LEXER_HARMLESS;
 	LexerVerdict inner = LEXER_HARMLESS;
 	bool		is_data = ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_DATA_EXCEPTION;
@@ -380,6 +417,8 @@ redact_log(ErrorData *edata)
 	{
 		at_work = true;
 		redact_report(edata);
+		if (edata->elevel >= ERROR)
+			running = LEXER_HARMLESS;
 		at_work = false;
 	}
 	if (previous_emit_log_hook != NULL)

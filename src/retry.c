@@ -7,6 +7,8 @@
  * that failed or was rolled back, a token that is free.  Looking first and inserting later would let both
  * rotate.
  *
+ * A repetition only looks: it locks no credential, and so waits for no rotation and stands in nobody's way.
+ *
  * A given secret is compared with what the first call set, opened, never by a stored hash: whoever could
  * read that would have something to guess against.  What a newer rotation has replaced can neither be
  * compared nor be answered, and is an error.
@@ -53,8 +55,8 @@ open_first_secret(Request *request, SealKind kind, const TokenRow *first)
 	const char *identifier = first->new_app_key[0] ? first->new_app_key : first->target;
 	Credential *credential = &request->credential;
 
-	if (!rows_lock_credential(kind, identifier, credential_require_rights, request->caller, credential) ||
-		credential->secret.length == 0 || credential->version != first->version)
+	if (!credential_look_up(kind, identifier, credential) || credential->secret.length == 0 ||
+		credential->version != first->version)
 		error_token_superseded();
 	credential_open(credential, &request->current);
 }
@@ -66,9 +68,9 @@ open_first_secret(Request *request, SealKind kind, const TokenRow *first)
 static void
 require_rights(Request *request, SealKind kind)
 {
-	if (!rows_lock_credential(kind, request->target, credential_require_rights, request->caller,
-							  &request->credential))
+	if (!credential_look_up(kind, request->target, &request->credential))
 		error_no_such(kind, request->target);
+	credential_require_rights(request->caller, &request->credential);
 }
 
 /*

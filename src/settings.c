@@ -37,14 +37,30 @@ bool		keyrot_redact_log;
 
 static bool preloaded = false;
 
+/* Whether a setting is the server's, the same in all of its sessions. */
+static bool
+is_servers(const char *name)
+{
+	static const char *const servers[] = {
+		"keyrot.master_key_file", "keyrot.database", "keyrot.rate_limit_entries", "keyrot.request_queue_size"
+	};
+
+	for (size_t i = 0; i < lengthof(servers); i++)
+		if (pg_strcasecmp(name, servers[i]) == 0)
+			return true;
+	return false;
+}
+
 /*
- * Refuses a session whose connection came with a value for a setting of keyrot's that its user has no right
- * to set.  Such a value stands in the place of the administrator's until the library is loaded, and would
- * take that along when it is rejected: the setting would fall back to what is built in.  (What a session
- * SETs stands beside the administrator's value, and does no harm.)
+ * Refuses a session that came with a value for a setting of keyrot's which it cannot have: given by the
+ * connection of a user who must not set it, or, for a setting of the server's, for a database, a role or a
+ * connection by anybody.  Such a value stands in the place of the configured one until the library is
+ * loaded, and would take that along when it is rejected: the setting would fall back to what is built in,
+ * and a master key be made where nobody looks for it.  (What a session SETs stands beside the configured
+ * value, and does no harm.)
  */
 static void
-refuse_connection_options(void)
+refuse_session_values(void)
 {
 	int			count;
 	struct config_generic **settings = KEYROT_GUC_VARIABLES(&count);
@@ -53,8 +69,11 @@ refuse_connection_options(void)
 	{
 		const struct config_generic *setting = settings[i];
 
+		if (pg_strncasecmp(setting->name, PREFIX ".", strlen(PREFIX ".")) != 0)
+			continue;
+		if (setting->reset_source > PGC_S_ARGV && is_servers(setting->name))
+			error_servers_setting(setting->name);
 		if (setting->reset_source == PGC_S_CLIENT && setting->reset_scontext == PGC_BACKEND &&
-			pg_strncasecmp(setting->name, PREFIX ".", strlen(PREFIX ".")) == 0 &&
 			pg_parameter_aclcheck(setting->name, setting->reset_srole, ACL_SET) != ACLCHECK_OK)
 			error_connection_option(setting->name);
 	}
@@ -147,13 +166,13 @@ define_redaction(void)
 							 NULL, NULL, NULL);
 }
 
-/* Defines the settings; called first when the library is loaded.  May raise 42501, see above. */
+/* Defines the settings; called first when the library is loaded.  May raise 42501 or 55P02, see above. */
 void
 settings_init(void)
 {
 	preloaded = process_shared_preload_libraries_in_progress;
 	if (!preloaded)
-		refuse_connection_options();
+		refuse_session_values();
 
 	DefineCustomStringVariable("keyrot.master_key_file",
 							   "File with the master key that wraps keyrot's data keys.",

@@ -38,6 +38,7 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "errors.h"
 #include "queue.h"
 #include "settings.h"
 #include "store.h"
@@ -291,6 +292,15 @@ start_worker(BackgroundWorkerHandle **handle)
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
+/* No worker could be had; the log is told once, however often it is tried. */
+static void
+note_no_slot(const QueueView *view)
+{
+	queue_set_worker(WORKER_NO_SLOT);
+	if (view->worker != WORKER_NO_SLOT)
+		log_no_worker_slot();
+}
+
 /* Has a worker do what there is to do, and decides when another may follow. */
 static void
 run_worker(Retry *retry)
@@ -307,13 +317,15 @@ run_worker(Retry *retry)
 		(void) WaitForBackgroundWorkerShutdown(handle);
 		pfree(handle);
 	}
+	else
+		note_no_slot(&view);
 	state = queue_end_worker();
 	retry->unreachable = state == WORKER_STARTED || state == WORKER_NOT_INSTALLED;
 	retry->ended_at = GetCurrentTimestamp();
 	longest = retry->unreachable ? UNREACHABLE_PAUSE_MAX_MS : PAUSE_MAX_MS;
 	if (state == WORKER_DONE)
 		retry->pause = 0;
-	else if (state == WORKER_GAVE_WAY)
+	else if (state == WORKER_GAVE_WAY || state == WORKER_NO_SLOT)
 		retry->pause = PAUSE_MIN_MS;
 	else
 		retry->pause = Min(Max(2 * retry->pause, PAUSE_MIN_MS), longest);

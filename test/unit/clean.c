@@ -58,8 +58,12 @@ static const Case statements[] = {
 		"select KEYROT . Reset_App_Secret /* ( */ ('a', null, @)"},
 	{LEXER_ARGUMENTS, "SELECT \"keyrot\".\"reset_app_secret\"('a', NULL, 'SEC')",
 		"SELECT \"keyrot\".\"reset_app_secret\"('a', NULL, @)"},
-	{LEXER_ARGUMENTS, "SELECT U&\"reset!005fapp_secret\" UESCAPE '!' ('a'), U&\"reset\\005fapp_secret\"('a', NULL, 'SEC')",
-		"SELECT U&\"reset!005fapp_secret\" UESCAPE '!' ('a'), U&\"reset\\005fapp_secret\"('a', NULL, @)"},
+	{LEXER_ARGUMENTS, "SELECT U&\"reset\\005fapp_secret\"('a', NULL, 'SEC')", "SELECT U&\"reset\\005fapp_secret\"('a', NULL, @)"},
+	{LEXER_ARGUMENTS, "SELECT r::text FROM keyrot.reset_app_secret('a', NULL, 'SEC') r",
+		"SELECT r::text FROM keyrot.reset_app_secret('a', NULL, @) r"},
+	{LEXER_ARGUMENTS, "SELECT a::pg_catalog.\"bool\" AND keyrot.reset_app_secret('a', NULL, 'SEC') IS NULL",
+		"SELECT a::pg_catalog.\"bool\" AND keyrot.reset_app_secret('a', NULL, @) IS NULL"},
+	{LEXER_ARGUMENTS, "SELECT reset_ap_secet('a', NULL, 'SEC')", "SELECT reset_ap_secet('a', NULL, @)"},
 	{LEXER_ARGUMENTS, "SELECT reset_app_secret('a', new_app_secret := 'SEC', grace_period => '1 h')",
 		"SELECT reset_app_secret('a', new_app_secret := @, grace_period => '1 h')"},
 	{LEXER_ARGUMENTS, "SELECT keyrot.create_app('n', 'a', 'SEC'), keyrot.create_zone_key('z', 'SEC'), 'x'",
@@ -73,6 +77,8 @@ static const Case statements[] = {
 		"SELECT f(keyrot.reset_app_secret(keyrot.create_app('n', NULL, @), NULL, @), 'x')"},
 	{LEXER_ARGUMENTS, R "'a', NULL, 'SEC'); SELECT 'x'", R "'a', NULL, @); SELECT 'x'"},
 	{LEXER_ARGUMENTS, "EXECUTE prepared('a', 'SEC')", "EXECUTE prepared(@, @)"},
+	{LEXER_ARGUMENTS, "EXECUTE Prepared('a', 'SEC')", "EXECUTE Prepared(@, @)"},
+	{LEXER_HARMLESS, "EXECUTE \"Prepared\"('a', 'b')", NULL},
 	{LEXER_ARGUMENTS, "EXPLAIN EXECUTE \"prepared\" ('SEC')", "EXPLAIN EXECUTE \"prepared\" (@)"},
 	{LEXER_ARGUMENTS, R "$1, NULL, $2), 'x'", NULL},
 
@@ -89,6 +95,9 @@ static const Case statements[] = {
 	/* the secret stands elsewhere */
 	{LEXER_ANYWHERE, "WITH s AS (SELECT 'SEC' v) " R "'a', NULL, v) FROM s", "WITH s AS (SELECT @ v) " R "'a', NULL, v) FROM s"},
 	{LEXER_ANYWHERE, R "k, NULL, s) FROM (VALUES ('a', $q$SEC$q$)) v(k, s)", R "k, NULL, s) FROM (VALUES (@, @)) v(k, s)"},
+	{LEXER_ANYWHERE, R "'a', NULL, s.text) FROM (VALUES ('SEC')) s(text)", R "'a', NULL, s.text) FROM (VALUES (@)) s(text)"},
+	{LEXER_ANYWHERE, R "'a', NULL, CASE WHEN b::bool THEN v END) FROM (VALUES ('SEC')) s(v)",
+		R "'a', NULL, CASE WHEN b::bool THEN v END) FROM (VALUES (@)) s(v)"},
 	{LEXER_ANYWHERE, "DO $$ DECLARE s text := 'SEC'; BEGIN PERFORM keyrot.reset_app_secret('a', NULL, s); END $$",
 		"DO $$ DECLARE s text := @; BEGIN PERFORM keyrot.reset_app_secret('a', NULL, s); END $$"},
 	{LEXER_ARGUMENTS, "DO $$ BEGIN RAISE NOTICE 'x'; PERFORM keyrot.reset_app_secret('a', NULL, 'SEC'); END $$; SELECT 'y'",
@@ -101,6 +110,9 @@ static const Case statements[] = {
 	{LEXER_ANYWHERE, "-- keyrot.reset_app_secret('a', NULL, 'SEC')\nSELECT 1", "@\nSELECT 1"},
 
 	/* cannot be read */
+	{LEXER_UNCLEAR, "SELECT keyrot.U&\"reset!005fapp_secret\" UESCAPE '!' ('a', NULL, 'SEC')", "@"},
+	{LEXER_UNCLEAR, "DO LANGUAGE plpython3u $$ # don't\nplpy.execute(\"SELECT reset_app_secret('a', NULL, 'SEC')\") $$", "@"},
+	{LEXER_UNCLEAR, "DO $$ f(\"SELECT keyrot.reset_app_secret('a', NULL, 'SEC')\") $$ LANGUAGE 'plperl'", "@"},
 	{LEXER_UNCLEAR, R "'a', NULL, 'SEC", "@"},
 	{LEXER_UNCLEAR, R "'a', NULL, $x$SEC$y$", "@"},
 	{LEXER_UNCLEAR, "SELECT 'a\\', keyrot.reset_app_secret('a', NULL, 'SEC')", "@"},
