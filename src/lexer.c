@@ -57,7 +57,8 @@ typedef struct Lexer
 	LexerVerdict verdict;
 	bool		failed;
 	bool		has_parameter;	/* $1 where a secret is expected */
-	bool		executes;		/* EXECUTE of something prepared */
+	bool		executes;		/* EXECUTE of something prepared, or of a string */
+	bool		names_function; /* a string is the name of a function that takes a secret */
 	int			bodies;
 	int			depth;
 	int			frames;
@@ -69,6 +70,7 @@ typedef struct Lexer
 	char		qualifier[MAX_NAME];
 	char		name[MAX_NAME];	/* the last one */
 	bool		is_quoted;		/* in double quotes */
+	bool		is_any;			/* it may be any name */
 } Lexer;
 
 static void scan(Lexer *lexer);
@@ -149,8 +151,10 @@ literal(Lexer *lexer, size_t start, size_t end, LexerFiller filler)
 			hide(lexer, start, end, filler);
 		}
 	}
-	else if (lexer->hide_all && filler == LEXER_FILL_QUOTED)
+	else if (lexer->hide_all && (filler == LEXER_FILL_QUOTED || end - start >= MIN_SECRET))
 		hide(lexer, start, end, filler);
+	if (filler == LEXER_FILL_QUOTED && end - start > 2)
+		lexer->names_function |= names_is_secret_function(lexer->text + start + 1, end - start - 2);
 	note(lexer, TOKEN_OTHER);
 }
 
@@ -242,7 +246,7 @@ take_name(Lexer *lexer, const char *name, size_t length)
 	bool		was_after_execute = lexer->after_execute;
 
 	lexer->after_execute = lexer->last == TOKEN_NAME && lexer->bodies == 0 && strcasecmp(lexer->name, "execute") == 0;
-	lexer->executes |= lexer->after_execute;
+	lexer->executes |= lexer->last == TOKEN_NAME && strcasecmp(lexer->name, "execute") == 0;
 	lexer->after_as = lexer->last == TOKEN_NAME && strcasecmp(lexer->name, "as") == 0;
 	if (lexer->last != TOKEN_DOT)
 		lexer->is_declared = lexer->last == TOKEN_NAME && !was_after_execute && names_word_declares(lexer->name);
@@ -252,7 +256,7 @@ take_name(Lexer *lexer, const char *name, size_t length)
 	length = length < MAX_NAME ? length : MAX_NAME - 1;
 	memcpy(lexer->name, name, length);
 	lexer->name[length] = '\0';
-	lexer->is_quoted = false;
+	lexer->is_quoted = lexer->is_any = false;
 }
 
 /* Whether EXECUTE of the last name hands over a secret; PostgreSQL knows the name as it folds it. */
@@ -261,37 +265,12 @@ is_prepared_with_secret(const Lexer *lexer)
 {
 	char		name[MAX_NAME];
 
-	if (!lexer->after_execute || lexer->source->takes_secret == NULL)
-		return false;
+	if (!lexer->after_execute || lexer->is_any || lexer->source->takes_secret == NULL)
+		return lexer->after_execute && lexer->is_any;
 	memcpy(name, lexer->name, sizeof(name));
 	for (size_t i = 0; !lexer->is_quoted && name[i] != '\0'; i++)
 		name[i] += name[i] >= 'A' && name[i] <= 'Z' ? 'a' - 'A' : 0;
 	return lexer->source->takes_secret(name);
-}
-
-/* The first byte after the blanks that follow, and the one after it. */
-static void
-look_past_blanks(const Lexer *lexer, char next[2])
-{
-	size_t		ahead = 0;
-
-	while (token_is_space(peek(lexer, ahead)))
-		ahead++;
-	next[0] = peek(lexer, ahead);
-	next[1] = peek(lexer, ahead + 1);
-}
-
-/* Whether this word, given in lower case, is the next one. */
-static bool
-word_follows(const Lexer *lexer, const char *word)
-{
-	size_t		length = strlen(word);
-	size_t		ahead = 0;
-
-	while (token_is_space(peek(lexer, ahead)))
-		ahead++;
-	return lexer->end - lexer->at >= ahead + length &&
-		strncasecmp(lexer->text + lexer->at + ahead, word, length) == 0;
 }
 
 /* What a word in an argument that takes a secret says of where the secret is. */
@@ -300,13 +279,15 @@ judge_word(Lexer *lexer, size_t start)
 {
 	char		next[2];
 
-	look_past_blanks(lexer, next);
+	token_past_blanks(lexer->text, lexer->at, lexer->end, next);
 	if ((next[0] == '=' && next[1] == '>') || (next[0] == ':' && next[1] == '='))
 		return;
 	if (next[0] == '(' || next[0] == '.')
 	{
 		if (!names_word_is_plain(lexer->name) && !names_word_is_type(lexer->name))
 			raise_verdict(lexer, LEXER_ARGUMENTS);
+		if (strcasecmp(lexer->name, "current_setting") == 0)
+			raise_verdict(lexer, LEXER_ANYWHERE);
 		return;
 	}
 	if (lexer->last == TOKEN_CAST || next[0] == '\'' || names_word_is_plain(lexer->name) ||
@@ -331,30 +312,6 @@ read_word(Lexer *lexer)
 	note(lexer, cast ? TOKEN_TYPE : TOKEN_NAME);
 }
 
-/* Where the name ends that a double quote opens, its closing quote included. */
-static size_t
-quoted_name_end(const Lexer *lexer, size_t quote)
-{
-	size_t		i = quote + 1;
-
-	if (lexer->source->form == LEXER_MESSAGE)
-	{
-		/* A backslash may be of the name, or in JSON of its quote. */
-		while (i < lexer->end && (token_continues_name(lexer->text[i]) || lexer->text[i] == '\\'))
-			i++;
-		return i < lexer->end && lexer->text[i] == '"' ? i + 1 : TOKEN_OPEN_ENDED;
-	}
-	for (; i < lexer->end; i++)
-	{
-		if (lexer->text[i] != '"')
-			continue;
-		if (i + 1 >= lexer->end || lexer->text[i + 1] != '"')
-			return i + 1;
-		i++;
-	}
-	return TOKEN_OPEN_ENDED;
-}
-
 /* Passes over a quote that encloses no name: in a message it may enclose a statement. */
 static void
 read_lone_quote(Lexer *lexer, size_t quote)
@@ -365,14 +322,14 @@ read_lone_quote(Lexer *lexer, size_t quote)
 	note(lexer, TOKEN_OTHER);
 }
 
-/* Reads a name in double quotes; one with Unicode escapes may be any name. */
+/* Reads a name in double quotes; one with Unicode escapes, or in a message with blanks, may be any name. */
 static void
 read_quoted_name(Lexer *lexer, size_t start, size_t quote, bool unicode)
 {
 	static const char any[] = "create_app";
-	size_t		end = quoted_name_end(lexer, quote);
+	size_t		end = token_quoted_name_end(lexer->text, quote, lexer->end, lexer->source->form == LEXER_MESSAGE);
 	size_t		length = end - quote - 2;
-	bool		escaped;
+	bool		any_name;
 
 	if (end == TOKEN_OPEN_ENDED)
 	{
@@ -382,15 +339,17 @@ read_quoted_name(Lexer *lexer, size_t start, size_t quote, bool unicode)
 	lexer->at = end;
 	if (lexer->source->form == LEXER_MESSAGE && length == 0)
 		return;					/* a quote in CSV */
-	escaped = memchr(lexer->text + quote, '\\', end - quote) != NULL;
-	if (unicode && escaped)
+	any_name = unicode && memchr(lexer->text + quote, '\\', end - quote) != NULL;
+	any_name |= lexer->source->form == LEXER_MESSAGE && !token_is_plain_name(lexer->text + quote + 1, length);
+	if (any_name)
 		take_name(lexer, any, sizeof(any) - 1);
 	else
 		take_name(lexer, lexer->text + quote + 1, length - (length > 0 && lexer->text[end - 2] == '\\'));
 	lexer->is_quoted = true;
+	lexer->is_any = any_name;
 	if (lexer->source->form == LEXER_SQL && holds_call(lexer, quote, end))
 		lexer->failed = true;	/* no name, but a string of another language */
-	if (unicode && lexer->source->form == LEXER_SQL && word_follows(lexer, "uescape"))
+	if (unicode && lexer->source->form == LEXER_SQL && token_word_follows(lexer->text, lexer->at, lexer->end, "uescape"))
 		lexer->failed = true;	/* any name, and the clause hides that it is called */
 	if (in_secret_argument(lexer))
 	{
@@ -614,7 +573,7 @@ lexer_judge(const LexerText *text)
 	scan(&lexer);
 	if (lexer.failed)
 		return names_mention_occurs(text->text, text->length) ? LEXER_UNCLEAR : LEXER_HARMLESS;
-	if (lexer.has_parameter && lexer.executes)
+	if ((lexer.has_parameter || lexer.names_function) && lexer.executes)
 		return LEXER_ANYWHERE;
 	return lexer.verdict;
 }

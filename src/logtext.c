@@ -7,6 +7,8 @@
  */
 #include "logtext.h"
 
+#define MAX_READABLE 16			/* quoted pieces of a message that are looked at */
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -242,10 +244,58 @@ is_foreign(const char *text, size_t length)
 	return false;
 }
 
+/* A piece of a message that stands in quotes; open is NULL where there is none any more. */
+typedef struct Quoted
+{
+	const char *open;
+	const char *close;
+	size_t		end;			/* of the piece, or of the message */
+} Quoted;
+
+static Quoted
+next_quoted(const char *message, size_t length, size_t at)
+{
+	Quoted		piece = {.open = memchr(message + at, '"', length - at), .end = length};
+
+	if (piece.open != NULL)
+		piece.close = memchr(piece.open + 1, '"', length - (size_t) (piece.open + 1 - message));
+	if (piece.close == NULL)
+		piece.open = NULL;
+	else
+		piece.end = (size_t) (piece.close + 1 - message);
+	return piece;
+}
+
+static bool
+may_stay(const Quoted *piece, int number, bool (*is_readable) (const char *, size_t))
+{
+	return number < MAX_READABLE && is_readable(piece->open + 1, (size_t) (piece->close - piece->open - 1));
+}
+
+/* Whether what stands outside of quotes, before the first piece that is hidden, is not plain English. */
+static bool
+is_translated(const char *message, size_t length, bool (*is_readable) (const char *, size_t))
+{
+	size_t		at = 0;
+
+	for (int number = 0; at < length; number++)
+	{
+		Quoted		piece = next_quoted(message, length, at);
+
+		if (is_foreign(message + at, piece.open == NULL ? length - at : (size_t) (piece.open - message) - at))
+			return true;
+		if (piece.open == NULL || !may_stay(&piece, number, is_readable))
+			return false;
+		at = piece.end;
+	}
+	return false;
+}
+
 /*
- * An error's message, without the values that it quotes.  What may stay is asked of the caller.  A value
- * may hold quotes itself, so from the first that is hidden all is, up to the last quote.  In other
- * languages other quotes are used: what is not ASCII outside of quotes hides the message whole.
+ * An error's message, without the values that it quotes.  What may stay is asked of the caller, of the
+ * first pieces only.  A value may hold quotes itself, so from the first that is hidden all is, up to the
+ * last quote.  In other languages other quotes are used: what is not ASCII outside of quotes hides the
+ * message whole, which is found out before anything is written.
  */
 size_t
 logtext_values(const char *message, size_t length, bool (*is_readable) (const char *, size_t), char *out)
@@ -253,29 +303,28 @@ logtext_values(const char *message, size_t length, bool (*is_readable) (const ch
 	Output		output = {.out = out};
 	size_t		at = 0;
 
-	while (at < length)
+	if (is_translated(message, length, is_readable))
 	{
-		const char *open = memchr(message + at, '"', length - at);
-		const char *close = open == NULL ? NULL : memchr(open + 1, '"', length - (size_t) (open + 1 - message));
-		size_t		end = close == NULL ? length : (size_t) (close + 1 - message);
+		put_marker(&output);
+		return output.length;
+	}
+	for (int number = 0; at < length; number++)
+	{
+		Quoted		piece = next_quoted(message, length, at);
 
-		if (is_foreign(message + at, (open == NULL ? length : (size_t) (open - message)) - at))
+		if (piece.open != NULL && !may_stay(&piece, number, is_readable))
 		{
-			output.length = 0;
+			size_t		last = length;
+
+			while (message[last - 1] != '"')
+				last--;
+			put(&output, message + at, (size_t) (piece.open + 1 - message) - at);
 			put_marker(&output);
+			put(&output, message + last - 1, length - last + 1);
 			return output.length;
 		}
-		if (close != NULL && !is_readable(open + 1, (size_t) (close - open - 1)))
-		{
-			put(&output, message + at, (size_t) (open + 1 - message) - at);
-			put_marker(&output);
-			for (end = length; message[end - 1] != '"'; end--)
-				;
-			put(&output, message + end - 1, length - end + 1);
-			return output.length;
-		}
-		put(&output, message + at, end - at);
-		at = end;
+		put(&output, message + at, piece.end - at);
+		at = piece.end;
 	}
 	return output.length;
 }

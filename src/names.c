@@ -148,6 +148,16 @@ names_take_secret(const char *qualifier, const char *name)
 	return is_near(name);
 }
 
+/* Whether this is, to the letter, the name of one of the functions that take a secret. */
+bool
+names_is_secret_function(const char *name, size_t length)
+{
+	for (size_t i = 0; i < count_of(secret_functions); i++)
+		if (strlen(secret_functions[i]) == length && strncasecmp(secret_functions[i], name, length) == 0)
+			return true;
+	return false;
+}
+
 /* Whether a parameter of these functions holds a public value. */
 bool
 names_parameter_is_public(const char *name)

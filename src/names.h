@@ -11,6 +11,7 @@
 extern bool names_take_secret(const char *qualifier, const char *name);
 extern bool names_parameter_is_public(const char *name);
 extern bool names_word_is_plain(const char *word);
+extern bool names_is_secret_function(const char *name, size_t length);
 extern bool names_word_is_type(const char *word);
 extern bool names_word_declares(const char *word);
 extern bool names_other_language_occurs(const char *text, size_t length);

@@ -39,10 +39,17 @@
 #define SWEEP_PAUSE_MIN (5 * USECS_PER_SEC)
 #define SWEEP_PAUSE_MAX USECS_PER_HOUR
 
-/* How many refusals of a caller were queued in a second. */
+/* Whose requests share a part of the queue: the same caller, behind a definer's function, may be many. */
+typedef struct Asker
+{
+	Oid			session_user;
+	Oid			caller;
+} Asker;
+
+/* How many refusals of an asker were queued in a second. */
 typedef struct Refusals
 {
-	Oid			caller;
+	Asker		asker;
 	int			count;
 	int64		second;
 } Refusals;
@@ -65,12 +72,12 @@ typedef struct Queue
 	TimestampTz sweep_at;
 	TimestampTz sweep_not_before;
 	Refusals	refusals[REFUSED_CALLERS];
-	RequestRow	rows[FLEXIBLE_ARRAY_MEMBER];	/* and then the callers */
+	RequestRow	rows[FLEXIBLE_ARRAY_MEMBER];	/* and then the askers */
 } Queue;
 
 static Queue *queue = NULL;
 static LWLock *lock = NULL;
-static Oid *callers = NULL;		/* of the rows, side by side so that counting them is quick */
+static Asker *askers = NULL;	/* of the rows, side by side so that counting them is quick */
 
 static shmem_request_hook_type next_request_hook = NULL;
 static shmem_startup_hook_type next_startup_hook = NULL;
@@ -81,7 +88,7 @@ queue_bytes(void)
 	Size		bytes = offsetof(Queue, rows);
 
 	bytes = add_size(bytes, mul_size(keyrot_request_queue_size, sizeof(RequestRow)));
-	return add_size(bytes, mul_size(keyrot_request_queue_size, sizeof(Oid)));
+	return add_size(bytes, mul_size(keyrot_request_queue_size, sizeof(Asker)));
 }
 
 static void
@@ -103,7 +110,7 @@ start_up(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	queue = ShmemInitStruct(TRANCHE, queue_bytes(), &found);
 	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
-	callers = (Oid *) &queue->rows[keyrot_request_queue_size];
+	askers = (Asker *) &queue->rows[keyrot_request_queue_size];
 	if (!found)
 	{
 		memset(queue, 0, queue_bytes());
@@ -147,9 +154,15 @@ queue_look(QueueView *view)
 	LWLockRelease(lock);
 }
 
+static bool
+is_same(Asker a, Asker b)
+{
+	return a.session_user == b.session_user && a.caller == b.caller;
+}
+
 /* Whether this refusal is one of the first of its caller in this second.  Under the lock. */
 static bool
-admit_refusal(Oid caller, int64 second)
+admit_refusal(Asker asker, int64 second)
 {
 	Refusals   *refusals = NULL;
 
@@ -157,27 +170,27 @@ admit_refusal(Oid caller, int64 second)
 	{
 		Refusals   *other = &queue->refusals[i];
 
-		if (other->second == second && other->caller == caller)
+		if (other->second == second && is_same(other->asker, asker))
 			return other->count++ < REFUSALS_A_SECOND;
 		if (other->second != second)
 			refusals = other;
 	}
 	if (refusals == NULL)
 		return false;
-	*refusals = (Refusals) {.caller = caller, .count = 1, .second = second};
+	*refusals = (Refusals) {.asker = asker, .count = 1, .second = second};
 	return true;
 }
 
 /* Whether there is room, and the caller has not had its share of it.  Under the lock. */
 static bool
-has_room(Oid caller)
+has_room(Asker asker)
 {
 	int			share = queue->size / SHARE_OF_ONE_CALLER;
 
 	if (queue->count == queue->size)
 		return false;
 	for (int i = 0; i < queue->count && share > 0; i++)
-		share -= callers[(queue->first + i) % queue->size] == caller;
+		share -= is_same(askers[(queue->first + i) % queue->size], asker);
 	return share > 0;
 }
 
@@ -201,20 +214,21 @@ queue_put(const RequestRow *row)
 {
 	int64		second = GetCurrentTimestamp() / USECS_PER_SEC;
 	bool		is_refusal = strcmp(row->outcome, OUTCOME_OF_REFUSAL) == 0;
+	Asker		asker = {row->session_user.oid, row->caller.oid};
 	Latch	   *latch;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	queue->signs_of_life++;
-	if (is_refusal && !admit_refusal(row->caller.oid, second))
+	if (is_refusal && !admit_refusal(asker, second))
 		queue->omitted++;
-	else if (!has_room(row->caller.oid))
+	else if (!has_room(asker))
 		queue->lost++;
 	else
 	{
 		int			position = (queue->first + queue->count) % queue->size;
 
 		queue->rows[position] = *row;
-		callers[position] = row->caller.oid;
+		askers[position] = asker;
 		queue->count++;
 	}
 	latch = listener();
@@ -230,8 +244,8 @@ queue_expect_expiry(TimestampTz valid_until)
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	queue->signs_of_life++;
+	latch = valid_until < queue->sweep_at ? listener() : NULL;
 	queue->sweep_at = Min(queue->sweep_at, valid_until);
-	latch = listener();
 	LWLockRelease(lock);
 	wake(latch);
 }
@@ -275,7 +289,7 @@ be_careful(void)
 		int			last = (queue->first + queue->count) % queue->size;
 
 		queue->rows[last] = queue->rows[queue->first];
-		callers[last] = callers[queue->first];
+		askers[last] = askers[queue->first];
 		queue->first = (queue->first + 1) % queue->size;
 	}
 	queue->careful = queue->count;

@@ -32,6 +32,8 @@ typedef struct Statement
 	LexerVerdict verdict;
 } Statement;
 
+#define MAX_LOOKED_AT 8192		/* bytes of a statement in which a quoted piece is looked for */
+
 /* A report under way. */
 typedef struct Report
 {
@@ -283,7 +285,7 @@ static bool
 is_readable(const char *piece, size_t length)
 {
 	const ErrorData *edata = asked_about;
-	size_t		statement = debug_query_string == NULL ? 0 : strlen(debug_query_string);
+	size_t		statement = debug_query_string == NULL ? 0 : strnlen(debug_query_string, MAX_LOOKED_AT);
 
 	if (is_name_of(edata->schema_name, piece, length) || is_name_of(edata->table_name, piece, length) ||
 		is_name_of(edata->column_name, piece, length) || is_name_of(edata->datatype_name, piece, length) ||

@@ -198,6 +198,7 @@ perform(Request *request)
 {
 	const Action *action = request->action;
 
+	tables_hold();
 	action->read(request);
 	limit_admit(request->caller, action->name, rate_limit_of(action));
 	action->act(request);
@@ -291,7 +292,6 @@ run(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 	{
 		identify_caller(&request);
 		require_writable(&request);
-		tables_hold();
 		result = respond(&request, refuse, &entry);
 	}
 	PG_CATCH();

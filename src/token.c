@@ -5,6 +5,7 @@
 #include "token.h"
 
 #include <string.h>
+#include <strings.h>
 
 bool
 token_is_space(char c)
@@ -137,4 +138,78 @@ token_body_end(const char *text, size_t at, size_t end, size_t tag)
 			return close;
 	}
 	return TOKEN_OPEN_ENDED;
+}
+
+static size_t
+skip_blanks(const char *text, size_t at, size_t end)
+{
+	while (at < end && token_is_space(text[at]))
+		at++;
+	return at;
+}
+
+/* The first byte after the blanks that follow, and the one after it; zero where there is none. */
+void
+token_past_blanks(const char *text, size_t at, size_t end, char next[2])
+{
+	at = skip_blanks(text, at, end);
+	next[0] = next[1] = '\0';
+	if (at < end)
+		next[0] = text[at];
+	if (at + 1 < end)
+		next[1] = text[at + 1];
+}
+
+/*
+ * Where the name ends that a double quote opens, its closing quote included; TOKEN_OPEN_ENDED where it does
+ * not.  In a message the quote may be of the message, unless what it encloses is a plain name or is called.
+ */
+size_t
+token_quoted_name_end(const char *text, size_t quote, size_t end, bool in_message)
+{
+	size_t		i = quote + 1;
+	bool		is_odd = false;	/* as no setting's name is, which a message follows by its bounds */
+	char		next[2];
+
+	if (in_message)
+	{
+		/* A backslash may be of the name, or in JSON of its quote. */
+		while (i < end && (token_continues_name(text[i]) || text[i] == '\\'))
+			i++;
+		if (i < end && text[i] == '"')
+			return i + 1;
+		for (; i < end && text[i] != '"'; i++)
+			is_odd |= !token_continues_name(text[i]) && text[i] != '.';
+		token_past_blanks(text, i + (i < end), end, next);
+		return is_odd && next[0] == '(' ? i + 1 : TOKEN_OPEN_ENDED;
+	}
+	for (; i < end; i++)
+	{
+		if (text[i] != '"')
+			continue;
+		if (i + 1 >= end || text[i + 1] != '"')
+			return i + 1;
+		i++;
+	}
+	return TOKEN_OPEN_ENDED;
+}
+
+/* Whether this word, given in lower case, is the next one. */
+bool
+token_word_follows(const char *text, size_t at, size_t end, const char *word)
+{
+	size_t		length = strlen(word);
+
+	at = skip_blanks(text, at, end);
+	return end - at >= length && strncasecmp(text + at, word, length) == 0;
+}
+
+/* Whether a name has only what a name without quotes may have, or a backslash of the quote after it. */
+bool
+token_is_plain_name(const char *name, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		if (!token_continues_name(name[i]) && name[i] != '\\')
+			return false;
+	return true;
 }

@@ -241,12 +241,14 @@ keyrot_worker_main(Datum argument pg_attribute_unused())
 
 	for (;;)
 	{
+		int			events;
+
 		if (record_some() || sweep_some(&sweep))
 			continue;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LINGER_MS, PG_WAIT_EXTENSION);
+		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LINGER_MS, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
-		if (queue_worker_may_leave())
+		if ((events & WL_TIMEOUT) != 0 && queue_worker_may_leave())
 			leave(WORKER_DONE);
 	}
 }

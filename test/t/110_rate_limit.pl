@@ -242,11 +242,16 @@ my $describe = q{SELECT FROM keyrot.describe_zone_key('zone-1');};
 my $show = 'SHOW keyrot.zone_rate_limit;';
 is((as_user('user=regress_tuned', "SET client_min_messages = error; SET keyrot.zone_rate_limit = 0; $describe $show"))[0], 3,
 	'what a session sets before does not hold');
-for my $setting (qw(keyrot.zone_rate_limit KEYROT.Zone_Rate_Limit keyrot.master_key_file))
+for my $setting (qw(keyrot.zone_rate_limit KEYROT.Zone_Rate_Limit keyrot.max_grace))
 {
 	my ($shown, $refusal) = as_user("user=regress_tuned options='-c $setting=0'", "$describe $show");
 	like("$shown/$refusal", qr{\A/.*permission denied to set parameter "$setting"}i, "nor is $setting lifted by the connection's options");
 }
+like((as_user("options='-c keyrot.master_key_file=/elsewhere'", $describe))[1], qr/"keyrot.master_key_file" is the server's/,
+	'a setting of the server comes from no connection, not even a superuser\'s');
+$node->safe_psql('postgres', 'ALTER DATABASE served SET keyrot.master_key_file = \'/elsewhere\'');
+like((as_user('', $describe))[1], qr/"keyrot.master_key_file" is the server's/, 'nor from a database');
+$node->safe_psql('postgres', 'ALTER DATABASE served RESET keyrot.master_key_file');
 $node->safe_psql('postgres', 'GRANT SET ON PARAMETER keyrot.zone_rate_limit TO regress_tuned');
 is(join('/', as_user("user=regress_tuned options='-c keyrot.zone_rate_limit=5'", "$describe $show")), '5/',
 	'except by a role with the right to');

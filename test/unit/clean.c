@@ -139,6 +139,9 @@ static const Case messages[] = {
 		"Query Text: " R "$1, NULL, $2)\nQuery Parameters: $1 = @, $2 = @"},
 	{LEXER_ARGUMENTS, "Process 1: SELECT U&\"reset\\005fapp_secret\"('a', NULL, 'SEC')\nProcess 2: SELECT 'x'",
 		"Process 1: SELECT U&\"reset\\005fapp_secret\"('a', NULL, @)\nProcess 2: SELECT 'x'"},
+	{LEXER_ARGUMENTS, "statement: EXECUTE \"my rotate\"('SEC'); -- keyrot", "statement: EXECUTE \"my rotate\"(@); -- keyrot"},
+	{LEXER_ARGUMENTS, "statement: SELECT keyrot.\"reset-app-secret\" ('a', NULL, 'SEC')",
+		"statement: SELECT keyrot.\"reset-app-secret\" ('a', NULL, @)"},
 	{LEXER_UNCLEAR, "l'instruction \302\253 " R "'a', NULL, 'SEC') \302\273", "@"},
 	{LEXER_UNCLEAR, "{\"Query Text\": \"SELECT reset_app_secret('a', NULL, E'SEC\\\\'SEC')\"}", "@"},
 	{LEXER_UNCLEAR, "{\"Query Text\": \"SELECT U&\\\"reset\\\\005fapp_secret\\\"('a', NULL, 'SEC')\"}", "@"},
@@ -304,6 +307,20 @@ test_reports(void)
 	   "clean trees: a constant beside a function of a user");
 }
 
+/* Whether the room that is asked for a message without its values is what writing it takes, to the byte. */
+static bool
+writes_what_it_asked_for(const LexerText *in)
+{
+	size_t		asked = logtext_values(in->text, in->length, is_short, NULL);
+	char	   *room = malloc(asked + 1);
+	bool		good = room != NULL;
+
+	if (good)
+		good = logtext_values(in->text, in->length, is_short, room) == asked;
+	free(room);
+	return good;
+}
+
 /* Texts put together from pieces that matter, cut anywhere: read within their bounds, and cleaned once. */
 static void
 test_any_text(void)
@@ -338,12 +355,18 @@ test_any_text(void)
 		out = clean(&in, &(bool) {false});
 		(void) logtext_context(&in, LEXER_ANYWHERE, NULL);
 		(void) logtext_audit_fields(in.text, in.length);
-		(void) logtext_values(in.text, in.length, is_short, NULL);
-		good = out.length <= in.length * LEXER_MARKER_LENGTH + LEXER_MARKER_LENGTH;
+		good = writes_what_it_asked_for(&in);
+		good &= out.length <= in.length * LEXER_MARKER_LENGTH + LEXER_MARKER_LENGTH;
 		free((char *) in.text);
 		free((char *) out.text);
 	}
 	ok(good, "clean: any text is read within its bounds");
+	{
+		LexerText	foreign = copy_of("x \"begin\" \303\244", 12, LEXER_MESSAGE);
+
+		ok(writes_what_it_asked_for(&foreign), "clean: a message in another language is hidden before it is written");
+		free((char *) foreign.text);
+	}
 }
 
 void
