@@ -34,7 +34,7 @@ static ProcessUtility_hook_type previous_ProcessUtility_hook = NULL;
 static LexerVerdict
 judge(const LexerText *text, LexerVerdict statement)
 {
-	LexerVerdict verdict = lexer_judge(text);
+	LexerVerdict verdict = redact_judge_text(text);
 
 	return statement >= LEXER_ANYWHERE && verdict < LEXER_ANYWHERE ? LEXER_ANYWHERE : verdict;
 }

@@ -32,6 +32,8 @@ typedef struct Statement
 	LexerVerdict verdict;
 } Statement;
 
+#define KEPT 8					/* harmless statements that are known again */
+#define MAX_KEPT 1024			/* bytes of each */
 #define MAX_LOOKED_AT 8192		/* bytes of a statement in which a quoted piece is looked for */
 
 /* A report under way. */
@@ -68,6 +70,44 @@ redact_takes_secret(const char *prepared)
 	text.text = statement->plansource->query_string;
 	text.length = strlen(text.text);
 	return lexer_judge(&text) != LEXER_HARMLESS;
+}
+
+/* Whether what the text says depends on what is prepared in the session. */
+static bool
+executes(const LexerText *text)
+{
+	for (size_t i = 0; i + 7 <= text->length; i++)
+		if (pg_strncasecmp(text->text + i, "execute", 7) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * As lexer_judge(), which reads a text token by token: but a statement that an application repeats is read
+ * once, if it is harmless.  One with a secret in it is not kept, and is read each time.
+ */
+LexerVerdict
+redact_judge_text(const LexerText *text)
+{
+	static struct
+	{
+		size_t		length;
+		char		text[MAX_KEPT];
+	}			harmless[KEPT];
+	static int	oldest = 0;
+	LexerVerdict verdict;
+
+	for (int i = 0; i < KEPT && text->length > 0; i++)
+		if (harmless[i].length == text->length && memcmp(harmless[i].text, text->text, text->length) == 0)
+			return LEXER_HARMLESS;
+	verdict = lexer_judge(text);
+	if (verdict == LEXER_HARMLESS && text->form == LEXER_SQL && text->length <= MAX_KEPT && !executes(text))
+	{
+		harmless[oldest].length = text->length;
+		memcpy(harmless[oldest].text, text->text, text->length);
+		oldest = (oldest + 1) % KEPT;
+	}
+	return verdict;
 }
 
 static LexerText
@@ -148,7 +188,7 @@ redact_statement(void)
 		current.started_at == GetCurrentStatementStartTimestamp())
 		return current.verdict;
 	text = text_of(debug_query_string, LEXER_SQL);
-	verdict = lexer_judge(&text);
+	verdict = redact_judge_text(&text);
 	if (verdict != LEXER_HARMLESS)
 		replace_statement(&text, verdict);
 	return remember(verdict);
@@ -163,7 +203,7 @@ redact_judge(const char *source)
 	if (!keyrot_redact_log || source == NULL)
 		return LEXER_HARMLESS;
 	text = text_of(source, LEXER_SQL);
-	return lexer_judge(&text);
+	return redact_judge_text(&text);
 }
 
 /*
