@@ -1,0 +1,4 @@
+-- PL/pgSQL with AES-CBC of pgcrypto; the function is in setup.sql.
+\set key random(60000001, 60010000)
+\set id :id + 10
+SELECT peer.reset_cbc(:key);
