@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "commands/prepare.h"
+#include "common/hashfn.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "tcop/tcopprot.h"
@@ -33,7 +34,6 @@ typedef struct Statement
 } Statement;
 
 #define KEPT 8					/* harmless statements that are known again */
-#define MAX_KEPT 1024			/* bytes of each */
 #define MAX_LOOKED_AT 8192		/* bytes of a statement in which a quoted piece is looked for */
 
 /* A report under way. */
@@ -84,7 +84,7 @@ executes(const LexerText *text)
 
 /*
  * As lexer_judge(), which reads a text token by token: but a statement that an application repeats is read
- * once, if it is harmless.  One with a secret in it is not kept, and is read each time.
+ * once, if it is harmless.  It is known again by its hash: no text of a client's is kept.
  */
 LexerVerdict
 redact_judge_text(const LexerText *text)
@@ -92,19 +92,23 @@ redact_judge_text(const LexerText *text)
 	static struct
 	{
 		size_t		length;
-		char		text[MAX_KEPT];
+		uint64		hash;
 	}			harmless[KEPT];
 	static int	oldest = 0;
 	LexerVerdict verdict;
+	uint64		hash;
 
-	for (int i = 0; i < KEPT && text->length > 0; i++)
-		if (harmless[i].length == text->length && memcmp(harmless[i].text, text->text, text->length) == 0)
+	if (!names_may_occur(text->text, text->length))
+		return LEXER_HARMLESS;
+	hash = hash_bytes_extended((const unsigned char *) text->text, (int) text->length, (uint64) MyStartTimestamp);
+	for (int i = 0; i < KEPT; i++)
+		if (harmless[i].length == text->length && harmless[i].hash == hash)
 			return LEXER_HARMLESS;
 	verdict = lexer_judge(text);
-	if (verdict == LEXER_HARMLESS && text->form == LEXER_SQL && text->length <= MAX_KEPT && !executes(text))
+	if (verdict == LEXER_HARMLESS && text->form == LEXER_SQL && !executes(text))
 	{
 		harmless[oldest].length = text->length;
-		memcpy(harmless[oldest].text, text->text, text->length);
+		harmless[oldest].hash = hash;
 		oldest = (oldest + 1) % KEPT;
 	}
 	return verdict;

@@ -30,7 +30,7 @@ on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
 {
 	changes++;
 	if (relation == InvalidOid || relation == tables.app || relation == tables.zone ||
-		relation == tables.gateway || relation == tables.data_key || relation == tables.request)
+		relation == tables.gateway || relation == tables.data_key || relation == tables.request || relation == tables.retry)
 		tables_valid = false;
 }
 
@@ -82,8 +82,9 @@ look_up(Tables *result)
 	found.gateway = member_table("gateway", schema, extension);
 	found.data_key = member_table("data_key", schema, extension);
 	found.request = member_table("request", schema, extension);
+	found.retry = member_table("retry", schema, extension);
 	if (!OidIsValid(found.app) || !OidIsValid(found.zone) || !OidIsValid(found.gateway) ||
-		!OidIsValid(found.data_key) || !OidIsValid(found.request))
+		!OidIsValid(found.data_key) || !OidIsValid(found.request) || !OidIsValid(found.retry))
 		return false;
 	found.owner = relation_owner(found.app);
 	*result = found;

@@ -15,6 +15,7 @@ typedef struct Tables
 	Oid			gateway;
 	Oid			data_key;
 	Oid			request;
+	Oid			retry;
 } Tables;
 
 extern const Tables *tables_find(void);
