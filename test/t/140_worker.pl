@@ -201,4 +201,15 @@ is($node->safe_psql('served', q{SELECT count(*) FROM keyrot.credentials WHERE (i
 	'their current versions are what they were');
 ok(wait_until(sub { !process('keyrot worker') }), 'the worker is gone again');
 
+# A request that cannot be recorded holds up nobody else's, and is recorded once it can be.
+$node->safe_psql('served', q{
+	CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql
+		AS 'BEGIN IF NEW.action = ''delete_zone_key'' THEN RAISE EXCEPTION ''refused''; END IF; RETURN NEW; END';
+	CREATE TRIGGER refuse BEFORE INSERT ON keyrot.request FOR EACH ROW EXECUTE FUNCTION public.refuse();});
+attempts($node, 'served', q{SELECT keyrot.delete_zone_key('unrecordable')});
+is_recorded(fail_once(), 'behind a request that cannot be recorded, others are');
+is($node->safe_psql('served', q{SELECT count(*) FROM keyrot.request WHERE target = 'unrecordable'}), '0', 'and it is not');
+$node->safe_psql('served', 'DROP TRIGGER refuse ON keyrot.request');
+is_recorded('unrecordable', 'until it can be');
+
 done_testing();
