@@ -25,7 +25,10 @@ OBJS = \
 	src/credential.o \
 	src/crypto.o \
 	src/errors.o \
+	src/files.o \
 	src/identifier.o \
+	src/key_file.o \
+	src/key_marker.o \
 	src/keyfile.o \
 	src/keyring.o \
 	src/keyrot.o \

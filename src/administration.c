@@ -15,10 +15,10 @@
 
 #include "argument.h"
 #include "errors.h"
+#include "key_file.h"
 #include "keyring.h"
 #include "ledger.h"
 #include "limit.h"
-#include "master_key.h"
 #include "queue.h"
 #include "redact.h"
 #include "request.h"
@@ -169,7 +169,7 @@ list_degraded(const KeyringStatus *keys)
 
 	if (keys->has_problem)
 		degrade(degraded, &count, keys->problem.message);
-	if (master_key_is_in_data_directory())
+	if (key_file_is_in_data_directory())
 		degrade(degraded, &count, "the master key file is in the data directory, so every base backup holds it");
 	if (!crypto_memory_is_locked())
 		degrade(degraded, &count, "keys are in memory that may be swapped out: the limit on locked memory is too low");

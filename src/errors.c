@@ -269,6 +269,19 @@ error_limit_table_full(const char *action, int64 wait)
 			 errhint("Try again in %lld.%03lld ms.", microseconds / 1000, microseconds % 1000)));
 }
 
+/* Puts what is wrong with the master key into words, cut off where they do not fit; %m is understood. */
+void
+problem_set(KeyProblem *problem, const char *hint, const char *format,...)
+{
+	va_list		arguments;
+
+	va_start(arguments, format);
+	vsnprintf(problem->message, sizeof(problem->message), format, arguments);
+	va_end(arguments);
+	problem->missing = false;
+	strlcpy(problem->hint, hint, sizeof(problem->hint));
+}
+
 /* The master key is missing or wrong, so that no secret can be used. */
 void
 error_unusable_key(const KeyProblem *problem)

@@ -18,6 +18,8 @@ typedef struct KeyProblem
 	char		hint[600];
 } KeyProblem;
 
+extern void problem_set(KeyProblem *problem, const char *hint, const char *format,...) pg_attribute_printf(3, 4);
+
 KEYROT_NORETURN extern void error_missing(Parameter parameter);
 KEYROT_NORETURN extern void error_malformed(Parameter parameter);
 KEYROT_NORETURN extern void error_grace_too_long(void);

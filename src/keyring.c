@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "key_marker.h"
 #include "master_key.h"
 #include "rows.h"
 #include "store.h"
@@ -111,7 +112,7 @@ unwrap(const DataKeyRow *row, const uint8_t master[CRYPTO_KEY_BYTES], CryptoKey 
 }
 
 static void
-note_missing_master(const DataKeyRow *row, const MasterKeys *masters, const char *path, KeyProblem *problem)
+note_missing_master(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
 {
 	char		wanted[KEYFILE_FINGERPRINT_DIGITS + 1];
 	char		held[KEYFILE_FINGERPRINT_DIGITS + 1];
@@ -120,7 +121,7 @@ note_missing_master(const DataKeyRow *row, const MasterKeys *masters, const char
 	keyfile_format_fingerprint(masters->keys[0].fingerprint, held);
 	problem->missing = false;
 	snprintf(problem->message, sizeof(problem->message),
-			 "data key %d is wrapped by master key %s; master key file \"%s\" holds %s%s", row->id, wanted, path, held,
+			 "data key %d is wrapped by master key %s; %s holds %s%s", row->id, wanted, source, held,
 			 masters->count > 1 ? " and older ones" : "");
 	snprintf(problem->hint, sizeof(problem->hint),
 			 "Put the line of master key %s into the file, below its first line.", wanted);
@@ -140,7 +141,7 @@ note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *probl
 
 /* Unwraps one row with whichever master key its fingerprint names; NULL with the problem noted. */
 static CryptoKey *
-unwrap_with_any(const DataKeyRow *row, const MasterKeys *masters, const char *path, KeyProblem *problem)
+unwrap_with_any(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
 {
 	CryptoKey  *key = NULL;
 
@@ -155,7 +156,7 @@ unwrap_with_any(const DataKeyRow *row, const MasterKeys *masters, const char *pa
 			note_failed_unwrap(row, status, problem);
 		return key;
 	}
-	note_missing_master(row, masters, path, problem);
+	note_missing_master(row, masters, source, problem);
 	return NULL;
 }
 
@@ -205,7 +206,7 @@ reserve(int count)
 
 /* Replaces the cache by the keys of these rows.  Never throws: it holds unwrapped keys. */
 static bool
-replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, const char *path, CachedKey *next)
+replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, const char *source, CachedKey *next)
 {
 	bool		complete = true;
 
@@ -215,7 +216,7 @@ replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, cons
 		memcpy(next[i].check_value, rows[i].check_value, DATA_KEY_TAG_BYTES);
 		next[i].key = take_cached(&rows[i]);
 		if (next[i].key == NULL && masters != NULL)
-			next[i].key = unwrap_with_any(&rows[i], masters, path, &cache_problem);
+			next[i].key = unwrap_with_any(&rows[i], masters, source, &cache_problem);
 		complete = complete && next[i].key != NULL;
 	}
 	for (int i = 0; i < cache_count; i++)
@@ -241,7 +242,7 @@ refresh(void)
 	DataKeyRow *rows;
 	CachedKey  *next;
 	MasterKeys *masters = NULL;
-	char	   *path = NULL;
+	char	   *source = NULL;
 	uint64		changes;
 	int			count;
 
@@ -254,10 +255,10 @@ refresh(void)
 	next = palloc(count * sizeof(CachedKey) + 1);
 	if (!all_cached(rows, count))
 	{
-		path = master_key_path();
+		source = master_key_source();
 		masters = master_key_read(&cache_problem);
 	}
-	cache_complete = replace_cache(rows, count, masters, path, next);
+	cache_complete = replace_cache(rows, count, masters, source, next);
 	cached_changes = changes;
 	if (masters != NULL)
 	{
@@ -412,7 +413,7 @@ keyring_ready(void)
 void
 keyring_examine(KeyringStatus *status)
 {
-	char	   *path = master_key_path();
+	char	   *source = master_key_source();
 	DataKeyRow *rows;
 	MasterKeys *masters;
 
@@ -424,7 +425,7 @@ keyring_examine(KeyringStatus *status)
 	masters = master_key_read(&status->problem);
 	if (masters == NULL)
 	{
-		bool		none_yet = status->problem.missing && status->data_keys == 0 && !master_key_is_noted();
+		bool		none_yet = status->problem.missing && status->data_keys == 0 && !key_marker_exists();
 
 		status->has_problem = !none_yet;
 		return;
@@ -432,7 +433,7 @@ keyring_examine(KeyringStatus *status)
 	keyfile_format_fingerprint(masters->keys[0].fingerprint, status->master_key);
 	for (int i = 0; i < status->data_keys && !status->has_problem; i++)
 	{
-		CryptoKey  *key = unwrap_with_any(&rows[i], masters, path, &status->problem);
+		CryptoKey  *key = unwrap_with_any(&rows[i], masters, source, &status->problem);
 
 		status->has_problem = key == NULL;
 		crypto_key_free(key);

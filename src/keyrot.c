@@ -32,8 +32,11 @@
  *	     store_run.c       how they are run                                -> owner, rows
  *	     owner.c           acting as the tables' owner                     -> tables
  *	     tables.c          which relations are keyrot's
- *	     keyring.c         data keys, unwrapped and cached                 -> master_key, rows, store, tables
- *	     master_key.c      the cluster's key file
+ *	     keyring.c         data keys, unwrapped and cached    -> key_marker, master_key, rows, store, tables
+ *	     master_key.c      the master keys, from their source             -> key_file, key_marker
+ *	     key_file.c        the cluster's key file                          -> files
+ *	     key_marker.c      which master keys the cluster depends on        -> files
+ *	     files.c           small files that outlast a crash
  *	     redact.c          the log without secrets
  *	     mask.c            statements without secrets, for other readers   -> redact
  *	     rights.c          whose credentials a role may act on

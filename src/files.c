@@ -1,0 +1,90 @@
+/*
+ * files.c
+ *	  Small files, read whole and written so that they outlast a crash.
+ *
+ * Leaves to others what stands in them.  Plain system calls, for contents may be key material: PostgreSQL's
+ * own functions raise errors, and what they hold in memory is not wiped.  What went wrong is in errno.
+ */
+#include "files.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/fd.h"
+
+/* Reads what is left of an open file, at most size bytes; returns their number, or -1 with errno set. */
+ssize_t
+files_read_all(int file, char *buffer, size_t size)
+{
+	size_t		total = 0;
+
+	while (total < size)
+	{
+		ssize_t		got = read(file, buffer + total, size - total);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -1;
+		if (got == 0)
+			break;
+		total += (size_t) got;
+	}
+	return (ssize_t) total;
+}
+
+static bool
+write_all(int file, const char *buffer, size_t length)
+{
+	while (length > 0)
+	{
+		ssize_t		written = write(file, buffer, length);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+			return false;
+		buffer += written;
+		length -= (size_t) written;
+	}
+	return true;
+}
+
+/* Makes an entry of a folder outlast a crash; where that fails, the file is there all the same. */
+bool
+files_sync_parent(const char *path)
+{
+	char		folder[MAXPGPATH];
+	int			file;
+	bool		good;
+
+	strlcpy(folder, path, sizeof(folder));
+	get_parent_directory(folder);
+	file = open(folder[0] ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (file < 0)
+		return false;
+	good = pg_fsync(file) == 0;
+	close(file);
+	return good;
+}
+
+/* Creates a file that must not exist, with mode 0600 and durable contents. */
+bool
+files_create(const char *path, const char *contents, size_t length)
+{
+	int			file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+	bool		good;
+
+	if (file < 0)
+		return false;
+	good = write_all(file, contents, length) && pg_fsync(file) == 0;
+	return close(file) == 0 && good;
+}
+
+/* Puts a file in the place of another, durably. */
+bool
+files_replace(const char *path, const char *temporary)
+{
+	return rename(temporary, path) == 0 && files_sync_parent(path);
+}
