@@ -27,6 +27,7 @@ OBJS = \
 	src/errors.o \
 	src/files.o \
 	src/identifier.o \
+	src/key_administration.o \
 	src/key_file.o \
 	src/key_marker.o \
 	src/keyfile.o \
@@ -43,6 +44,7 @@ OBJS = \
 	src/queue.o \
 	src/redact.o \
 	src/request.o \
+	src/reseal.o \
 	src/result.o \
 	src/retry.o \
 	src/rights.o \
@@ -53,12 +55,14 @@ OBJS = \
 	src/signature.o \
 	src/store.o \
 	src/store_apps.o \
+	src/store_keys.o \
 	src/store_requests.o \
 	src/store_run.o \
 	src/tables.o \
 	src/token.o \
 	src/uuid7.o \
 	src/worker.o \
+	src/wrapping.o \
 	src/zone.o
 
 # The version number stands once, in the control file.

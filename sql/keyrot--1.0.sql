@@ -106,6 +106,17 @@ REVOKE ALL ON TABLE keyrot.retry FROM PUBLIC;
 COMMENT ON TABLE keyrot.retry IS
     'what each client_token was used for, so that a repeated call is answered and not carried out again';
 
+CREATE TABLE keyrot.reseal (
+    data_key   integer PRIMARY KEY,
+    started_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    ended_at   timestamptz,
+    done       bigint      NOT NULL,
+    total      bigint      NOT NULL
+) WITH (fillfactor = 50);
+REVOKE ALL ON TABLE keyrot.reseal FROM PUBLIC;
+COMMENT ON TABLE keyrot.reseal IS 'how far moving the secrets to each data key has come, in credentials; ended_at is NULL before its end';
+
 SELECT pg_catalog.pg_extension_config_dump('keyrot.app_id', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.app', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.zone', '');
@@ -113,6 +124,7 @@ SELECT pg_catalog.pg_extension_config_dump('keyrot.gateway', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.data_key', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.request', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.retry', '');
+SELECT pg_catalog.pg_extension_config_dump('keyrot.reseal', '');
 
 
 /* Views, without any secret or sealed byte. */
@@ -372,11 +384,37 @@ REVOKE ALL ON FUNCTION keyrot.prune_requests(interval) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.prune_requests(interval) IS
     'removes requests older than this from the request log; returns how many';
 
+CREATE FUNCTION keyrot.rotate_master_key(rewrap boolean DEFAULT true) RETURNS text
+    AS 'MODULE_PATHNAME', 'keyrot_rotate_master_key' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.rotate_master_key(boolean) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.rotate_master_key(boolean) IS
+    'puts a new master key before the others and, unless told not to, wraps this database''s data keys by it; returns its fingerprint';
+
+CREATE FUNCTION keyrot.rewrap_data_keys() RETURNS integer
+    AS 'MODULE_PATHNAME', 'keyrot_rewrap_data_keys' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.rewrap_data_keys() FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.rewrap_data_keys() IS
+    'wraps this database''s data keys by the current master key; returns how many were not';
+
+CREATE FUNCTION keyrot.rotate_data_key() RETURNS integer
+    AS 'MODULE_PATHNAME', 'keyrot_rotate_data_key' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.rotate_data_key() FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.rotate_data_key() IS
+    'makes a new data key, which seals from now on, and returns its id; reseal() moves what is sealed already';
+
+CREATE PROCEDURE keyrot.reseal(batch_size integer DEFAULT 1000)
+    AS 'MODULE_PATHNAME', 'keyrot_reseal' LANGUAGE C;
+REVOKE ALL ON PROCEDURE keyrot.reseal(integer) FROM PUBLIC;
+COMMENT ON PROCEDURE keyrot.reseal(integer) IS
+    'moves every secret to the current data key, with a commit each batch, and drops the data keys that nothing uses then';
+
 CREATE FUNCTION keyrot.status(OUT version text, OUT openssl text, OUT preloaded boolean,
                               OUT locked_memory boolean, OUT master_key text, OUT data_key integer,
                               OUT data_keys integer, OUT rate_limit_overflows bigint,
                               OUT requests_waiting integer, OUT requests_lost bigint,
-                              OUT refusals_omitted bigint, OUT degraded text[])
+                              OUT refusals_omitted bigint, OUT master_keys_in_use text[],
+                              OUT reseal_done bigint, OUT reseal_total bigint,
+                              OUT reseal_time_left interval, OUT degraded text[])
     AS 'MODULE_PATHNAME', 'keyrot_status' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.status() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.status() IS

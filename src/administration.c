@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 
 #include "argument.h"
 #include "errors.h"
@@ -22,6 +23,7 @@
 #include "queue.h"
 #include "redact.h"
 #include "request.h"
+#include "reseal.h"
 #include "rights.h"
 #include "settings.h"
 #include "store.h"
@@ -34,8 +36,8 @@ PG_FUNCTION_INFO_V1(keyrot_prune_requests);
 PG_FUNCTION_INFO_V1(keyrot_rebind_owners);
 PG_FUNCTION_INFO_V1(keyrot_status);
 
-#define STATUS_COLUMNS 12
-#define MAX_DEGRADED 12
+#define STATUS_COLUMNS 16
+#define MAX_DEGRADED 14
 
 /* has_rights_of(role_id, role_name): NULL for a NULL, as SQL's functions answer */
 Datum
@@ -162,13 +164,48 @@ tell_queue(Datum *values, bool *nulls)
 }
 
 static ArrayType *
-list_degraded(const KeyringStatus *keys)
+list_masters(const KeyringStatus *keys)
+{
+	Datum	   *masters = palloc(keys->masters_count * sizeof(Datum) + 1);
+	char		digits[KEYFILE_FINGERPRINT_DIGITS + 1];
+
+	for (int i = 0; i < keys->masters_count; i++)
+	{
+		keyfile_format_fingerprint(keys->masters[i], digits);
+		masters[i] = CStringGetTextDatum(digits);
+	}
+	return construct_array(masters, keys->masters_count, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+/* The three columns on a reseal, NULL where none runs. */
+static void
+tell_reseal_state(ResealState state, const ResealRow *row, Datum *values, bool *nulls)
+{
+	Interval   *left;
+
+	memset(nulls, state != RESEAL_RUNS, 3 * sizeof(bool));
+	if (state != RESEAL_RUNS)
+		return;
+	values[0] = Int64GetDatum(row->done);
+	values[1] = Int64GetDatum(row->total);
+	left = palloc0(sizeof(Interval));
+	left->time = reseal_time_left(row);
+	values[2] = IntervalPGetDatum(left);
+	nulls[2] = row->done == 0;
+}
+
+static ArrayType *
+list_degraded(const KeyringStatus *keys, ResealState reseal)
 {
 	Datum		degraded[MAX_DEGRADED];
 	int			count = 0;
 
 	if (keys->has_problem)
 		degrade(degraded, &count, keys->problem.message);
+	if (keys->needs_rewrap)
+		degrade(degraded, &count, "data keys are wrapped by older master keys than the current one: call keyrot.rewrap_data_keys()");
+	if (reseal == RESEAL_STOPPED)
+		degrade(degraded, &count, "a reseal was stopped before its end: call keyrot.reseal() again");
 	if (key_file_is_in_data_directory())
 		degrade(degraded, &count, "the master key file is in the data directory, so every base backup holds it");
 	if (!crypto_memory_is_locked())
@@ -189,11 +226,14 @@ keyrot_status(PG_FUNCTION_ARGS)
 	Datum		values[STATUS_COLUMNS] = {0};
 	bool		nulls[STATUS_COLUMNS] = {false};
 	KeyringStatus keys;
+	ResealState reseal;
+	ResealRow	progress;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != STATUS_COLUMNS)
 		elog(ERROR, "status() does not return a row of %d columns", STATUS_COLUMNS);
 	tables_hold();
 	keyring_examine(&keys);
+	reseal = reseal_look(&progress);
 
 	values[0] = CStringGetTextDatum(KEYROT_VERSION);
 	values[1] = CStringGetTextDatum(crypto_library_version());
@@ -207,6 +247,8 @@ keyrot_status(PG_FUNCTION_ARGS)
 	values[6] = Int32GetDatum(keys.data_keys);
 	values[7] = Int64GetDatum(limit_overflows());
 	tell_queue(&values[8], &nulls[8]);
-	values[11] = PointerGetDatum(list_degraded(&keys));
+	values[11] = PointerGetDatum(list_masters(&keys));
+	tell_reseal_state(reseal, &progress, &values[12], &nulls[12]);
+	values[15] = PointerGetDatum(list_degraded(&keys, reseal));
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

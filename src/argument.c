@@ -15,6 +15,7 @@
 
 #include "settings.h"
 
+#define MAX_BATCH_SIZE 100000
 #define APP_NAME_MAX_CHARACTERS 128
 #define DESCRIPTION_MAX_CHARACTERS 1000
 
@@ -272,6 +273,17 @@ argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter)
 	if (PG_GETARG_INT32(position) < 1)
 		error_malformed(parameter);
 	return PG_GETARG_INT32(position);
+}
+
+/* How many rows a transaction may change; raises 22004 for NULL, 22023 for none and for too many. */
+int
+argument_batch_size(FunctionCallInfo fcinfo, int position)
+{
+	int			size = argument_positive(fcinfo, position, PARAM_BATCH_SIZE);
+
+	if (size > MAX_BATCH_SIZE)
+		error_malformed(PARAM_BATCH_SIZE);
+	return size;
 }
 
 /* The algorithm of a signature; raises 22023 for an unknown one and for NULL. */

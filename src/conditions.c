@@ -45,6 +45,8 @@ static const struct
 	[PARAM_STRING_TO_SIGN] = {"string_to_sign", NULL, "text that can be written in UTF-8"},
 	[PARAM_PARAMS] = {"params", "Params", "a JSON object"},
 	[PARAM_OLDER_THAN] = {"older_than", NULL, "a finite interval from 0 on"},
+	[PARAM_REWRAP] = {"rewrap", NULL, "true or false"},
+	[PARAM_BATCH_SIZE] = {"batch_size", NULL, "from 1 to 100000"},
 };
 
 /* From here on the SQLSTATE alone tells the condition, whoever raised it. */

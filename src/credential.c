@@ -127,9 +127,11 @@ seal_current(Request *request, Credential *credential)
 	SealBinding binding = bind(credential, credential->version);
 	uint8_t		nonce[CRYPTO_NONCE_BYTES];
 	int32		key_id;
-	CryptoKey  *key = keyring_current(&key_id);
+	CryptoKey  *key;
 	CryptoStatus status;
 
+	rows_hold_for_writing(credential->kind);
+	key = keyring_current(&key_id);
 	make_secret(request, credential->kind);
 	status = crypto_take(&request->draw, nonce, sizeof(nonce));
 	if (status == CRYPTO_OK)
@@ -345,4 +347,58 @@ credential_open(const Credential *credential, Secret *secret)
 		error_does_not_open(credential->kind, credential->identifier, credential->version);
 	if (status != CRYPTO_OK)
 		error_crypto(status);
+}
+
+/* Seals one of a credential's secrets with the current data key, unless it is; false where it does not open. */
+static bool
+reseal(const Credential *credential, int32 version, Sealed *sealed)
+{
+	SealBinding binding = bind(credential, version);
+	uint8_t		nonce[CRYPTO_NONCE_BYTES];
+	uint32_t	sealed_by;
+	int32		key_id;
+	CryptoKey  *key = keyring_current(&key_id);
+	CryptoStatus status;
+	Secret		secret;
+
+	if (sealed->length == 0 ||
+		(seal_read_key_id(sealed->bytes, sealed->length, &sealed_by) && sealed_by == (uint32) key_id))
+		return true;
+	status = credential_try_open(credential, sealed, version, &secret);
+	if (status == CRYPTO_REFUSED)
+		return false;
+	if (status == CRYPTO_OK)
+		status = crypto_random(nonce, sizeof(nonce));
+	key = keyring_newest(&key_id);
+	if (key == NULL)
+		status = CRYPTO_BROKEN;
+	if (status == CRYPTO_OK)
+		status = seal_secret(key, (uint32) key_id, &binding, nonce, secret.bytes, secret.length, sealed->bytes);
+	secret_wipe(&secret);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+	return true;
+}
+
+/*
+ * Seals the secrets of a credential, whose row the caller has locked, with the current data key, and writes the
+ * row; its version stays.  A secret that does not open stays as it is, and the answer is then false.
+ */
+bool
+credential_reseal(Credential *credential)
+{
+	bool		current_opens = reseal(credential, credential->version, &credential->secret);
+	bool		previous_opens = reseal(credential, credential_previous_version(credential), &credential->previous_secret);
+
+	rows_write_secrets(credential);
+	return current_opens && previous_opens;
+}
+
+/*
+ * As credential_lock, whoever owns the credential and whether it is retired or not; tells whether it is there.
+ */
+bool
+credential_lock_any(SealKind kind, const char *identifier, Credential *credential)
+{
+	return rows_lock_credential(kind, identifier, judge_nothing, InvalidOid, credential);
 }

@@ -28,4 +28,7 @@ extern CryptoStatus credential_try_open(const Credential *credential, const Seal
 										Secret *secret);
 extern void credential_open(const Credential *credential, Secret *secret);
 
+extern bool credential_lock_any(SealKind kind, const char *identifier, Credential *credential);
+extern bool credential_reseal(Credential *credential);
+
 #endif

@@ -453,3 +453,60 @@ warn_not_last(void)
 			 errdetail("Libraries after it may store or log statements with secrets in them."),
 			 errhint("Move keyrot to the end of the list.")));
 }
+
+/* A procedure that commits was called where it cannot: in a transaction block, a function, or an exception block. */
+void
+error_in_transaction(const char *procedure)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg("%s cannot run inside a transaction block", procedure),
+			 errdetail("It commits after each batch."),
+			 errhint("CALL it by itself, outside of a transaction block and of functions.")));
+}
+
+/* Only one reseal at a time is of use. */
+void
+error_reseal_runs(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("reseal is already running in this database"),
+			 errhint("keyrot.status() shows how far it has come.")));
+}
+
+/* A secret could not be moved to the current data key.  A warning; returns. */
+void
+warn_does_not_open(SealKind kind, const char *identifier)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("a sealed secret of %s \"%s\" does not open and stays as it is", kind_name(kind), identifier),
+			 errhint("Rotate the credential, or restore its row from a backup; then call reseal again.")));
+}
+
+/* How many credentials a reseal has moved, of how many, and the microseconds that the rest may take. */
+void
+tell_reseal(int64 done, int64 total, int64 time_left)
+{
+	ereport(NOTICE,
+			(errmsg("moved " INT64_FORMAT " of " INT64_FORMAT " credentials, about " INT64_FORMAT " s left",
+					done, total, (time_left + USECS_PER_SEC - 1) / USECS_PER_SEC)));
+}
+
+/* What a reseal came to. */
+void
+tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped)
+{
+	ereport(NOTICE,
+			(errmsg("credentials moved to data key %d: " INT64_FORMAT "; older data keys dropped: %d",
+					data_key, done, dropped),
+			 unreadable > 0 ? errdetail("Secrets of " INT64_FORMAT " credentials do not open; their data keys are kept.", unreadable) : 0));
+}
+
+/* There is no data key, and so no secret. */
+void
+tell_nothing_to_reseal(void)
+{
+	ereport(NOTICE, (errmsg("there is nothing to reseal: this database has no data key yet")));
+}

@@ -47,7 +47,13 @@ KEYROT_NORETURN extern void error_unusable_key(const KeyProblem *problem);
 KEYROT_NORETURN extern void error_does_not_open(SealKind kind, const char *identifier, int version);
 KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
 KEYROT_NORETURN extern void error_not_installed(void);
+KEYROT_NORETURN extern void error_in_transaction(const char *procedure);
+KEYROT_NORETURN extern void error_reseal_runs(void);
 extern void warn_not_last(void);
+extern void warn_does_not_open(SealKind kind, const char *identifier);
+extern void tell_reseal(int64 done, int64 total, int64 time_left);
+extern void tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped);
+extern void tell_nothing_to_reseal(void);
 
 extern void log_no_worker_slot(void);
 extern void log_disclosure_undone(const char *request_id, const char *action, const char *target);

@@ -13,23 +13,21 @@
  */
 #include "keyring.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "key_marker.h"
 #include "master_key.h"
 #include "rows.h"
-#include "store.h"
+#include "store_keys.h"
 #include "tables.h"
-
-#define DATA_KEY_VERSION 1
-#define DATA_KEY_NAME_BYTES 12
-
-static const char check_domain[] = "keyrot data key";
+#include "wrapping.h"
 
 /* A data key of the table; key is NULL where it could not be unwrapped. */
 typedef struct CachedKey
@@ -55,109 +53,20 @@ on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
 		table_changes++;
 }
 
+/* Lets every session know that the table has changed, this one at once. */
+static void
+announce_change(void)
+{
+	CacheInvalidateRelcacheByRelid(tables_get()->data_key);
+	CommandCounterIncrement();
+}
+
 static void
 watch_table(void)
 {
 	if (!OidIsValid(watched_table))
 		CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
 	watched_table = tables_get()->data_key;
-}
-
-/* What a wrapped data key is bound to: its id in decimal digits. */
-static SealBinding
-bind_data_key(int32 id, char name[DATA_KEY_NAME_BYTES])
-{
-	SealBinding binding = {SEAL_DATA_KEY, name, 0, DATA_KEY_VERSION};
-
-	binding.identifier_length = (size_t) snprintf(name, DATA_KEY_NAME_BYTES, "%d", id);
-	return binding;
-}
-
-static CryptoStatus
-compute_check_value(const uint8_t raw[CRYPTO_KEY_BYTES], uint8_t check_value[DATA_KEY_TAG_BYTES])
-{
-	uint8_t		digest[CRYPTO_HASH_BYTES];
-	CryptoStatus status = crypto_sha256(check_domain, sizeof(check_domain) - 1, raw, CRYPTO_KEY_BYTES, digest);
-
-	memcpy(check_value, digest, DATA_KEY_TAG_BYTES);
-	return status;
-}
-
-/* Opens a wrapped data key with the raw master key.  The result is the caller's. */
-static CryptoStatus
-unwrap(const DataKeyRow *row, const uint8_t master[CRYPTO_KEY_BYTES], CryptoKey **key)
-{
-	char		name[DATA_KEY_NAME_BYTES];
-	SealBinding binding = bind_data_key(row->id, name);
-	uint8_t		raw[CRYPTO_KEY_BYTES];
-	uint8_t		check_value[DATA_KEY_TAG_BYTES];
-	size_t		length = 0;
-	CryptoKey  *wrapping;
-	CryptoStatus status = crypto_key_make(master, &wrapping);
-
-	if (status != CRYPTO_OK)
-		return status;
-	status = seal_open(wrapping, &binding, row->wrapped.bytes, row->wrapped.length, raw, sizeof(raw), &length);
-	crypto_key_free(wrapping);
-	if (status == CRYPTO_OK && length != sizeof(raw))
-		status = CRYPTO_REFUSED;
-	if (status == CRYPTO_OK)
-		status = compute_check_value(raw, check_value);
-	if (status == CRYPTO_OK && !crypto_equal(check_value, row->check_value, sizeof(check_value)))
-		status = CRYPTO_REFUSED;
-	if (status == CRYPTO_OK)
-		status = crypto_key_make(raw, key);
-	crypto_wipe(raw, sizeof(raw));
-	return status;
-}
-
-static void
-note_missing_master(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
-{
-	char		wanted[KEYFILE_FINGERPRINT_DIGITS + 1];
-	char		held[KEYFILE_FINGERPRINT_DIGITS + 1];
-
-	keyfile_format_fingerprint(row->master_key, wanted);
-	keyfile_format_fingerprint(masters->keys[0].fingerprint, held);
-	problem->missing = false;
-	snprintf(problem->message, sizeof(problem->message),
-			 "data key %d is wrapped by master key %s; %s holds %s%s", row->id, wanted, source, held,
-			 masters->count > 1 ? " and older ones" : "");
-	snprintf(problem->hint, sizeof(problem->hint),
-			 "Put the line of master key %s into the file, below its first line.", wanted);
-}
-
-static void
-note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *problem)
-{
-	if (status == CRYPTO_REFUSED)
-		snprintf(problem->message, sizeof(problem->message),
-				 "data key %d does not open: its row was changed or belongs to another data key", row->id);
-	else
-		snprintf(problem->message, sizeof(problem->message),
-				 "data key %d could not be unwrapped: OpenSSL failed or is out of memory", row->id);
-	snprintf(problem->hint, sizeof(problem->hint), "Restore keyrot.data_key from a backup.");
-}
-
-/* Unwraps one row with whichever master key its fingerprint names; NULL with the problem noted. */
-static CryptoKey *
-unwrap_with_any(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
-{
-	CryptoKey  *key = NULL;
-
-	for (int i = 0; i < masters->count; i++)
-	{
-		CryptoStatus status;
-
-		if (memcmp(masters->keys[i].fingerprint, row->master_key, sizeof(row->master_key)) != 0)
-			continue;
-		status = unwrap(row, masters->keys[i].raw, &key);
-		if (status != CRYPTO_OK)
-			note_failed_unwrap(row, status, problem);
-		return key;
-	}
-	note_missing_master(row, masters, source, problem);
-	return NULL;
 }
 
 /* Moves a key that is cached already out of the cache. */
@@ -216,7 +125,7 @@ replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, cons
 		memcpy(next[i].check_value, rows[i].check_value, DATA_KEY_TAG_BYTES);
 		next[i].key = take_cached(&rows[i]);
 		if (next[i].key == NULL && masters != NULL)
-			next[i].key = unwrap_with_any(&rows[i], masters, source, &cache_problem);
+			next[i].key = wrapping_open(&rows[i], masters, source, &cache_problem);
 		complete = complete && next[i].key != NULL;
 	}
 	for (int i = 0; i < cache_count; i++)
@@ -250,7 +159,7 @@ refresh(void)
 		return;
 	watch_table();
 	changes = table_changes;
-	count = rows_read_data_keys(&rows);
+	count = rows_read_data_keys(NULL, &rows);
 	reserve(count);
 	next = palloc(count * sizeof(CachedKey) + 1);
 	if (!all_cached(rows, count))
@@ -281,33 +190,44 @@ newest(void)
 	return found;
 }
 
-/* Makes a data key and wraps it by the current master key.  Returns codes: masters is open. */
-static CryptoStatus
-make_wrapped(int32 id, const MasterKeys *masters, DataKeyRow *row)
+/* Holds the data keys against other changes until the transaction ends, and knows how they stand then. */
+static void
+hold_keys(void)
 {
-	const MasterKey *master = &masters->keys[0];
-	char		name[DATA_KEY_NAME_BYTES];
-	SealBinding binding = bind_data_key(id, name);
-	uint8_t		nonce[CRYPTO_NONCE_BYTES];
-	uint8_t		raw[CRYPTO_KEY_BYTES];
-	CryptoKey  *wrapping;
-	CryptoStatus status = crypto_key_make(master->raw, &wrapping);
+	LockRelationOid(tables_get()->data_key, ShareRowExclusiveLock);
+	refresh();
+}
 
+/*
+ * Holds the data keys against other changes until the transaction ends; tells whether there is any.
+ */
+bool
+keyring_hold(void)
+{
+	hold_keys();
+	return cache_count > 0;
+}
+
+/* Makes a data key with an id above all others, which are held. */
+static void
+make_key(void)
+{
+	CachedKey  *before = newest();
+	int32		id = before == NULL ? 1 : before->id + 1;
+	KeyProblem	problem;
+	DataKeyRow	row;
+	CryptoStatus status;
+	MasterKeys *masters = master_key_read_or_make(&problem);
+
+	if (masters == NULL)
+		error_unusable_key(&problem);
+	status = wrapping_make(id, masters, &row);
+	master_key_free(masters);
 	if (status != CRYPTO_OK)
-		return status;
-	row->id = id;
-	memcpy(row->master_key, master->fingerprint, sizeof(row->master_key));
-	status = crypto_random(nonce, sizeof(nonce));
-	if (status == CRYPTO_OK)
-		status = crypto_random(raw, sizeof(raw));
-	if (status == CRYPTO_OK)
-		status = compute_check_value(raw, row->check_value);
-	if (status == CRYPTO_OK)
-		status = seal_secret(wrapping, SEAL_BY_MASTER_KEY, &binding, nonce, raw, sizeof(raw), row->wrapped.bytes);
-	row->wrapped.length = sizeof(raw) + SEAL_OVERHEAD;
-	crypto_wipe(raw, sizeof(raw));
-	crypto_key_free(wrapping);
-	return status;
+		error_crypto(status);
+	store_insert_data_key(&row, GetCurrentTimestamp());
+	announce_change();
+	refresh();
 }
 
 /*
@@ -317,25 +237,9 @@ make_wrapped(int32 id, const MasterKeys *masters, DataKeyRow *row)
 static void
 make_first_key(void)
 {
-	KeyProblem	problem;
-	MasterKeys *masters;
-	DataKeyRow	row;
-	CryptoStatus status;
-
-	LockRelationOid(tables_get()->data_key, ShareRowExclusiveLock);
-	refresh();
-	if (cache_count > 0)
-		return;
-	masters = master_key_read_or_make(&problem);
-	if (masters == NULL)
-		error_unusable_key(&problem);
-	status = make_wrapped(1, masters, &row);
-	master_key_free(masters);
-	if (status != CRYPTO_OK)
-		error_crypto(status);
-	store_insert_data_key(&row, GetCurrentTimestamp());
-	CacheInvalidateRelcacheByRelid(tables_get()->data_key);
-	refresh();
+	hold_keys();
+	if (cache_count == 0)
+		make_key();
 }
 
 /*
@@ -373,8 +277,41 @@ keyring_newest(int32 *key_id)
 }
 
 /*
- * The key of this id, or NULL where the database has none.  It stays the keyring's and is good until the
- * next call.  Raises 55000 where its master key is missing or wrong.
+ * A key that was dropped since the statement's snapshot was taken: whoever still sees a secret that was sealed
+ * with it also sees its row.
+ */
+static CryptoKey *
+find_dropped(int32 key_id)
+{
+	static CryptoKey *found = NULL;
+	DataKeyRow *rows;
+	KeyProblem	problem;
+	MasterKeys *masters;
+	char	   *source = master_key_source();
+	int			count;
+
+	crypto_key_free(found);
+	found = NULL;
+	if (!ActiveSnapshotSet())
+		return NULL;
+	count = rows_read_data_keys(GetActiveSnapshot(), &rows);
+	while (count > 0 && rows[count - 1].id != key_id)
+		count--;
+	if (count == 0)
+		return NULL;
+	masters = master_key_read(&problem);
+	if (masters != NULL)
+		found = wrapping_open(&rows[count - 1], masters, source, &problem);
+	master_key_free(masters);
+	if (found == NULL)
+		error_unusable_key(&problem);
+	return found;
+}
+
+/*
+ * The key of this id, or NULL where the database has none, nor had one that the active snapshot sees.  It
+ * stays the keyring's and is good until the next call.  Raises 55000 where its master key is missing or
+ * wrong.
  */
 CryptoKey *
 keyring_find(int32 key_id)
@@ -392,7 +329,7 @@ keyring_find(int32 key_id)
 		}
 		cache_complete = false;
 	}
-	return NULL;
+	return find_dropped(key_id);
 }
 
 /*
@@ -409,6 +346,124 @@ keyring_ready(void)
 	return cache_count > 0;
 }
 
+/*
+ * Makes a new data key, which seals from now on, in every session once the transaction has committed; returns
+ * its id.  Raises 55000 where a master key is missing or wrong.
+ */
+int32
+keyring_add(void)
+{
+	hold_keys();
+	(void) keyring_ready();
+	make_key();
+	return newest()->id;
+}
+
+/*
+ * Wraps those data keys by the current master key that are not, and flags them.  False with what is wrong.
+ * Never throws: masters is open.
+ */
+static bool
+renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, const char *source, KeyProblem *problem)
+{
+	for (int i = 0; i < count; i++)
+	{
+		CryptoKey  *key = wrapping_open(&rows[i], masters, source, problem);
+		CryptoStatus status = CRYPTO_OK;
+
+		if (key == NULL)
+			return false;
+		renewed[i] = !wrapping_is_current(&rows[i], masters);
+		if (renewed[i])
+			status = wrapping_renew(key, masters, &rows[i]);
+		crypto_key_free(key);
+		if (status == CRYPTO_OK)
+			continue;
+		problem_set(problem, "Try again.", "data key %d could not be wrapped: OpenSSL failed or is out of memory", rows[i].id);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Wraps all data keys by the current master key and returns how many were not yet.  Raises 55000, and changes
+ * nothing, where one of them cannot be unwrapped.
+ */
+int
+keyring_rewrap(void)
+{
+	char	   *source = master_key_source();
+	int			changed = 0;
+	DataKeyRow *rows;
+	bool	   *renewed;
+	KeyProblem	problem;
+	MasterKeys *masters;
+	bool		good;
+	int			count;
+
+	hold_keys();
+	count = rows_read_data_keys(NULL, &rows);
+	if (count == 0)
+		return 0;
+	renewed = palloc0(count * sizeof(bool));
+	masters = master_key_read_or_make(&problem);
+	good = masters != NULL && renew(rows, renewed, count, masters, source, &problem);
+	master_key_free(masters);
+	if (!good)
+		error_unusable_key(&problem);
+	for (int i = 0; i < count; i++)
+	{
+		if (!renewed[i])
+			continue;
+		store_rewrap_data_key(&rows[i]);
+		changed++;
+	}
+	announce_change();
+	return changed;
+}
+
+/*
+ * Drops those data keys below this one that no stored secret is sealed with, and returns how many.  The
+ * caller knows that no open transaction has sealed with them.
+ */
+int
+keyring_drop_unused(int32 below)
+{
+	int			dropped = 0;
+	DataKeyRow *rows;
+	int			count;
+
+	hold_keys();
+	count = rows_read_data_keys(NULL, &rows);
+	for (int i = 0; i < count; i++)
+	{
+		if (rows[i].id >= below || store_seals_anything(rows[i].id))
+			continue;
+		store_delete_data_key(rows[i].id);
+		dropped++;
+	}
+	if (dropped > 0)
+		announce_change();
+	return dropped;
+}
+
+/* Adds the master keys that these rows name to the state, each once. */
+static void
+list_masters(const DataKeyRow *rows, int count, KeyringStatus *status)
+{
+	status->masters = palloc(count * sizeof(status->masters[0]) + 1);
+	for (int i = 0; i < count; i++)
+	{
+		int			known = 0;
+
+		while (known < status->masters_count &&
+			   memcmp(status->masters[known], rows[i].master_key, DATA_KEY_TAG_BYTES) != 0)
+			known++;
+		if (known == status->masters_count)
+			memcpy(status->masters[status->masters_count++], rows[i].master_key, DATA_KEY_TAG_BYTES);
+	}
+}
+
 /* Reads table and master key anew and tells their state, without raising what is wrong with the key. */
 void
 keyring_examine(KeyringStatus *status)
@@ -418,9 +473,10 @@ keyring_examine(KeyringStatus *status)
 	MasterKeys *masters;
 
 	memset(status, 0, sizeof(*status));
-	status->data_keys = rows_read_data_keys(&rows);
+	status->data_keys = rows_read_data_keys(NULL, &rows);
 	for (int i = 0; i < status->data_keys; i++)
 		status->current = Max(status->current, rows[i].id);
+	list_masters(rows, status->data_keys, status);
 
 	masters = master_key_read(&status->problem);
 	if (masters == NULL)
@@ -433,9 +489,10 @@ keyring_examine(KeyringStatus *status)
 	keyfile_format_fingerprint(masters->keys[0].fingerprint, status->master_key);
 	for (int i = 0; i < status->data_keys && !status->has_problem; i++)
 	{
-		CryptoKey  *key = unwrap_with_any(&rows[i], masters, source, &status->problem);
+		CryptoKey  *key = wrapping_open(&rows[i], masters, source, &status->problem);
 
 		status->has_problem = key == NULL;
+		status->needs_rewrap = status->needs_rewrap || !wrapping_is_current(&rows[i], masters);
 		crypto_key_free(key);
 	}
 	master_key_free(masters);

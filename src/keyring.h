@@ -14,6 +14,9 @@ typedef struct KeyringStatus
 	int			data_keys;
 	int32		current;		/* 0: none yet */
 	char		master_key[KEYFILE_FINGERPRINT_DIGITS + 1]; /* empty: it could not be read */
+	uint8_t		(*masters)[KEYFILE_FINGERPRINT_BYTES];	/* those that data keys are wrapped by, palloc'ed */
+	int			masters_count;
+	bool		needs_rewrap;	/* some data key is not wrapped by the current one */
 	bool		has_problem;
 	KeyProblem	problem;
 } KeyringStatus;
@@ -22,6 +25,10 @@ extern CryptoKey *keyring_current(int32 *key_id);
 extern CryptoKey *keyring_newest(int32 *key_id);
 extern CryptoKey *keyring_find(int32 key_id);
 extern bool keyring_ready(void);
+extern bool keyring_hold(void);
+extern int32 keyring_add(void);
+extern int	keyring_rewrap(void);
+extern int	keyring_drop_unused(int32 below);
 extern void keyring_examine(KeyringStatus *status);
 
 #endif

@@ -20,7 +20,9 @@
  *	     api.c             the two clouds' actions                         -> api_read, api_shape, app, zone
  *	     api_read.c        their parameters                                -> api_shape
  *	     api_shape.c       their answers
- *	     administration.c  owners, the request log, status
+ *	     administration.c  owners, the request log, status                 -> reseal
+ *	     key_administration.c  master and data keys replaced
+ *	     reseal.c          every secret moved to the current data key
  *	     worker.c          the background worker
  *	  2  credential.c      the life of a credential                        -> request
  *	     request.c         the life of a request
@@ -29,10 +31,12 @@
  *	  1  rows.c            single rows, found, locked and written          -> owner, tables
  *	     store.c           every SQL statement                             -> rows, store_run
  *	     store_apps.c store_requests.c  those on apps; on the log          -> rows, store, store_run
+ *	     store_keys.c      those on data keys                              -> rows, store_run
  *	     store_run.c       how they are run                                -> owner, rows
  *	     owner.c           acting as the tables' owner                     -> tables
  *	     tables.c          which relations are keyrot's
- *	     keyring.c         data keys, unwrapped and cached    -> key_marker, master_key, rows, store, tables
+ *	     keyring.c         data keys, cached   -> key_marker, master_key, rows, store_keys, tables, wrapping
+ *	     wrapping.c        data keys as rows, wrapped and unwrapped        -> rows
  *	     master_key.c      the master keys, from their source             -> key_file, key_marker
  *	     key_file.c        the cluster's key file                          -> files
  *	     key_marker.c      which master keys the cluster depends on        -> files

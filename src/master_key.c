@@ -56,6 +56,15 @@ read_or_make(const char *path, MasterKeys *keys, KeyProblem *problem)
 	return status == KEY_FILE_READ && key_marker_add(keys->keys[0].fingerprint, problem);
 }
 
+static bool
+add(const char *path, MasterKeys *keys, KeyProblem *problem)
+{
+	bool		good = key_file_add_key(path, problem) ||
+		(problem->missing && !key_marker_exists() && key_file_make(path, problem));
+
+	return good && read(path, keys, problem);
+}
+
 /* Runs one of the readers above under the cluster-wide lock, on keys in locked memory. */
 static MasterKeys *
 with_lock(bool (*reader) (const char *, MasterKeys *, KeyProblem *), LOCKMODE mode, KeyProblem *problem)
@@ -101,23 +110,13 @@ master_key_read_or_make(KeyProblem *problem)
 }
 
 /*
- * Makes a new current key and keeps the others; where the cluster never had one, makes its first.  Nothing
- * depends on it yet.  False with what went wrong; throws only while it waits for the lock.
+ * Makes a new current key, durably, and keeps the others; where the cluster never had one, makes its first.
+ * Returns all of them as master_key_read does.  Nothing depends on the new one yet.
  */
-bool
+MasterKeys *
 master_key_add(KeyProblem *problem)
 {
-	char	   *path = key_file_path();
-	LOCKTAG		tag;
-	bool		good;
-
-	set_lock_tag(&tag);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	good = key_file_add_key(path, problem) ||
-		(problem->missing && !key_marker_exists() && key_file_make(path, problem));
-	(void) LockRelease(&tag, ExclusiveLock, false);
-	pfree(path);
-	return good;
+	return with_lock(add, ExclusiveLock, problem);
 }
 
 /*

@@ -10,7 +10,7 @@
 
 extern MasterKeys *master_key_read(KeyProblem *problem);
 extern MasterKeys *master_key_read_or_make(KeyProblem *problem);
-extern bool master_key_add(KeyProblem *problem);
+extern MasterKeys *master_key_add(KeyProblem *problem);
 extern void master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES]);
 extern void master_key_free(MasterKeys *keys);
 extern char *master_key_source(void);

@@ -109,14 +109,17 @@ identify_caller(Request *request)
 	request->logged_session_user = logged_role(GetSessionUserId());
 }
 
-/* Refuses a request that could not be recorded, or whose caller is not who it seems. */
-static void
-require_writable(const Request *request)
+/*
+ * Refuses a function where nothing can be written (25006; 25000 in a parallel worker), and one whose caller is
+ * not who it seems (42501).
+ */
+void
+request_require_writable(const char *function)
 {
-	PreventCommandIfReadOnly(request->action->name);
-	PreventCommandIfParallelMode(request->action->name);
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
 	if (InSecurityRestrictedOperation())
-		error_restricted(request->action->name);
+		error_restricted(function);
 }
 
 /* How often a second the caller may call this function; 0: as often as it likes. */
@@ -291,7 +294,7 @@ run(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 	PG_TRY();
 	{
 		identify_caller(&request);
-		require_writable(&request);
+		request_require_writable(action->name);
 		result = respond(&request, refuse, &entry);
 	}
 	PG_CATCH();

@@ -85,6 +85,7 @@ typedef Datum (*Refusal) (Request *request, const ErrorData *error);
 
 extern void request_init(void);
 extern int64 request_unix_time(TimestampTz time);
+extern void request_require_writable(const char *function);
 extern Datum request_run(FunctionCallInfo fcinfo, const Action *action);
 extern Datum request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse);
 

@@ -23,6 +23,7 @@
 #include "commands/trigger.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -425,6 +426,18 @@ rows_insert_request(const RequestRow *request)
 	end_write(&writer);
 }
 
+/*
+ * Makes the transaction one that writes credentials of this kind, before it chooses the data key to seal with:
+ * whoever drops a data key waits for all such transactions.
+ */
+void
+rows_hold_for_writing(SealKind kind)
+{
+	const Tables *known = tables_get();
+
+	LockRelationOid(kind == SEAL_APP ? known->app : known->zone, RowExclusiveLock);
+}
+
 /* How many blocks the table of a kind of credential has. */
 BlockNumber
 rows_count_blocks(SealKind kind)
@@ -478,15 +491,15 @@ decode_data_key(HeapTuple tuple, TupleDesc desc, DataKeyRow *row)
 }
 
 /*
- * Reads all data keys, ordered by nothing, into an array in the current memory context and returns
- * their number.  The snapshot is a new one even in REPEATABLE READ and in a parallel worker, as for a
- * catalog: a key that another session just made is what secrets are sealed with.
+ * Reads all data keys that the snapshot sees, ordered by nothing, into an array in the current memory context
+ * and returns their number.  NULL is a new snapshot even in REPEATABLE READ and in a parallel worker, as for
+ * a catalog: a key that another session just made is what secrets are sealed with.
  */
 int
-rows_read_data_keys(DataKeyRow **rows)
+rows_read_data_keys(Snapshot snapshot, DataKeyRow **rows)
 {
 	Relation	relation = table_open(tables_get()->data_key, AccessShareLock);
-	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, NULL, 0, NULL);
+	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
 	int			count = 0;
 	int			room = 4;

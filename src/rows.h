@@ -91,7 +91,8 @@ extern bool rows_lock_credential(SealKind kind, const char *identifier, Credenti
 extern void rows_write_secrets(const Credential *credential);
 extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
 extern BlockNumber rows_count_blocks(SealKind kind);
-extern int	rows_read_data_keys(DataKeyRow **rows);
+extern void rows_hold_for_writing(SealKind kind);
+extern int	rows_read_data_keys(Snapshot snapshot, DataKeyRow **rows);
 extern void rows_insert_request(const RequestRow *request);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * store.c
- *	  Every SQL statement of keyrot, but for those on apps, in store_apps.c, and on the request log and for
- *	  the worker, in store_requests.c: constant text, typed parameters, plans that are kept.  The store alone uses SPI.  What each rotation does to its row and to
- *	  the log is done by rows.c, without SQL.
+ *	  Every SQL statement of keyrot, but for those on apps, in store_apps.c, on the request log and for the
+ *	  worker, in store_requests.c, and on data keys, in store_keys.c: constant text, typed parameters, plans
+ *	  that are kept.  The store alone uses SPI.  What each rotation does to its row and to the log is done by
+ *	  rows.c, without SQL.
  *
  * Statements run as the owner of keyrot's tables, on PostgreSQL's own search_path (owner.c), and write
  * OPERATOR(pg_catalog.=) wherever an operator stands, with none of the constructs that hide one: a kept
@@ -172,31 +173,6 @@ store_delete_gateways(const char *zone_id)
 
 	add_text(&parameters, zone_id);
 	run_without_rows(&delete, &parameters);
-}
-
-
-/*
- * Data keys
- */
-
-/* Inserts a data key, wrapped already. */
-void
-store_insert_data_key(const DataKeyRow *row, TimestampTz created_at)
-{
-	static Statement insert = {
-		.text = "INSERT INTO keyrot.data_key (id, wrapped, master_key, check_value, created_at)"
-		" VALUES ($1, $2, $3, $4, $5)",
-		.success = SPI_OK_INSERT,
-		.types = {INT4OID, BYTEAOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID},
-	};
-	Parameters	parameters = {0};
-
-	add(&parameters, Int32GetDatum(row->id));
-	add_sealed(&parameters, &row->wrapped);
-	add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
-	add_bytes(&parameters, row->check_value, DATA_KEY_TAG_BYTES);
-	add_time(&parameters, created_at);
-	run_without_rows(&insert, &parameters);
 }
 
 

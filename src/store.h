@@ -80,6 +80,4 @@ extern void store_prune_tokens(TimestampTz before);
 extern void store_wipe_expired(SealKind kind, BlockNumber first, BlockNumber next, TimestampTz now);
 extern TimestampTz store_next_expiry(SealKind kind, BlockNumber first, BlockNumber next);
 
-extern void store_insert_data_key(const DataKeyRow *row, TimestampTz created_at);
-
 #endif

@@ -12,6 +12,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -30,7 +31,8 @@ on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
 {
 	changes++;
 	if (relation == InvalidOid || relation == tables.app || relation == tables.zone ||
-		relation == tables.gateway || relation == tables.data_key || relation == tables.request || relation == tables.retry)
+		relation == tables.gateway || relation == tables.data_key || relation == tables.request ||
+		relation == tables.retry || relation == tables.reseal)
 		tables_valid = false;
 }
 
@@ -83,8 +85,10 @@ look_up(Tables *result)
 	found.data_key = member_table("data_key", schema, extension);
 	found.request = member_table("request", schema, extension);
 	found.retry = member_table("retry", schema, extension);
+	found.reseal = member_table("reseal", schema, extension);
 	if (!OidIsValid(found.app) || !OidIsValid(found.zone) || !OidIsValid(found.gateway) ||
-		!OidIsValid(found.data_key) || !OidIsValid(found.request) || !OidIsValid(found.retry))
+		!OidIsValid(found.data_key) || !OidIsValid(found.request) || !OidIsValid(found.retry) ||
+		!OidIsValid(found.reseal))
 		return false;
 	found.owner = relation_owner(found.app);
 	*result = found;
@@ -148,4 +152,22 @@ tables_hold(void)
 			return;
 		UnlockRelationOid(app, AccessShareLock);
 	}
+}
+
+/*
+ * Waits for the end of every transaction that has written credentials, or is about to; not for those that only
+ * read, and not for those that begin to write meanwhile.  Holds no lock, so that nobody has to wait for us.
+ * Obeys lock_timeout.
+ */
+void
+tables_await_writers(void)
+{
+	const Tables known = *tables_get();
+	LOCKTAG		app;
+	LOCKTAG		zone;
+
+	SET_LOCKTAG_RELATION(app, MyDatabaseId, known.app);
+	SET_LOCKTAG_RELATION(zone, MyDatabaseId, known.zone);
+	WaitForLockers(app, ShareLock, false);
+	WaitForLockers(zone, ShareLock, false);
 }

@@ -16,10 +16,12 @@ typedef struct Tables
 	Oid			data_key;
 	Oid			request;
 	Oid			retry;
+	Oid			reseal;
 } Tables;
 
 extern const Tables *tables_find(void);
 extern const Tables *tables_get(void);
 extern void tables_hold(void);
+extern void tables_await_writers(void);
 
 #endif

@@ -108,7 +108,7 @@ SELECT * FROM now WHERE id = 'apitx.app';
 CREATE TABLE test.api_data_key AS SELECT id, master_key FROM keyrot.data_key;
 UPDATE keyrot.data_key SET master_key = '\x0000000000000000';
 \c -
-SELECT http_status, body ->> 'Code' AS code, body ->> 'Message' ~ 'wrapped by master key 0000000000000000;.*Put the line' AS says_what_to_do
+SELECT http_status, body ->> 'Code' AS code, body ->> 'Message' ~ 'wrapped by master key 0000000000000000;.*Add the line' AS says_what_to_do
   FROM keyrot.api('DescribeAppSecurity', '{"AppKey": "apitx.app"}');
 SELECT body #>> '{Response,Error,Code}' AS code FROM keyrot.api('CreateMultiPathGatewaySecretKey', '{"ZoneId": "apitx-zone"}');
 UPDATE keyrot.data_key AS d SET master_key = k.master_key FROM test.api_data_key AS k WHERE k.id = d.id;

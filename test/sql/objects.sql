@@ -6,7 +6,7 @@
 -- The functions: named notation works with these parameters, in this order, with these defaults.
 \pset format unaligned
 \pset tuples_only on
-SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ') -> ' || pg_get_function_result(p.oid)
+SELECT p.proname || '(' || pg_get_function_arguments(p.oid) || ') -> ' || coalesce(pg_get_function_result(p.oid), 'procedure')
   FROM pg_proc AS p WHERE p.pronamespace = 'keyrot'::regnamespace ORDER BY p.proname COLLATE "C";
 \pset tuples_only off
 \pset format aligned

@@ -230,7 +230,7 @@ for my $state (
 	is( "$verify->{output} $describe->{output} $rotate->{output}",
 		't another-secret-of-app-1 t',
 		"a key file $name is good");
-	unlike($status->{output}, qr/key file ".*"|wrapped/, 'and status() finds nothing wrong with it');
+	unlike($status->{output}, qr/key file ".*"|is wrapped/, 'and status() finds nothing wrong with it');
 }
 
 # A database whose first need comes now gets its data key wrapped by the first line.

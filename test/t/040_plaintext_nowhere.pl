@@ -182,6 +182,18 @@ session(
 	api($secret->()));
 read_secrets();
 
+# Keys are replaced, and every secret moves to another one.
+sub wrapped { return $node->safe_psql('marked', q{SELECT id, encode(wrapped, 'hex') FROM keyrot.data_key}); }
+my @wrapped = wrapped();
+session(
+	'keys',
+	'+SELECT keyrot.rotate_master_key()',
+	'+SELECT keyrot.rotate_data_key()',
+	'+SELECT keyrot.rewrap_data_keys()',
+	'+CALL keyrot.reseal(1)');
+push @wrapped, wrapped();
+read_secrets();
+
 # A statement of the caller's own that fails after the call has returned, and one by many rows.
 session(
 	'statements',
@@ -214,7 +226,6 @@ my @sealed = split /\n/, $node->safe_psql(
 	SELECT encode(secret, 'hex') FROM keyrot.app WHERE secret IS NOT NULL
 	UNION ALL SELECT encode(previous_secret, 'hex') FROM keyrot.app WHERE previous_secret IS NOT NULL
 	UNION ALL SELECT encode(secret, 'hex') FROM keyrot.zone WHERE secret IS NOT NULL});
-my $wrapped = $node->safe_psql('marked', q{SELECT encode(wrapped, 'hex') FROM keyrot.data_key});
 my $clear   = 'CLEAR-' . random_hex(30);
 $node->safe_psql('marked', "CREATE TABLE clear AS SELECT '$clear'::text AS t; CHECKPOINT");
 
@@ -244,17 +255,18 @@ sub bytes_of_secret
 	return $secret;
 }
 
-chomp(my $master = slurp_file($path));
+my @master = map { pack 'H*', $_ } split /\n/, slurp_file($path);
 my %secret_forms = map { $_ => 'a secret' } forms_of(map { bytes_of_secret($_) } @given, @generated);
-my %master_forms = map { $_ => 'the master key' } forms_of(pack 'H*', $master);
+my %master_forms = map { $_ => 'a master key' } forms_of(@master);
 my %data_key_forms;
-if (can_open_sealed())
+for my $data_key (can_open_sealed() ? @wrapped : ())
 {
-	my $data_key = open_sealed(pack('H*', $master), $Keyrot::KIND_DATA_KEY, '1', 1, pack 'H*', $wrapped)
-	  // die 'the data key does not open';
-	%data_key_forms = map { $_ => 'the data key' } forms_of($data_key);
+	my ($id, $hex) = split /\|/, $data_key;
+	my @opened = grep { defined } map { open_sealed($_, $Keyrot::KIND_DATA_KEY, $id, 1, pack 'H*', $hex) } @master;
+	die "data key $id does not open" unless @opened == 1;
+	$data_key_forms{$_} = 'a data key' for forms_of(@opened);
 }
-my %sealed_forms = map { substr(pack('H*', $_), 0, 30) => 'a sealed value' } @sealed, $wrapped;
+my %sealed_forms = map { substr(pack('H*', $_), 0, 30) => 'a sealed value' } @sealed, map { s/.*\|//r } @wrapped;
 my %clear_forms  = ($clear => 'a text in clear');
 my %wanted       = (%secret_forms, %master_forms, %data_key_forms, %sealed_forms, %clear_forms);
 my ($pattern)    = map { qr/($_)/ } join '|', map { quotemeta } sort { length $b <=> length $a } keys %wanted;
@@ -286,12 +298,12 @@ sub nothing_in_clear
 	my ($found, $bytes) = search($node->data_dir);
 	my $megabytes = int $bytes / 1024 / 1024;
 	is_deeply($found->{'a secret'}     // {}, {}, "$name: no secret in $megabytes MB");
-	is_deeply($found->{'the data key'} // {}, {}, "$name: no data key");
-	my %masters = %{ $found->{'the master key'} // {} };
+	is_deeply($found->{'a data key'} // {}, {}, "$name: no data key");
+	my %masters = %{ $found->{'a master key'} // {} };
 	is_deeply(
 		\%masters,
-		{ map { $_ => { $path => 1 } } substr($master, 0, 16), substr($master, -16) },
-		"$name: the master key in its own file only, and once");
+		{ map { (substr($_, 0, 16) => { $path => 1 }, substr($_, -16) => { $path => 1 }) } map { unpack 'H*', $_ } @master },
+		"$name: each of " . @master . ' master keys in its own file only, and once');
 	is( scalar keys %{ $found->{'a sealed value'} // {} },
 		scalar keys %sealed_forms,
 		"$name: all that is sealed is found");

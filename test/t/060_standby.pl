@@ -133,7 +133,8 @@ my %call = (
 my @functions = split /\n/, $standby->safe_psql(
 	'served', q{
 	SELECT proname FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
-	   AND proname !~ '^(verify|sign)_' AND proname NOT IN ('status', 'has_rights_of') ORDER BY proname COLLATE "C"}
+	   AND proname !~ '^(verify|sign)_' AND proname NOT IN ('status', 'has_rights_of')
+	   AND proname !~ '^(rotate|rewrap|reseal)' ORDER BY proname COLLATE "C"}
 );
 is_deeply([ sort keys %call ], \@functions, 'every request is known here');
 my @refused = attempts($standby, 'served', map { "SELECT * FROM keyrot.$call{$_}" } @functions);
@@ -149,6 +150,18 @@ for my $i (0 .. $#functions)
 		"$functions[$i] gives 25006 on a standby");
 	is("$refused_on_primary[$i]{sqlstate}", '25006', 'and in a read-only transaction');
 }
+my @key_administration = (
+	'SELECT keyrot.rotate_master_key()',
+	'SELECT keyrot.rewrap_data_keys()',
+	'SELECT keyrot.rotate_data_key()',
+	'CALL keyrot.reseal()');
+is( join(' ', map { $_->{sqlstate} } attempts($standby, 'served', @key_administration)),
+	'25006 25006 25006 25006',
+	'no key is replaced on a standby');
+is( join(' ', map { $_->{sqlstate} }
+		  attempts($primary, 'served', 'SET default_transaction_read_only = on', @key_administration)),
+	' 25006 25006 25006 25006',
+	'nor in a read-only transaction');
 is($standby->safe_psql('served', $views), $primary->safe_psql('served', $views), 'nothing came of it');
 
 # Rotations take effect by replay: in a session that has the keys open, and in a new one.

@@ -1,0 +1,18 @@
+/*
+ * wrapping.h
+ *	  Data keys as rows: made, wrapped by a master key, unwrapped.
+ */
+#ifndef KEYROT_WRAPPING_H
+#define KEYROT_WRAPPING_H
+
+#include "errors.h"
+#include "keyfile.h"
+#include "rows.h"
+
+extern CryptoKey *wrapping_open(const DataKeyRow *row, const MasterKeys *masters, const char *source,
+								KeyProblem *problem);
+extern bool wrapping_is_current(const DataKeyRow *row, const MasterKeys *masters);
+extern CryptoStatus wrapping_make(int32 id, const MasterKeys *masters, DataKeyRow *row);
+extern CryptoStatus wrapping_renew(const CryptoKey *key, const MasterKeys *masters, DataKeyRow *row);
+
+#endif
