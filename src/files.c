@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "miscadmin.h"
 #include "storage/fd.h"
 
 /* Reads what is left of an open file, at most size bytes; returns their number, or -1 with errno set. */
@@ -49,6 +50,13 @@ write_all(int file, const char *buffer, size_t length)
 		length -= (size_t) written;
 	}
 	return true;
+}
+
+/* Makes the contents of an open file outlast a crash, also where it was opened for reading only. */
+bool
+files_sync(int file)
+{
+	return !enableFsync || fsync(file) == 0;
 }
 
 /* Makes an entry of a folder outlast a crash; where that fails, the file is there all the same. */

@@ -172,6 +172,26 @@ key_file_read(const char *path, MasterKeys *keys, KeyProblem *problem)
 	return good ? KEY_FILE_READ : KEY_FILE_UNUSABLE;
 }
 
+/*
+ * Makes the file as it stands outlast a crash, whoever put it there, before anything depends on it: an
+ * administrator may just have copied it, or a session have died after it made it.  A folder that the server
+ * may not read is left to whoever put the file there.  False with what went wrong.
+ */
+bool
+key_file_settle(const char *path, KeyProblem *problem)
+{
+	int			file = open_key_file(path, problem);
+	bool		good;
+
+	if (file < 0)
+		return false;
+	good = files_sync(file) && (files_sync_parent(path) || errno == EACCES);
+	if (!good)
+		problem_set(problem, "Check the disk that it is on.", "could not make sure of master key file \"%s\": %m", path);
+	close(file);
+	return good;
+}
+
 /* A name beside the file that no other cluster uses; false where the path is too long for that. */
 static bool
 name_temporary(const char *path, char temporary[MAXPGPATH])

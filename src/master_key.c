@@ -53,7 +53,11 @@ read_or_make(const char *path, MasterKeys *keys, KeyProblem *problem)
 	status = key_file_read(path, keys, problem);
 	if (status == KEY_FILE_MISSING && !key_marker_exists() && key_file_make(path, problem))
 		status = key_file_read(path, keys, problem);
-	return status == KEY_FILE_READ && key_marker_add(keys->keys[0].fingerprint, problem);
+	if (status != KEY_FILE_READ)
+		return false;
+	if (key_marker_has(keys->keys[0].fingerprint))
+		return true;
+	return key_file_settle(path, problem) && key_marker_add(keys->keys[0].fingerprint, problem);
 }
 
 static bool
@@ -129,14 +133,17 @@ master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
 {
 	KeyProblem	problem;
 	LOCKTAG		tag;
+	char	   *path;
 
 	if (key_marker_has(fingerprint))
 		return;
+	path = key_file_path();
 	set_lock_tag(&tag);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	if (!key_marker_add(fingerprint, &problem))
+	if (!key_file_settle(path, &problem) || !key_marker_add(fingerprint, &problem))
 		ereport(LOG, (errmsg("%s", problem.message), errhint("%s", problem.hint)));
 	(void) LockRelease(&tag, ExclusiveLock, false);
+	pfree(path);
 }
 
 /* Wipes and frees master keys; NULL is none. */
