@@ -1,0 +1,148 @@
+# The first need of a master key, crashed before each step of it: no key file by halves, no data key under a
+# master key that is not durably there, and the next call goes on from whatever is left.
+#
+# Why not pg_regress: it takes a server that is killed between two calls of the system and comes up again.
+#
+# What the steps are is read from the library that stands between the server and its files (fault.c); this
+# test is also the one that shows that it sees and kills what it promises.
+
+use strict;
+use warnings FATAL => 'all';
+use Cwd qw(abs_path);
+use Errno qw(EIO);
+use FindBin;
+use lib $FindBin::RealBin;
+use Keyrot;
+use Fault;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $MOST_STEPS = 60;
+
+my $fault = Fault->build;
+# Nobody else shall write what the armed session would write next.
+my $node = new_server('steps', conf => <<'END');
+restart_after_crash = on
+fsync = on
+autovacuum = off
+wal_writer_delay = 10s
+bgwriter_delay = 10s
+END
+add_databases($node, 'one');
+my $folder = PostgreSQL::Test::Utils::tempdir();
+my $path   = "$folder/keyrot.key";
+$node->append_conf('postgresql.conf', "keyrot.master_key_file = '$path'");
+$node->reload;
+$fault->watch($node->data_dir, $folder);
+my $CREATE = q{SELECT FROM keyrot.create_app('App', 'app-1', 'the-secret-of-the-first-app')};
+my $SOUND  = q{SELECT keyrot.verify_app_string('app-1', 'm', '}
+  . sign_text('the-secret-of-the-first-app', 'm') . q{')};
+
+sub forget
+{
+	$node->safe_psql('one', 'DROP EXTENSION keyrot; CREATE EXTENSION keyrot; CHECKPOINT');
+	unlink $path, marker_file($node);
+	return;
+}
+
+# Creates the first app in a session that is armed, and tells whether it lived to say so.
+sub create_armed
+{
+	my (@order) = @_;
+	forget();
+	my $session = $node->background_psql('one', on_error_stop => 0);
+	my $pid     = $session->query_safe('SELECT pg_backend_pid() FROM keyrot.status()');
+	$fault->arm($pid, @order);
+	my $lived = eval { $session->query("$CREATE;\nSELECT 'alive'") =~ /alive/ };
+	$fault->disarm;
+	eval { $session->quit };
+	return $lived // 0;
+}
+
+# The steps, once without an accident.
+ok(create_armed(), 'a session whose steps are counted goes on');
+my @steps = $fault->steps;
+my @made  = map { "$_->{call} $_->{path}" . ($_->{new_path} && " $_->{new_path}") } @steps;
+s/\d{10,}/N/, s/\Q$folder/F/g, s/\Q@{[ abs_path($node->data_dir) ]}/D/g for @made;
+my @expected = (
+	'unlink F/keyrot.key.N.tmp',
+	'open F/keyrot.key.N.tmp',
+	'write F/keyrot.key.N.tmp',
+	'fsync F/keyrot.key.N.tmp',
+	'link F/keyrot.key.N.tmp F/keyrot.key',
+	'fsync F',
+	'unlink F/keyrot.key.N.tmp',
+	'unlink D/keyrot_master_key.marker.tmp',
+	'open D/keyrot_master_key.marker.tmp',
+	'write D/keyrot_master_key.marker.tmp',
+	'fsync D/keyrot_master_key.marker.tmp',
+	'rename D/keyrot_master_key.marker.tmp D/keyrot_master_key.marker',
+	'fsync D');
+is_deeply([ @made[ 0 .. $#expected ] ],
+	\@expected, 'key file and marker are durable, in this order, before anything is written to the database');
+my ($last) = grep { $made[$_] =~ /^fdatasync D\/pg_wal/ } 0 .. $#made;
+ok(defined $last, 'the last of it is the commit in WAL');
+
+# What is there after a crash, as a list of what is wrong with it.
+sub wrongs
+{
+	my $key    = -e $path                 ? slurp_file($path)                 : undef;
+	my $marker = -e marker_file($node)    ? slurp_file(marker_file($node))    : undef;
+	my $rows   = $node->safe_psql('one', q{SELECT encode(master_key, 'hex') FROM keyrot.data_key});
+	my $apps   = $node->safe_psql('one', 'SELECT count(*) FROM keyrot.app');
+	my $name   = ($key // '') =~ /\A[0-9a-f]{64}\n\z/ ? fingerprint(substr $key, 0, 64) : '';
+	my @wrongs;
+	push @wrongs, 'half a key file'             if defined $key && !$name;
+	push @wrongs, 'a readable key file'         if defined $key && ((stat $path)[2] & oct 7777) != oct 600;
+	push @wrongs, 'a marker of another key'     if defined $marker && $marker ne "$name\n";
+	push @wrongs, 'a data key of another key'   if $rows ne '' && $rows ne $name;
+	push @wrongs, 'a data key without a marker' if $rows ne '' && !defined $marker;
+	push @wrongs, 'an app without a data key'   if $apps && $rows eq '';
+
+	# The next call goes on.  Whether the first app is there, its client was not told.
+	my ($next) = attempts($node, 'one', $CREATE);
+	push @wrongs, "the next call gives $next->{sqlstate}" if $next->{sqlstate} ne ($apps ? '23505' : '');
+	push @wrongs, 'the secret does not open' if (attempts($node, 'one', $SOUND))[0]{output} ne 't';
+	push @wrongs, 'the key was replaced'     if defined $key && slurp_file($path) ne $key;
+	my @left = grep { /tmp/ } key_files_of($folder), key_files_of($node);
+	push @wrongs, "left over: @left" if @left;
+	return @wrongs;
+}
+
+# Each step, with the server killed before it; where it writes, also in the middle.
+my ($killed, $torn, @found) = (0, 0);
+for my $step (1 .. $MOST_STEPS)
+{
+	last if create_armed($step);
+	$killed++;
+	$node->poll_query_until('one', 'SELECT true') or die 'the server does not come back';
+	my ($last_step) = reverse $fault->steps;
+	push @found, map { "killed before step $step, $last_step->{call} $last_step->{path}: $_" } wrongs();
+	next if !$last_step->{length};
+	next if create_armed($step, 'tear');
+	$torn++;
+	$node->poll_query_until('one', 'SELECT true') or die 'the server does not come back';
+	push @found, map { "killed in step $step, $last_step->{call} $last_step->{path}: $_" } wrongs();
+}
+cmp_ok($killed, '>=', @made, "killed before each of $killed steps, and within each of $torn that write");
+cmp_ok($torn,   '>=', 3,     'the key file, the marker and WAL among them');
+is_deeply(\@found, [], 'nothing is there by halves, and the next call goes on');
+
+# Each step of the files, failing: the call that needed them fails, and the next one goes on.
+my ($failed, $ignored) = (0, 0);
+@found = ();
+for my $step (1 .. @expected)
+{
+	my $lived = create_armed($step, EIO);
+	push @found, "step $step: the session does not live" if !$lived;
+	if   ($node->safe_psql('one', 'SELECT count(*) FROM keyrot.app')) { $ignored++; }
+	else                                                              { $failed++; }
+
+	# What could not be deleted is there.
+	push @found, map { "step $step: $_" } grep { !/left over/ || $expected[ $step - 1 ] !~ /^unlink/ } wrongs();
+}
+is("$failed $ignored", '10 3',
+	'of the ' . @expected . ' steps of the files, 10 fail the call when they fail, and 3 that tidy up do not');
+is_deeply(\@found, [], 'nothing is there by halves then either');
+
+done_testing();
