@@ -155,9 +155,9 @@ tables_hold(void)
 }
 
 /*
- * Waits for the end of every transaction that has written credentials, or is about to; not for those that only
- * read, and not for those that begin to write meanwhile.  Holds no lock, so that nobody has to wait for us.
- * Obeys lock_timeout.
+ * Waits for the end of every transaction that has written credentials, or has locked one, so that it is about to
+ * or just keeps others away; not for those that only read, and not for those that begin meanwhile.  Holds no
+ * lock, so that nobody has to wait for us.  Obeys lock_timeout.
  */
 void
 tables_await_writers(void)
@@ -168,6 +168,6 @@ tables_await_writers(void)
 
 	SET_LOCKTAG_RELATION(app, MyDatabaseId, known.app);
 	SET_LOCKTAG_RELATION(zone, MyDatabaseId, known.zone);
-	WaitForLockers(app, ShareLock, false);
-	WaitForLockers(zone, ShareLock, false);
+	WaitForLockers(app, ExclusiveLock, false);
+	WaitForLockers(zone, ExclusiveLock, false);
 }
