@@ -28,6 +28,8 @@ OBJS = \
 	src/files.o \
 	src/identifier.o \
 	src/key_administration.o \
+	src/key_cache.o \
+	src/key_command.o \
 	src/key_file.o \
 	src/key_marker.o \
 	src/keyfile.o \

@@ -37,7 +37,9 @@
  *	     tables.c          which relations are keyrot's
  *	     keyring.c         data keys, cached   -> key_marker, master_key, rows, store_keys, tables, wrapping
  *	     wrapping.c        data keys as rows, wrapped and unwrapped        -> rows
- *	     master_key.c      the master keys, from their source             -> key_file, key_marker
+ *	     master_key.c      the master keys, from their source   -> key_cache, key_command, key_file, key_marker
+ *	     key_command.c     the command that prints them
+ *	     key_cache.c       what it printed
  *	     key_file.c        the cluster's key file                          -> files
  *	     key_marker.c      which master keys the cluster depends on        -> files
  *	     files.c           small files that outlast a crash
@@ -61,6 +63,7 @@
  */
 #include "compat.h"
 
+#include "key_cache.h"
 #include "ledger.h"
 #include "limit.h"
 #include "mask.h"
@@ -78,6 +81,7 @@ void
 _PG_init(void)
 {
 	settings_init();
+	key_cache_init();
 	limit_init();
 	queue_init();
 	ledger_init();

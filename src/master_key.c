@@ -2,6 +2,8 @@
  * master_key.c
  *	  The master keys: read from their source on need, made on first need.
  *
+ * The source is the key file, or the command where one is set; a reload may exchange one for the other.
+ *
  * The source is the cluster's, while data keys are each database's.  A lock that spans the databases
  * therefore guards it; a heavyweight lock, so that a slow source stalls only those who wait for it, and
  * they can be cancelled.
@@ -13,10 +15,13 @@
 
 #include "storage/lock.h"
 
+#include "key_cache.h"
+#include "key_command.h"
 #include "key_file.h"
 #include "key_marker.h"
+#include "settings.h"
 
-/* The cluster-wide lock on the key file and its marker. */
+/* The cluster-wide lock on the source and its marker. */
 static void
 set_lock_tag(LOCKTAG *tag)
 {
@@ -27,13 +32,23 @@ set_lock_tag(LOCKTAG *tag)
 	SET_LOCKTAG_ADVISORY(*tag, InvalidOid, name_high, name_low, neither_sql_form);
 }
 
+static bool
+has_command(void)
+{
+	return keyrot_master_key_command[0] != '\0';
+}
+
 /* Where the keys are, for a sentence that goes on with "holds", in the current memory context. */
 char *
 master_key_source(void)
 {
-	char	   *path = key_file_path();
-	char	   *source = psprintf("master key file \"%s\"", path);
+	char	   *path;
+	char	   *source;
 
+	if (has_command())
+		return pstrdup("the output of keyrot.master_key_command");
+	path = key_file_path();
+	source = psprintf("master key file \"%s\"", path);
 	pfree(path);
 	return source;
 }
@@ -93,24 +108,96 @@ with_lock(bool (*reader) (const char *, MasterKeys *, KeyProblem *), LOCKMODE mo
 }
 
 /*
- * Reads the master keys.  Returns them in locked memory, to be freed by master_key_free() before
- * anything can throw, or NULL with what is wrong and what to do.  Throws only while it waits for the
- * lock.
+ * Runs the command under the lock, unless a run that suits the need took place while that was waited for.  (The
+ * workers of one parallel query are not kept apart by such a lock, so that at worst each of them runs it.)
  */
-MasterKeys *
-master_key_read(KeyProblem *problem)
+static MasterKeys *
+run_command(KeyNeed need, KeyProblem *problem)
 {
+	MasterKeys *keys;
+	KeyRun		run;
+
+	if (key_cache_answer(need, &keys, problem))
+		return keys;
+	run = key_cache_begin_run();
+	keys = key_command_run(problem);
+	key_cache_end_run(run, keys, problem);
+	return keys;
+}
+
+/* The keys that the command prints, or printed.  Sessions that can't share a run need not wait for each other. */
+static MasterKeys *
+read_command(KeyNeed need, KeyProblem *problem)
+{
+	LOCKMODE	mode = key_cache_is_shared() ? ExclusiveLock : ShareLock;
+	LOCKTAG		tag;
+	MasterKeys *keys;
+
+	if (key_cache_answer(need, &keys, problem))
+		return keys;
+	set_lock_tag(&tag);
+	(void) LockAcquire(&tag, mode, false, false);
+	keys = run_command(need, problem);
+	(void) LockRelease(&tag, mode, false);
+	return keys;
+}
+
+/* The same for wrapping: what the command printed before does not count, and its current key is noted. */
+static MasterKeys *
+read_command_anew(KeyProblem *problem)
+{
+	KeyNeed		need = key_cache_need_new();
+	LOCKTAG		tag;
+	MasterKeys *keys;
+
+	set_lock_tag(&tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	keys = run_command(need, problem);
+	if (keys != NULL && !key_marker_add(keys->keys[0].fingerprint, problem))
+	{
+		master_key_free(keys);
+		keys = NULL;
+	}
+	(void) LockRelease(&tag, ExclusiveLock, false);
+	return keys;
+}
+
+static MasterKeys *
+read_file(KeyProblem *problem)
+{
+	key_cache_forget();
 	return with_lock(read, ShareLock, problem);
 }
 
 /*
- * As master_key_read, for wrapping data keys: makes the key file where this cluster never had one, and
- * notes the current key's fingerprint as in use.
+ * Reads the master keys.  Returns them in locked memory, to be freed by master_key_free() before
+ * anything can throw, or NULL with what is wrong and what to do.  Throws only while it waits for the
+ * lock or the command.
+ */
+MasterKeys *
+master_key_read(KeyProblem *problem)
+{
+	return has_command() ? read_command(key_cache_need_any(), problem) : read_file(problem);
+}
+
+/*
+ * As master_key_read, for callers who miss a key in what that gave, and have freed it: does without what the
+ * command printed before, unless it was run within the last seconds.
+ */
+MasterKeys *
+master_key_read_again(KeyProblem *problem)
+{
+	return has_command() ? read_command(key_cache_need_again(), problem) : read_file(problem);
+}
+
+/*
+ * As master_key_read, for wrapping data keys: reads the source itself, makes the key file where this cluster
+ * never had one, and notes the current key's fingerprint as in use.
  */
 MasterKeys *
 master_key_read_or_make(KeyProblem *problem)
 {
-	return with_lock(read_or_make, ExclusiveLock, problem);
+	return has_command() ? read_command_anew(problem) : with_lock(read_or_make, ExclusiveLock, problem);
 }
 
 /*
@@ -120,7 +207,12 @@ master_key_read_or_make(KeyProblem *problem)
 MasterKeys *
 master_key_add(KeyProblem *problem)
 {
-	return with_lock(add, ExclusiveLock, problem);
+	if (!has_command())
+		return with_lock(add, ExclusiveLock, problem);
+	problem_set(problem,
+				"Let the command print a new line of 64 hex digits before the others, reload the configuration, and call rewrap_data_keys().",
+				"the master key comes from keyrot.master_key_command, so that keyrot cannot add a key to it");
+	return NULL;
 }
 
 /*
@@ -140,7 +232,7 @@ master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
 	path = key_file_path();
 	set_lock_tag(&tag);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	if (!key_file_settle(path, &problem) || !key_marker_add(fingerprint, &problem))
+	if ((!has_command() && !key_file_settle(path, &problem)) || !key_marker_add(fingerprint, &problem))
 		ereport(LOG, (errmsg("%s", problem.message), errhint("%s", problem.hint)));
 	(void) LockRelease(&tag, ExclusiveLock, false);
 	pfree(path);

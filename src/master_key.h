@@ -9,6 +9,7 @@
 #include "keyfile.h"
 
 extern MasterKeys *master_key_read(KeyProblem *problem);
+extern MasterKeys *master_key_read_again(KeyProblem *problem);
 extern MasterKeys *master_key_read_or_make(KeyProblem *problem);
 extern MasterKeys *master_key_add(KeyProblem *problem);
 extern void master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES]);

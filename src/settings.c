@@ -21,11 +21,16 @@
 #define SECONDS_PER_DAY 86400
 #define DEFAULT_MAX_GRACE (30 * SECONDS_PER_DAY)
 #define DEFAULT_RATE_LIMIT_ENTRIES 512
+#define DEFAULT_KEY_TIMEOUT 10000	/* milliseconds */
+#define MIN_KEY_TIMEOUT 100
+#define MAX_KEY_TIMEOUT 600000
 #define DEFAULT_QUEUE_SIZE 4096
 #define MIN_QUEUE_SIZE 64
 #define MAX_QUEUE_SIZE 65536
 
 char	   *keyrot_master_key_file;
+char	   *keyrot_master_key_command;
+int			keyrot_master_key_timeout;
 char	   *keyrot_operator_role;
 int			keyrot_max_grace;
 int			keyrot_zone_rate_limit;
@@ -37,12 +42,16 @@ bool		keyrot_redact_log;
 
 static bool preloaded = false;
 
+static pg_atomic_uint64 own_reloads;
+static pg_atomic_uint64 *reloads = &own_reloads;
+
 /* Whether a setting is the server's, the same in all of its sessions. */
 static bool
 is_servers(const char *name)
 {
 	static const char *const servers[] = {
-		"keyrot.master_key_file", "keyrot.database", "keyrot.rate_limit_entries", "keyrot.request_queue_size"
+		"keyrot.master_key_file", "keyrot.master_key_command", "keyrot.master_key_timeout", "keyrot.database",
+		"keyrot.rate_limit_entries", "keyrot.request_queue_size"
 	};
 
 	for (size_t i = 0; i < lengthof(servers); i++)
@@ -77,6 +86,53 @@ refuse_session_values(void)
 			pg_parameter_aclcheck(setting->name, setting->reset_srole, ACL_SET) != ACLCHECK_OK)
 			error_connection_option(setting->name);
 	}
+}
+
+/*
+ * Counts reloads of the configuration.  At a reload every setting that stands in a configuration file is
+ * assigned anew, whether it has changed or not: first in the server's first process, which then tells the
+ * others to reload.  It counts for all of them where they share the counter, for else each would find the
+ * same reload a new one.
+ */
+static void
+count_reload(const char *value pg_attribute_unused(), void *extra pg_attribute_unused())
+{
+	if (!preloaded || !IsUnderPostmaster)
+		(void) pg_atomic_fetch_add_u64(reloads, 1);
+}
+
+/* Where the master keys come from; kept out of settings_init() for its length. */
+static void
+define_master_key(void)
+{
+	DefineCustomStringVariable("keyrot.master_key_file",
+							   "File with the master key that wraps keyrot's data keys.",
+							   "64 hex digits a line, the current key first. A relative path starts in the data directory.",
+							   &keyrot_master_key_file,
+							   "keyrot_master.key",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("keyrot.master_key_command",
+							   "Shell command that prints the master key that wraps keyrot's data keys.",
+							   "64 hex digits a line, the current key first. Empty: keyrot.master_key_file is read.",
+							   &keyrot_master_key_command,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY,
+							   NULL, count_reload, NULL);
+
+	DefineCustomIntVariable("keyrot.master_key_timeout",
+							"Longest time that keyrot.master_key_command may take.",
+							NULL,
+							&keyrot_master_key_timeout,
+							DEFAULT_KEY_TIMEOUT,
+							MIN_KEY_TIMEOUT,
+							MAX_KEY_TIMEOUT,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
 }
 
 /* How often a caller may call each function; kept out of settings_init() for its length. */
@@ -171,17 +227,11 @@ void
 settings_init(void)
 {
 	preloaded = process_shared_preload_libraries_in_progress;
+	pg_atomic_init_u64(&own_reloads, 0);
 	if (!preloaded)
 		refuse_session_values();
 
-	DefineCustomStringVariable("keyrot.master_key_file",
-							   "File with the master key that wraps keyrot's data keys.",
-							   "64 hex digits a line, the current key first. A relative path starts in the data directory.",
-							   &keyrot_master_key_file,
-							   "keyrot_master.key",
-							   PGC_SIGHUP,
-							   GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
+	define_master_key();
 
 	DefineCustomStringVariable("keyrot.operator_role",
 							   "Role whose members act on every credential.",
@@ -214,4 +264,21 @@ bool
 settings_preloaded(void)
 {
 	return preloaded;
+}
+
+/*
+ * How often the configuration was reloaded, as far as keyrot.master_key_command stands in a file of it: since
+ * the server's start where the library is preloaded, else since this session's.
+ */
+uint64
+settings_reloads(void)
+{
+	return pg_atomic_read_u64(reloads);
+}
+
+/* From now on reloads are counted there, in memory that all processes share. */
+void
+settings_count_reloads_in(pg_atomic_uint64 *counter)
+{
+	reloads = counter;
 }
