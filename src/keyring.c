@@ -144,6 +144,33 @@ note_masters_in_use(const DataKeyRow *rows, int count)
 		master_key_note_in_use(rows[i].master_key);
 }
 
+static bool
+holds_all(const MasterKeys *masters, const DataKeyRow *rows, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		bool		found = false;
+
+		for (int j = 0; j < masters->count && !found; j++)
+			found = memcmp(masters->keys[j].fingerprint, rows[i].master_key, sizeof(rows[i].master_key)) == 0;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* The master keys, from their source itself where one that these rows name is not among those at hand. */
+static MasterKeys *
+read_masters(const DataKeyRow *rows, int count, KeyProblem *problem)
+{
+	MasterKeys *masters = master_key_read(problem);
+
+	if (masters == NULL || holds_all(masters, rows, count))
+		return masters;
+	master_key_free(masters);
+	return master_key_read_again(problem);
+}
+
 /* Makes the cache agree with the table, as far as the master key allows. */
 static void
 refresh(void)
@@ -165,7 +192,7 @@ refresh(void)
 	if (!all_cached(rows, count))
 	{
 		source = master_key_source();
-		masters = master_key_read(&cache_problem);
+		masters = read_masters(rows, count, &cache_problem);
 	}
 	cache_complete = replace_cache(rows, count, masters, source, next);
 	cached_changes = changes;
@@ -299,7 +326,7 @@ find_dropped(int32 key_id)
 		count--;
 	if (count == 0)
 		return NULL;
-	masters = master_key_read(&problem);
+	masters = read_masters(&rows[count - 1], 1, &problem);
 	if (masters != NULL)
 		found = wrapping_open(&rows[count - 1], masters, source, &problem);
 	master_key_free(masters);
@@ -478,7 +505,7 @@ keyring_examine(KeyringStatus *status)
 		status->current = Max(status->current, rows[i].id);
 	list_masters(rows, status->data_keys, status);
 
-	masters = master_key_read(&status->problem);
+	masters = read_masters(rows, status->data_keys, &status->problem);
 	if (masters == NULL)
 	{
 		bool		none_yet = status->problem.missing && status->data_keys == 0 && !key_marker_exists();

@@ -222,6 +222,24 @@ is(wrapped_by('served'), fingerprint($key[0]), 'what the older one wraps stays')
 is($session->query_safe('SELECT master_key FROM keyrot.status()'), fingerprint($key[1]), 'status() tells the first');
 $session->quit;
 
+# A key is missing, and comes without a reload: the command is run again, but not for each who asks.
+print_keys($key[0]);
+reload();
+is($node->safe_psql('served', $sound), 't', 'a key leaves, and what the other one wraps is not concerned');
+new_runs();
+my $begun  = time;
+my @missed = map { attempts($node, 'later', $sound) } 1 .. 15;
+my $most   = 1 + (time - $begun) / 10;
+my $extra  = new_runs();
+is(alike(map { $_->{sqlstate} } @missed), "15 x '55000'", 'of 15 sessions that miss a key each is told');
+is(scalar(grep { $_->{message} =~ /@{[ fingerprint($key[1]) ]}.* the output of keyrot\.master_key_command holds @{[ fingerprint($key[0]) ]}/ } @missed),
+	15, 'which one it is and which there is');
+cmp_ok($extra, '<=', $most, "they run the command once in 10 seconds at most: $extra times");
+print_keys($key[0], $key[1]);
+ok(wait_until(sub { return (attempts($node, 'later', $sound))[0]{output} eq 't'; }),
+	'when the command prints it, it is found without a reload');
+new_runs();
+
 
 # Every way to fail
 
@@ -353,7 +371,7 @@ is(new_runs(), 1, 'those that waited need none of their own');
 
 # A process of its own: no file, no signal handling and no client of the session's
 
-behave("for f in /proc/\$\$/fd/*; do readlink \$f; done > $folder/files; cat /proc/\$\$/status > $folder/status;"
+behave("for f in /proc/\$\$/fd/*; do readlink \$f; done > $folder/files; cat /proc/self/status > $folder/status;"
 	  . " cut -d ' ' -f 1,5 /proc/\$\$/stat > $folder/group; pwd > $folder/where; cat $folder/keys");
 reload();
 is($node->safe_psql('served', "SELECT count(*) > 0 FROM pg_class, pg_proc; $sound"), "t\nt", 'a session with files open verifies');
