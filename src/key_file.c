@@ -44,14 +44,18 @@ key_file_path(void)
 	return psprintf("%s/%s", DataDir, keyrot_master_key_file);
 }
 
-/* Tells whether every base backup holds the key file beside what it protects. */
+/*
+ * Tells whether every base backup holds the key file beside what it protects: where a command gives the keys,
+ * one that was left there.
+ */
 bool
 key_file_is_in_data_directory(void)
 {
 	char	   *path = key_file_path();
 
 	canonicalize_path(path);
-	return path_is_prefix_of_path(DataDir, path);
+	return path_is_prefix_of_path(DataDir, path) &&
+		(keyrot_master_key_command[0] == '\0' || access(path, F_OK) == 0);
 }
 
 /* Refuses an open file that others than its owner can read or change. */

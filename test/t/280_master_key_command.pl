@@ -466,7 +466,11 @@ print_keys($key[3], $key[0]);
 set_conf("keyrot.master_key_command = 'exec sh $program again'");
 is($node->safe_psql('served', "$sound; SELECT master_key FROM keyrot.status()"), "t\n" . fingerprint($key[3]),
 	'another command, too');
+my $degraded = q{SELECT array_to_string(degraded, '|') FROM keyrot.status()};
+set_conf("keyrot.master_key_file = 'keyrot_master.key'");
+like($node->safe_psql('served', $degraded), qr/key file is in the data directory/, 'of a key file that is left in the data directory status() tells');
 unlink key_file($node);
+unlike($node->safe_psql('served', $degraded), qr/key file/, 'and no more when it is gone');
 
 
 # Who may see and set it
