@@ -466,6 +466,16 @@ print_keys($key[3], $key[0]);
 set_conf("keyrot.master_key_command = 'exec sh $program again'");
 is($node->safe_psql('served', "$sound; SELECT master_key FROM keyrot.status()"), "t\n" . fingerprint($key[3]),
 	'another command, too');
+# The key is replaced where it comes from, not by keyrot.
+new_runs();
+my ($rotate) = attempts($node, 'served', 'SELECT keyrot.rotate_master_key()');
+is($rotate->{sqlstate}, '55000', 'keyrot adds no key to those of a command');
+like($rotate->{message}, qr/comes from keyrot\.master_key_command/, 'and says why');
+like($rotate->{hint}, qr/print a new line .* before the others, reload .*\brewrap_data_keys\(\)/, 'and what to do');
+is($node->safe_psql('served', 'SELECT keyrot.rewrap_data_keys()'), '1', 'which wraps the data key anew');
+is(wrapped_by('served'), fingerprint($key[3]), 'by the first that the command prints');
+is(new_runs(), 1, 'for which it is run');
+
 my $degraded = q{SELECT array_to_string(degraded, '|') FROM keyrot.status()};
 set_conf("keyrot.master_key_file = 'keyrot_master.key'");
 like($node->safe_psql('served', $degraded), qr/key file is in the data directory/, 'of a key file that is left in the data directory status() tells');
