@@ -40,14 +40,7 @@ sub is_recorded
 
 sub waiting { return $node->safe_psql('served', 'SELECT requests_waiting FROM keyrot.status()'); }
 
-# The process of this title among the server's children; nothing else tells the launcher's.
-sub process
-{
-	my ($title) = @_;
-	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
-	my ($pid) = map { /^\s*(\d+) postgres: (?:\S+: )?\Q$title\E/ ? $1 : () } split /\n/, `ps -o pid=,args= --ppid $postmaster`;
-	return $pid // '';
-}
+sub process { return server_process($node, $_[0]); }
 
 # It is there before its database is, and before the extension.
 ok(wait_until(sub { process('keyrot launcher') }), 'the launcher runs');

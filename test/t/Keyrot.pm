@@ -37,6 +37,7 @@ our @EXPORT = qw(
   new_server
   open_sealed
   random_hex
+  server_process
   sign_text
   start_again
   wait_until
@@ -89,6 +90,16 @@ sub start_again
 		});
 	BAIL_OUT('the server did not come up again') unless $started;
 	return;
+}
+
+# The process of this title among the server's children, or ''; nothing else tells the launcher's.
+sub server_process
+{
+	my ($node, $title) = @_;
+	my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+	my ($pid) = map { /^\s*(\d+) postgres: (?:\S+: )?\Q$title\E/ ? $1 : () } split /\n/,
+	  `ps -o pid=,args= --ppid $postmaster`;
+	return $pid // '';
 }
 
 # Waits until the code returns something true, and returns that; bounded as all waiting is.
