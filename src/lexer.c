@@ -16,7 +16,6 @@
 #include "token.h"
 
 #include <string.h>
-#include <strings.h>
 
 #define MAX_NAME 64
 #define MAX_FRAMES 16			/* calls that take a secret, one in the other */
@@ -123,13 +122,14 @@ hide(Lexer *lexer, size_t start, size_t end, LexerFiller filler)
 		lexer->hide(lexer->sink, start, end, filler);
 }
 
-/* Whether a literal that is all of a public argument so far has a form that public names have. */
+/* Whether a literal that is all of a public argument so far, but for its type, has a form that public names have. */
 static bool
 may_be_shown(const Lexer *lexer, size_t start, size_t end)
 {
 	const Frame *frame = &lexer->frame[lexer->frames - 1];
+	bool		is_typed = lexer->last == TOKEN_NAME && frame->tokens == 1 && names_word_is_type(lexer->name);
 
-	return lexer->last == TOKEN_OPEN && frame->is_public && frame->depth == lexer->depth &&
+	return (lexer->last == TOKEN_OPEN || is_typed) && frame->is_public && frame->depth == lexer->depth &&
 		lexer->text[start] == '\'' && end - start <= MAX_PUBLIC + 2 &&
 		memchr(lexer->text + start, '\\', end - start) == NULL;
 }
@@ -138,20 +138,15 @@ may_be_shown(const Lexer *lexer, size_t start, size_t end)
 static void
 literal(Lexer *lexer, size_t start, size_t end, LexerFiller filler)
 {
-	if (in_secret_argument(lexer))
+	bool		of_call = lexer->frames > 0;
+
+	/* In a public argument a second literal may be one whose comma was forgotten. */
+	if (of_call && (in_secret_argument(lexer) || !may_be_shown(lexer, start, end)))
 	{
 		raise_verdict(lexer, LEXER_ARGUMENTS);
 		hide(lexer, start, end, filler);
 	}
-	else if (lexer->frames > 0 && lexer->last == TOKEN_OPEN)
-	{
-		if (!may_be_shown(lexer, start, end))
-		{
-			raise_verdict(lexer, LEXER_ARGUMENTS);
-			hide(lexer, start, end, filler);
-		}
-	}
-	else if (lexer->hide_all && (filler == LEXER_FILL_QUOTED || end - start >= MIN_SECRET))
+	else if (!of_call && lexer->hide_all && (filler == LEXER_FILL_QUOTED || end - start >= MIN_SECRET))
 		hide(lexer, start, end, filler);
 	if (filler == LEXER_FILL_QUOTED && end - start > 2)
 		lexer->names_function |= names_is_secret_function(lexer->text + start + 1, end - start - 2);
@@ -245,9 +240,9 @@ take_name(Lexer *lexer, const char *name, size_t length)
 {
 	bool		was_after_execute = lexer->after_execute;
 
-	lexer->after_execute = lexer->last == TOKEN_NAME && lexer->bodies == 0 && strcasecmp(lexer->name, "execute") == 0;
-	lexer->executes |= lexer->last == TOKEN_NAME && strcasecmp(lexer->name, "execute") == 0;
-	lexer->after_as = lexer->last == TOKEN_NAME && strcasecmp(lexer->name, "as") == 0;
+	lexer->after_execute = lexer->last == TOKEN_NAME && lexer->bodies == 0 && names_are_equal(lexer->name, "execute");
+	lexer->executes |= lexer->last == TOKEN_NAME && names_are_equal(lexer->name, "execute");
+	lexer->after_as = lexer->last == TOKEN_NAME && names_are_equal(lexer->name, "as");
 	if (lexer->last != TOKEN_DOT)
 		lexer->is_declared = lexer->last == TOKEN_NAME && !was_after_execute && names_word_declares(lexer->name);
 	lexer->qualifier[0] = '\0';
@@ -280,18 +275,16 @@ judge_word(Lexer *lexer, size_t start)
 	char		next[2];
 
 	token_past_blanks(lexer->text, lexer->at, lexer->end, next);
-	if ((next[0] == '=' && next[1] == '>') || (next[0] == ':' && next[1] == '='))
+	if ((next[0] == '=' && next[1] == '>') || (next[0] == ':' && next[1] == '=') || lexer->last == TOKEN_CAST)
 		return;
 	if (next[0] == '(' || next[0] == '.')
 	{
+		/* A plan may print what a function is given apart from the call that takes its result. */
 		if (!names_word_is_plain(lexer->name) && !names_word_is_type(lexer->name))
-			raise_verdict(lexer, LEXER_ARGUMENTS);
-		if (strcasecmp(lexer->name, "current_setting") == 0)
 			raise_verdict(lexer, LEXER_ANYWHERE);
 		return;
 	}
-	if (lexer->last == TOKEN_CAST || next[0] == '\'' || names_word_is_plain(lexer->name) ||
-		(lexer->after_as && names_word_is_type(lexer->name)))
+	if (names_word_is_plain(lexer->name) || ((next[0] == '\'' || lexer->after_as) && names_word_is_type(lexer->name)))
 		return;
 	raise_verdict(lexer, LEXER_ANYWHERE);
 	if (lexer->at - start >= MIN_SECRET)
@@ -475,6 +468,8 @@ read_punctuation(Lexer *lexer)
 	{
 		Token		token = c != '.' ? TOKEN_OTHER : lexer->last == TOKEN_TYPE ? TOKEN_CAST : TOKEN_DOT;
 
+		if (c == '*' && lexer->last == TOKEN_DOT && lexer->frames > 0)
+			raise_verdict(lexer, LEXER_ANYWHERE);	/* all columns of a row */
 		note(lexer, token);
 		lexer->at++;
 	}

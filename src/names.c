@@ -9,7 +9,6 @@
 #include "names.h"
 
 #include <string.h>
-#include <strings.h>
 
 #define SCHEMA "keyrot"
 #define MAX_NAME 64
@@ -70,12 +69,27 @@ is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
+/*
+ * Whether two names are the same but for capitals; the second is in lower case.  strcasecmp() takes the locale's
+ * word for what those are, and a Turkish I is none of an i.
+ */
+bool
+names_are_equal(const char *name, const char *lower_name)
+{
+	while (*name != '\0' && lower(*name) == *lower_name)
+	{
+		name++;
+		lower_name++;
+	}
+	return *name == *lower_name;
+}
+
 static bool
 is_listed(const char *name, const char *const *list, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 	{
-		if (strcasecmp(name, list[i]) == 0)
+		if (names_are_equal(name, list[i]))
 			return true;
 	}
 	return false;
@@ -137,15 +151,26 @@ is_near(const char *name)
 bool
 names_take_secret(const char *qualifier, const char *name)
 {
-	bool		in_schema = strcasecmp(qualifier, SCHEMA) == 0;
+	bool		in_schema = names_are_equal(qualifier, SCHEMA);
 
 	if (name[0] == '\0')
 		return false;
-	if (strcasecmp(name, "api") == 0)
+	if (names_are_equal(name, "api"))
 		return in_schema || qualifier[0] == '\0';
 	if (in_schema)
 		return !is_listed(name, harmless, count_of(harmless));
 	return is_near(name);
+}
+
+static bool
+stands_at(const char *text, size_t length, size_t at, const char *needle)
+{
+	for (; *needle != '\0'; needle++, at++)
+	{
+		if (at >= length || lower(text[at]) != *needle)
+			return false;
+	}
+	return true;
 }
 
 /* Whether this is, to the letter, the name of one of the functions that take a secret. */
@@ -153,7 +178,7 @@ bool
 names_is_secret_function(const char *name, size_t length)
 {
 	for (size_t i = 0; i < count_of(secret_functions); i++)
-		if (strlen(secret_functions[i]) == length && strncasecmp(secret_functions[i], name, length) == 0)
+		if (strlen(secret_functions[i]) == length && stands_at(name, length, 0, secret_functions[i]))
 			return true;
 	return false;
 }
@@ -176,7 +201,7 @@ names_word_is_plain(const char *word)
 bool
 names_word_declares(const char *word)
 {
-	return strcasecmp(word, "function") == 0 || strcasecmp(word, "procedure") == 0 || strcasecmp(word, "routine") == 0;
+	return names_are_equal(word, "function") || names_are_equal(word, "procedure") || names_are_equal(word, "routine");
 }
 
 /* Whether it is a type where a type may stand; elsewhere it may be a column's name. */
@@ -184,17 +209,6 @@ bool
 names_word_is_type(const char *word)
 {
 	return is_listed(word, types, count_of(types));
-}
-
-static bool
-stands_at(const char *text, size_t length, size_t at, const char *needle)
-{
-	for (; *needle != '\0'; needle++, at++)
-	{
-		if (at >= length || lower(text[at]) != *needle)
-			return false;
-	}
-	return true;
 }
 
 /*
@@ -309,7 +323,7 @@ names_call_occurs(const char *text, size_t length)
 			continue;
 		memcpy(qualifier, word, sizeof(qualifier));
 		at = skip(text, length, at + 1, true);
-		if (strcasecmp(qualifier, SCHEMA) == 0 && at < length && (text[at] == '%' || text[at] == '\''))
+		if (names_are_equal(qualifier, SCHEMA) && at < length && (text[at] == '%' || text[at] == '\''))
 			return true;
 	}
 	return false;
@@ -335,10 +349,10 @@ names_mention_occurs(const char *text, size_t length)
 			continue;
 		}
 		at = take_word(text, length, at, word);
-		if (strcasecmp(word, SCHEMA) == 0 || is_near(word))
+		if (names_are_equal(word, SCHEMA) || is_near(word))
 			return true;
 		at = skip(text, length, at, false);
-		if (at < length && text[at] == '(' && strcasecmp(word, "api") == 0)
+		if (at < length && text[at] == '(' && names_are_equal(word, "api"))
 			return true;
 	}
 	return false;
@@ -360,7 +374,7 @@ names_other_language_occurs(const char *text, size_t length)
 			continue;
 		}
 		at = take_word(text, length, at, word);
-		if (strcasecmp(word, "language") != 0)
+		if (!names_are_equal(word, "language"))
 			continue;
 		at = skip(text, length, at, true);
 		if (at < length && text[at] == '\'')

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+extern bool names_are_equal(const char *name, const char *lower_name);
 extern bool names_take_secret(const char *qualifier, const char *name);
 extern bool names_parameter_is_public(const char *name);
 extern bool names_word_is_plain(const char *word);

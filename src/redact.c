@@ -384,6 +384,16 @@ repeats_values(const ErrorData *edata)
 	}
 }
 
+/*
+ * Whether a client calls a function by its number (PQfn), without a statement.  Which one, only the message
+ * told, so that any of them may be one that takes a secret.
+ */
+static bool
+calls_by_number(void)
+{
+	return debug_query_string == NULL && MyBackendType == B_BACKEND && IsNormalProcessingMode() && IsTransactionState();
+}
+
 /* A statement that could not be parsed may have its secret anywhere. */
 static LexerVerdict
 judge_syntax_error(LexerVerdict verdict)
@@ -426,6 +436,8 @@ redact_report(ErrorData *edata)
 	LexerVerdict inner = LEXER_HARMLESS;
 	bool		is_data = ERRCODE_TO_CATEGORY(edata->sqlerrcode) == ERRCODE_DATA_EXCEPTION;
 
+	if (calls_by_number())
+		report.statement = Max(report.statement, LEXER_ARGUMENTS);
 	if (edata->sqlerrcode == ERRCODE_SYNTAX_ERROR)
 	{
 		report.statement = judge_syntax_error(report.statement);

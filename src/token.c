@@ -5,7 +5,6 @@
 #include "token.h"
 
 #include <string.h>
-#include <strings.h>
 
 bool
 token_is_space(char c)
@@ -194,14 +193,26 @@ token_quoted_name_end(const char *text, size_t quote, size_t end, bool in_messag
 	return TOKEN_OPEN_ENDED;
 }
 
-/* Whether this word, given in lower case, is the next one. */
+/* Whether this word, given in lower case, is the next one behind blanks and comments. */
 bool
 token_word_follows(const char *text, size_t at, size_t end, const char *word)
 {
-	size_t		length = strlen(word);
-
 	at = skip_blanks(text, at, end);
-	return end - at >= length && strncasecmp(text + at, word, length) == 0;
+	while (stand_at(text, at, end, "--") || stand_at(text, at, end, "/*"))
+	{
+		size_t		after = token_comment_end(text, at, end);
+
+		if (after == TOKEN_OPEN_ENDED)
+			return false;
+		at = skip_blanks(text, after, end);
+	}
+	/* That bit makes the one capital of each small letter. */
+	while (*word != '\0' && at < end && (text[at] | 0x20) == *word)
+	{
+		at++;
+		word++;
+	}
+	return *word == '\0';
 }
 
 /* Whether a name has only what a name without quotes may have, or a backslash of the quote after it. */

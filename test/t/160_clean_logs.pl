@@ -11,6 +11,7 @@ use Keyrot;
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Protocol;
 use Test::More;
 
 my $MARK = 'S3cr3tMark';
@@ -171,6 +172,9 @@ my @good = (
 	"SELECT keyrot.reset_app_secret('app1', NULL, CAST('" . app_secret() . "' AS varchar) /* $MARK */)",
 	"SELECT \"keyrot\" . \"reset_app_secret\" /* ( */ ('app1', NULL, '" . app_secret() . "')",
 	"SELECT U&\"key\\0072ot\".U&\"reset\\005fapp_secret\"('app1', NULL, '" . app_secret() . "')",
+	"SELECT keyrot.U&\"reset!005fapp_secret\" /* c */ UESCAPE '!' ('app1', NULL, '" . app_secret() . "')",
+	"SELECT keyrot.reset_app_secret('app1', NULL, unnest(ARRAY['" . app_secret() . "']))",
+	"SELECT keyrot.reset_app_secret('app1', NULL, (SELECT max('" . app_secret() . "')))",
 	"SET search_path = keyrot, public; SELECT Reset_App_Secret('app1', NULL, '" . app_secret() . "'); RESET search_path",
 	"SELECT keyrot.create_zone_key('zone2', '" . zone_key() . "')",
 	"SELECT keyrot.modify_zone_key('zone2', secret_key => '" . zone_key() . "')",
@@ -272,12 +276,37 @@ like(run_bound('prepared', "SELECT keyrot.reset_app_secret('app3', NULL, '" . ap
 like($texts{log}, qr/parameters: \$1 = \Q$HIDDEN\E/, 'a hidden parameter says so');
 like($texts{log}, qr/execute .*reset_app_secret\('app1', NULL, \$1\)/, 'the statement of a parameter stays readable');
 
+# Parameters that the planner moves away from the call.
+for my $script ("SELECT keyrot.reset_app_secret('app1', NULL, unnest(ARRAY[:secret::text]));\n",
+	"WITH s AS MATERIALIZED (SELECT :secret::text AS v) SELECT keyrot.reset_app_secret('app1', NULL, v) FROM s;\n")
+{
+	like(run_bound('extended', $script, secret => app_secret()), qr/processed: 1\/1/, "extended: $script");
+}
+no_leak_in_logs('parameters elsewhere in a plan');
+
+# A function called by its number has no statement; what is wrong with its arguments is said all the same.
+my $caller = Protocol->connect($node, 'clean');
+my $number = $node->safe_psql('clean', q{SELECT 'keyrot.reset_app_secret'::regproc::oid});
+for my $case ([ '22007', [ 'app1', undef, undef, app_secret(), undef ] ], [ 'P0002', [ 'nosuch', undef, app_secret(), '0', undef ] ],
+	[ '22023', [ 'app1', undef, app_secret() . ' blank', '0', undef ] ], [ '', [ 'app1', undef, app_secret(), '0', undef ] ])
+{
+	my $answer = $caller->call($number, @{ $case->[1] });
+	is($answer->{sqlstate}, $case->[0], "called by its number: comes to '$case->[0]'") or diag($answer->{message});
+	no_leak(join("\n", values %{ $answer->{error} }), 'and the client is told no secret');
+}
+$caller->close;
+%texts = no_leak_in_logs('calls by number');
+like($texts{log}, qr/fastpath function call: "reset_app_secret"/, 'calls by number were logged');
+
 # --- Calls that fail, and those that are misspelt
 
 my @bad = (
 	"SELECT keyrot.reset_app_secret('nosuch', NULL, '" . app_secret() . "')",
 	"SELECT keyrot.reset_app_secret('app1', NULL, '" . app_secret() . " blank')",
 	"SELECT keyrot.modify_zone_key('" . zone_key() . "', 'zone1')",
+	"SELECT keyrot.modify_zone_key('zone1'\n'" . zone_key() . "')",
+	"SELECT keyrot.modify_zone_key(zone_id => 'zone1' || '" . zone_key() . "')",
+	"SELECT keyrot.create_app(v.*) FROM (VALUES ('n', 'star', '" . app_secret() . "')) AS v",
 	"SELECT keyrot.reset_app_secret('app1', '" . app_secret() . "!')",
 	"SELECT keyrot.reset_app_secret('app1', NULL, NULL, '" . app_secret() . "')",
 	"SELECT keyrot.modify_zone_key('zone1', '" . app_secret() . "')",

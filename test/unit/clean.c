@@ -29,6 +29,7 @@ static const Case statements[] = {
 	{LEXER_HARMLESS, R "'60030986')", NULL},
 	{LEXER_HARMLESS, R "app_key => '60030986', new_app_secret => NULL)", NULL},
 	{LEXER_HARMLESS, R "'a', NULL, DEFAULT)", NULL},
+	{LEXER_HARMLESS, R "'a', grace_period => interval '1 h')", NULL},
 	{LEXER_HARMLESS, "SELECT 'x', 1 FROM keyrot.requests WHERE action = 'reset_app_secret'", NULL},
 	{LEXER_HARMLESS, "SELECT keyrot.verify_app_string('a', 'message', 'signature')", NULL},
 	{LEXER_HARMLESS, "SELECT other.api('a', 'b'), reset('x'), myapp('y'), \"my app\"('z')", NULL},
@@ -43,7 +44,7 @@ static const Case statements[] = {
 	{LEXER_ARGUMENTS, R "'a', NULL, 'SEC''SEC')", R "'a', NULL, @)"},
 	{LEXER_ARGUMENTS, R "'a', NULL, 'SEC'\n  'SEC')", R "'a', NULL, @)"},
 	{LEXER_ARGUMENTS, R "'a', NULL, E'SEC\\'SEC')", R "'a', NULL, @)"},
-	{LEXER_ARGUMENTS, R "'a', NULL, U&'SEC!0041' UESCAPE '!')", R "'a', NULL, @ UESCAPE @)"},
+	{LEXER_ANYWHERE, R "'a', NULL, U&'SEC!0041' UESCAPE '!')", R "'a', NULL, @ UESCAPE @)"},
 	{LEXER_ARGUMENTS, R "'a', NULL, $q$SEC'SEC$q$)", R "'a', NULL, @)"},
 	{LEXER_ARGUMENTS, R "'a', NULL, $$SEC$$)", R "'a', NULL, @)"},
 	{LEXER_ARGUMENTS, R "'a', NULL, 'SEC' || 'SEC'::pg_catalog.text || CAST('SEC' AS varchar))",
@@ -51,7 +52,6 @@ static const Case statements[] = {
 	{LEXER_ARGUMENTS, R "'a', NULL, /* SEC /* SEC */ */ 'SEC' -- SEC\n)", R "'a', NULL, @\n)"},
 	{LEXER_ARGUMENTS, R "'a', NULL, 1234567890.5e-3::text)", R "'a', NULL, @::text)"},
 	{LEXER_ARGUMENTS, R "'a', NULL, ('SEC'))", R "'a', NULL, (@))"},
-	{LEXER_ARGUMENTS, R "'a', NULL, upper('SEC'))", R "'a', NULL, upper(@))"},
 
 	/* one call, however it is written */
 	{LEXER_ARGUMENTS, "select KEYROT . Reset_App_Secret /* ( */ ('a', null, 'SEC')",
@@ -85,6 +85,8 @@ static const Case statements[] = {
 	/* the wrong place, the wrong name */
 	{LEXER_ARGUMENTS, R "'SECaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=')", R "@)"},
 	{LEXER_ARGUMENTS, R "'a', 'SEC')", R "'a', @)"},
+	{LEXER_ARGUMENTS, R "'a'\n'SEC')", R "'a'\n@)"},
+	{LEXER_ARGUMENTS, R "app_key => 'a' || 'SEC')", R "app_key => 'a' || @)"},
 	{LEXER_ARGUMENTS, R "'a', new_secret => 'SEC')", R "'a', new_secret => @)"},
 	{LEXER_ARGUMENTS, "SELECT keyrot.reset_secret('a', 'SEC')", "SELECT keyrot.reset_secret('a', @)"},
 	{LEXER_ARGUMENTS, "SELECT keyrott.rest_app_secret('a', NULL, 'SEC')", "SELECT keyrott.rest_app_secret('a', NULL, @)"},
@@ -93,6 +95,10 @@ static const Case statements[] = {
 	{LEXER_ANYWHERE, R "'a', NULL, SECaaaaaaaaaaaaaaaaaa)", R "'a', NULL, @)"},
 
 	/* the secret stands elsewhere */
+	{LEXER_ANYWHERE, R "'a', NULL, upper('SEC')), 'x'", R "'a', NULL, upper(@)), @"},
+	{LEXER_ANYWHERE, R "'a', NULL, unnest(ARRAY['SEC']))", R "'a', NULL, unnest(ARRAY[@]))"},
+	{LEXER_ANYWHERE, R "'a', NULL, (SELECT 'SEC'))", R "'a', NULL, (SELECT @))"},
+	{LEXER_ANYWHERE, "SELECT keyrot.create_app(v.*) FROM (VALUES ('SEC')) v", "SELECT keyrot.create_app(v.*) FROM (VALUES (@)) v"},
 	{LEXER_ANYWHERE, "WITH s AS (SELECT 'SEC' v) " R "'a', NULL, v) FROM s", "WITH s AS (SELECT @ v) " R "'a', NULL, v) FROM s"},
 	{LEXER_ANYWHERE, R "k, NULL, s) FROM (VALUES ('a', $q$SEC$q$)) v(k, s)", R "k, NULL, s) FROM (VALUES (@, @)) v(k, s)"},
 	{LEXER_ANYWHERE, R "'a', NULL, s.text) FROM (VALUES ('SEC')) s(text)", R "'a', NULL, s.text) FROM (VALUES (@)) s(text)"},
@@ -111,6 +117,7 @@ static const Case statements[] = {
 
 	/* cannot be read */
 	{LEXER_UNCLEAR, "SELECT keyrot.U&\"reset!005fapp_secret\" UESCAPE '!' ('a', NULL, 'SEC')", "@"},
+	{LEXER_UNCLEAR, "SELECT U&\"reset!005fapp_secret\" /* c */ -- c\nUESCAPE '!' ('a', NULL, 'SEC')", "@"},
 	{LEXER_UNCLEAR, "DO LANGUAGE plpython3u $$ # don't\nplpy.execute(\"SELECT reset_app_secret('a', NULL, 'SEC')\") $$", "@"},
 	{LEXER_UNCLEAR, "DO $$ f(\"SELECT keyrot.reset_app_secret('a', NULL, 'SEC')\") $$ LANGUAGE 'plperl'", "@"},
 	{LEXER_UNCLEAR, R "'a', NULL, 'SEC", "@"},
@@ -137,6 +144,8 @@ static const Case messages[] = {
 		"{\"Query Text\": \"SELECT 1;\\nSELECT \\\"reset_app_secret\\\"('a', NULL, @)\"}"},
 	{LEXER_ANYWHERE, "Query Text: " R "$1, NULL, $2)\nQuery Parameters: $1 = 'a', $2 = 'SEC'",
 		"Query Text: " R "$1, NULL, $2)\nQuery Parameters: $1 = @, $2 = @"},
+	{LEXER_ANYWHERE, "Output: keyrot.reset_app_secret('a'::text, NULL::text, (unnest('{SEC}'::text[])))\nOutput: unnest('{SEC}'::text[])",
+		"Output: keyrot.reset_app_secret('a'::text, NULL::text, (unnest(@::text[])))\nOutput: unnest(@::text[])"},
 	{LEXER_ARGUMENTS, "Process 1: SELECT U&\"reset\\005fapp_secret\"('a', NULL, 'SEC')\nProcess 2: SELECT 'x'",
 		"Process 1: SELECT U&\"reset\\005fapp_secret\"('a', NULL, @)\nProcess 2: SELECT 'x'"},
 	{LEXER_ARGUMENTS, "statement: EXECUTE \"my rotate\"('SEC'); -- keyrot", "statement: EXECUTE \"my rotate\"(@); -- keyrot"},
