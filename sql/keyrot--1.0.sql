@@ -51,8 +51,12 @@ REVOKE ALL ON TABLE keyrot.zone FROM PUBLIC;
 COMMENT ON TABLE keyrot.zone IS 'one row for each zone that ever had a key; a deleted one stays, without a key';
 COMMENT ON CONSTRAINT zone_pkey ON keyrot.zone IS 'a zone has one key';
 
+/*
+ * No foreign key to the zone: pg_restore with several jobs does not heed it, and loads gateways before zones.
+ * A zone's row is never deleted, and add_gateway holds it.
+ */
 CREATE TABLE keyrot.gateway (
-    zone_id    text COLLATE "C" NOT NULL REFERENCES keyrot.zone,
+    zone_id    text COLLATE "C" NOT NULL,
     gateway_id text COLLATE "C" NOT NULL,
     added_at   timestamptz      NOT NULL,
     PRIMARY KEY (zone_id, gateway_id)

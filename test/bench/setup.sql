@@ -2,7 +2,7 @@
 --
 -- A peer's tables have the columns, constraints, indexes and fillfactor of keyrot's, and the same rows, so
 -- that both write the same bytes into the same kind of page.  What keyrot has beyond that (rights, RequestIds in
--- errors, a foreign key from gateways to zones) is keyrot's cost and not the peer's.
+-- errors) is keyrot's cost and not the peer's.
 
 CREATE EXTENSION keyrot;
 CREATE EXTENSION pgcrypto;
