@@ -167,13 +167,20 @@ crypto_library_version(void)
 
 /* ---------- randomness ---------- */
 
-/* Fills bytes from OpenSSL's private generator.  On failure they are zero. */
+/*
+ * Fills bytes from OpenSSL's private generator.  On failure they are zero.  The generator can start and
+ * leave errors in the queue.
+ */
 CryptoStatus
 crypto_random(void *bytes, size_t length)
 {
 	start_heap();
 	if (length <= INT_MAX && RAND_priv_bytes(bytes, (int) length) == 1)
+	{
+		if (ERR_peek_error() != 0)
+			ERR_clear_error();
 		return CRYPTO_OK;
+	}
 	OPENSSL_cleanse(bytes, length);
 	return failure();
 }

@@ -1,7 +1,6 @@
 /*
  * memory.c
- *	  Unit tests of what memory may do to the lowest floor, and of what it may keep: allocations that fail,
- *	  keys outside locked memory, draws.
+ *	  Unit tests of what memory may keep: keys outside locked memory, draws.
  */
 #include "units.h"
 
@@ -9,184 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-
-/* Runs a test in a process of its own, for what would spoil this one. */
-static bool
-in_child(bool (*test) (int), int argument)
-{
-	int			status = -1;
-	pid_t		child;
-
-	(void) fflush(stdout);
-	child = fork();
-	if (child == 0)
-		_exit(test(argument) ? 0 : 1);
-	return child > 0 && waitpid(child, &status, 0) == child && status == 0;
-}
-
-/* ---------- failing allocations ---------- */
-
-/* OpenSSL's allocations go through here, so that the one of our choice can fail. */
-static int	fail_in;			/* 0: none */
-static bool failed;
-
-static bool
-must_fail(void)
-{
-	if (fail_in == 0 || --fail_in > 0)
-		return false;
-	failed = true;
-	return true;
-}
-
-static void *
-test_malloc(size_t size, const char *file, int line)
-{
-	(void) file;
-	(void) line;
-	return must_fail() ? NULL : malloc(size);
-}
-
-static void *
-test_realloc(void *old, size_t size, const char *file, int line)
-{
-	(void) file;
-	(void) line;
-	return must_fail() ? NULL : realloc(old, size);
-}
-
-static void
-test_free(void *old, const char *file, int line)
-{
-	(void) file;
-	(void) line;
-	free(old);
-}
-
-typedef struct Outcome
-{
-	CryptoKey  *key;
-	CryptoStatus status;
-	bool		good;			/* right on success, zero on failure */
-} Outcome;
-
-static void
-try_key(Outcome *it)
-{
-	uint8_t		raw[CRYPTO_KEY_BYTES] = {0};
-	CryptoKey  *key;
-
-	it->status = crypto_key_make(raw, &key);
-	it->good = (key != NULL) == (it->status == CRYPTO_OK);
-	crypto_key_free(key);
-}
-
-static void
-try_seal(Outcome *it)
-{
-	static const uint8_t nonce[CRYPTO_NONCE_BYTES];
-	uint8_t		sealed[SEALED_LENGTH];
-
-	memset(sealed, 1, sizeof(sealed));
-	it->status = seal_secret(it->key, 0x01020304, &binding, nonce, plain, 16, sealed);
-	fail_in = 0;
-	it->good = it->status == CRYPTO_OK ? opens(it->key, sealed) :
-		is_zero(sealed + SEAL_HEADER_BYTES + CRYPTO_NONCE_BYTES, 16 + CRYPTO_TAG_BYTES);
-}
-
-static void
-try_open(Outcome *it)
-{
-	uint8_t		sealed[SEALED_LENGTH];
-	uint8_t		opened[16];
-	size_t		length;
-	int			later = fail_in;
-
-	fail_in = 0;
-	seal_plain(it->key, sealed);
-	fail_in = later;
-	memset(opened, 1, sizeof(opened));
-	it->status = seal_open(it->key, &binding, sealed, SEALED_LENGTH, opened, 16, &length);
-	it->good = it->status == CRYPTO_OK ? memcmp(opened, plain, 16) == 0 :
-		length == 0 && is_zero(opened, 16);
-}
-
-static void
-try_mac(Outcome *it)
-{
-	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
-
-	memset(mac, 1, sizeof(mac));
-	it->status = crypto_hmac(CRYPTO_SHA256, "key", 3, NULL, 0, mac);
-	it->good = it->status != CRYPTO_OK ? is_zero(mac, 32) :
-		equals_hex(mac, 32, "5d5d139563c95b5967b9bd9a8c9b233a9dedb45072794cd232dc1b74832607d0");
-}
-
-static void
-try_hash(Outcome *it)
-{
-	uint8_t		digest[CRYPTO_HASH_BYTES];
-
-	it->status = crypto_sha256("a", 1, "bc", 2, digest);
-	it->good = it->status != CRYPTO_OK ? is_zero(digest, 32) :
-		equals_hex(digest, 32, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-}
-
-static void (*const tries[]) (Outcome *it) = {try_key, try_seal, try_open, try_mac, try_hash};
-
-/* With the n-th allocation failing: no wrong result, no error left in the queue, and the next call is right. */
-static bool
-survives(void (*try) (Outcome *it), Outcome *it, int n)
-{
-	bool		good;
-
-	failed = false;
-	fail_in = n;
-	try(it);
-	fail_in = 0;
-	good = it->good && (failed || it->status == CRYPTO_OK) && it->status != CRYPTO_REFUSED &&
-		ERR_peek_error() == 0;
-	try(it);
-	return good && it->good && it->status == CRYPTO_OK;
-}
-
-/*
- * In a process whose contexts are not made yet.  What OpenSSL does not survive is done before: it aborts
- * where it can't allocate the book-keeping of the locked heap, and never finds an algorithm again whose
- * first fetch failed half-way.
- */
-static bool
-survives_first_use(int n)
-{
-	Outcome		it = {NULL, CRYPTO_OK, true};
-
-	(void) crypto_memory_is_locked();
-	return survives(try_key, &it, n) && survives(try_mac, &it, n);
-}
-
-static void
-failure_tests(void)
-{
-	Outcome		it = {key_of(5), CRYPTO_OK, true};
-
-	for (size_t i = 0; i < lengthof(tries); i++)
-	{
-		bool		good = true;
-		int			n = 0;
-
-		do
-			good = survives(tries[i], &it, ++n) && good;
-		while (failed);
-		ok(good, "a call survives each failing allocation");
-	}
-	crypto_key_free(it.key);
-}
 
 /* ---------- memory and randomness ---------- */
 
@@ -252,7 +77,8 @@ static void
 memory_test(void)
 {
 	uint8_t    *raw = crypto_locked_alloc(CRYPTO_KEY_BYTES);
-	Outcome		it = {NULL, CRYPTO_OK, true};
+	CryptoKey  *key = NULL;
+	uint8_t		sealed[SEALED_LENGTH];
 	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
 
 	for (size_t i = 0; i < CRYPTO_KEY_BYTES; i++)
@@ -263,11 +89,11 @@ memory_test(void)
 		crypto_locked_free(raw, CRYPTO_KEY_BYTES);
 		return;
 	}
-	ok(crypto_key_make(raw, &it.key) == CRYPTO_OK && memcmp(crypto_key_raw(it.key), raw, 32) == 0,
+	ok(crypto_key_make(raw, &key) == CRYPTO_OK && memcmp(crypto_key_raw(key), raw, 32) == 0,
 	   "a key keeps its raw bytes");
-	try_seal(&it);
-	try_open(&it);
-	ok(crypto_hmac(CRYPTO_SHA256, raw, CRYPTO_KEY_BYTES, "m", 1, mac) == CRYPTO_OK &&
+	seal_plain(key, sealed);
+	ok(opens(key, sealed) &&
+	   crypto_hmac(CRYPTO_SHA256, raw, CRYPTO_KEY_BYTES, "m", 1, mac) == CRYPTO_OK &&
 	   crypto_hmac(CRYPTO_SHA1, raw, CRYPTO_KEY_BYTES, "m", 1, mac) == CRYPTO_OK &&
 	   crypto_sha256("keyrot master key", 17, raw, CRYPTO_KEY_BYTES, mac) == CRYPTO_OK &&
 	   occurrences_outside(raw) == 0, "keys stay in locked memory");
@@ -275,7 +101,7 @@ memory_test(void)
 	ok(occurrences_outside(raw) > 0, "a copy in ordinary memory would be seen");
 	crypto_wipe(mac, sizeof(mac));
 	ok(is_zero(mac, sizeof(mac)), "wiping wipes");
-	crypto_key_free(it.key);
+	crypto_key_free(key);
 	crypto_locked_free(raw, CRYPTO_KEY_BYTES);
 }
 
@@ -331,27 +157,16 @@ draw_tests(void)
 	ok(crypto_equal("abc", "abd", 2) && !crypto_equal("abc", "abd", 3), "equality");
 }
 
-/* Tests that need a process in which OpenSSL has allocated nothing yet, or our own state is not made. */
+/* Tests that need a process in which nothing was locked yet. */
 void
 memory_tests_before_use(void)
 {
-	bool		good = true;
-
-	if (CRYPTO_set_mem_functions(test_malloc, test_realloc, test_free) != 1)
-		abort();
 	ok(in_child(spills_when_full, 0), "a full locked heap spills over, and tells");
-	EVP_CIPHER_free(EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL));
-	EVP_MAC_free(EVP_MAC_fetch(NULL, "HMAC", NULL));
-	EVP_MD_free(EVP_MD_fetch(NULL, "SHA256", NULL));
-	for (int n = 1; n <= 60; n++)
-		good = in_child(survives_first_use, n) && good;
-	ok(good, "the first use survives each failing allocation");
 }
 
 void
 memory_tests(void)
 {
-	failure_tests();
 	memory_test();
 	draw_tests();
 	ok(in_child(is_unlocked, 0), "a child does not inherit locked memory, and knows it");

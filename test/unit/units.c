@@ -3,7 +3,7 @@
  *	  Unit tests of the lowest floor, without a server: ciphers, the stored format, HMAC.  Prints TAP; with
  *	  --bench timings instead.
  *
- * cc -std=gnu11 -Isrc test/unit/{units,memory,values}.c src/{crypto,seal,secret,identifier,uuid7}.c -lcrypto -o units
+ * make unit
  */
 #include "units.h"
 
@@ -401,6 +401,7 @@ main(int argc, char **argv)
 		bench();
 		return 0;
 	}
+	exhaustion_tests_before_use();
 	memory_tests_before_use();
 	xaes_vector(1, "", "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271");
 	xaes_vector(3, "c2sp.org/XAES-256-GCM", "986ec1832593df5443a179437fd083bf3fdb41abd740a21f71eb769d");
@@ -411,6 +412,7 @@ main(int argc, char **argv)
 	value_tests();
 	keyfile_tests();
 	clean_tests();
+	exhaustion_tests();
 	printf("1..%d\n", tests);
 	return failures > 0;
 }

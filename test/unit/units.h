@@ -23,6 +23,11 @@ extern bool opens(CryptoKey *key, const uint8_t *sealed);
 extern bool mac_is(CryptoHash hash, const void *key, size_t key_length,
 				   const void *message, size_t length, const char *expected);
 
+/* exhaustion.c */
+extern bool in_child(bool (*test) (int), int argument);
+extern void exhaustion_tests_before_use(void);
+extern void exhaustion_tests(void);
+
 /* memory.c */
 extern void memory_tests_before_use(void);
 extern void memory_tests(void);
