@@ -169,6 +169,17 @@ logtext_audit_fields(const char *message, size_t length)
 	return length;
 }
 
+static bool
+consists_of(const char *bytes, size_t length, const char *letters)
+{
+	for (size_t i = 0; i < length; i++)
+	{
+		if (bytes[i] == '\0' || strchr(letters, bytes[i]) == NULL)
+			return false;
+	}
+	return true;
+}
+
 /* Whether a line of CONTEXT is keyrot's own, with a RequestId. */
 static bool
 is_request_line(const char *line, size_t length)
@@ -177,10 +188,10 @@ is_request_line(const char *line, size_t length)
 
 	if (length < at + UUID_LENGTH + 2 || memcmp(line, REQUEST, at) != 0)
 		return false;
-	if (strspn(line + at, "0123456789abcdef-") != UUID_LENGTH || memcmp(line + at + UUID_LENGTH, ": ", 2) != 0)
+	if (!consists_of(line + at, UUID_LENGTH, "0123456789abcdef-") || memcmp(line + at + UUID_LENGTH, ": ", 2) != 0)
 		return false;
 	at += UUID_LENGTH + 2;
-	return strspn(line + at, "abcdefghijklmnopqrstuvwxyz_") == length - at;
+	return consists_of(line + at, length - at, "abcdefghijklmnopqrstuvwxyz_");
 }
 
 static size_t
