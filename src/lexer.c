@@ -340,8 +340,9 @@ read_quoted_name(Lexer *lexer, size_t start, size_t quote, bool unicode)
 		take_name(lexer, lexer->text + quote + 1, length - (length > 0 && lexer->text[end - 2] == '\\'));
 	lexer->is_quoted = true;
 	lexer->is_any = any_name;
-	if (lexer->source->form == LEXER_SQL && holds_call(lexer, quote, end))
-		lexer->failed = true;	/* no name, but a string of another language */
+	if (holds_call(lexer, quote, end) ||
+		(any_name && names_execution_occurs(lexer->text + quote, end - quote, lexer->source->takes_secret)))
+		lexer->failed = true;	/* no name, but a string of another language, or a statement in a message */
 	if (unicode && lexer->source->form == LEXER_SQL && token_word_follows(lexer->text, lexer->at, lexer->end, "uescape"))
 		lexer->failed = true;	/* any name, and the clause hides that it is called */
 	if (in_secret_argument(lexer))
@@ -567,7 +568,8 @@ lexer_judge(const LexerText *text)
 	lexer = begin(text);
 	scan(&lexer);
 	if (lexer.failed)
-		return names_mention_occurs(text->text, text->length) ? LEXER_UNCLEAR : LEXER_HARMLESS;
+		return names_mention_occurs(text->text, text->length) ||
+			names_execution_occurs(text->text, text->length, text->takes_secret) ? LEXER_UNCLEAR : LEXER_HARMLESS;
 	if ((lexer.has_parameter || lexer.names_function) && lexer.executes)
 		return LEXER_ANYWHERE;
 	return lexer.verdict;

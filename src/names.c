@@ -260,6 +260,26 @@ take_word(const char *text, size_t length, size_t at, char word[MAX_NAME])
 	return at;
 }
 
+/* Comments nest in SQL; where they are not all closed, the text is not SQL, and the first end is one. */
+static size_t
+skip_nested_comment(const char *text, size_t length, size_t at)
+{
+	size_t		first_end = length;
+	int			level = 0;
+
+	do
+	{
+		bool		opens = stands_at(text, length, at, "/*");
+		bool		closes = stands_at(text, length, at, "*/");
+
+		level += opens - closes;
+		at += opens || closes ? 2 : 1;
+		if (closes && first_end == length)
+			first_end = at;
+	} while (at < length && level > 0);
+	return level > 0 ? first_end : at;
+}
+
 /* Where a comment that begins here ends, as far as one can tell in a text of unknown form; else "at". */
 static size_t
 skip_comment(const char *text, size_t length, size_t at)
@@ -270,12 +290,7 @@ skip_comment(const char *text, size_t length, size_t at)
 			at++;
 	}
 	else if (stands_at(text, length, at, "/*"))
-	{
-		at += 2;
-		while (at < length && !stands_at(text, length, at, "*/"))
-			at++;
-		at = at < length ? at + 2 : length;
-	}
+		at = skip_nested_comment(text, length, at);
 	return at;
 }
 
@@ -353,6 +368,44 @@ names_mention_occurs(const char *text, size_t length)
 			return true;
 		at = skip(text, length, at, false);
 		if (at < length && text[at] == '(' && names_are_equal(word, "api"))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Whether a text that cannot be read as SQL looks as if it executed, with arguments, what was prepared under a
+ * name that takes a secret.  A name in quotes may be any, and those may be of the text around it.
+ */
+bool
+names_execution_occurs(const char *text, size_t length, bool (*takes_secret) (const char *))
+{
+	char		word[MAX_NAME];
+	size_t		at = 0;
+
+	while (takes_secret != NULL && at < length)
+	{
+		size_t		name;
+		size_t		next;
+
+		if (!is_word(text[at]))
+		{
+			at++;
+			continue;
+		}
+		at = take_word(text, length, at, word);
+		if (strcasecmp(word, "execute") != 0)
+			continue;
+		name = skip(text, length, at, true);
+		if (name < length && is_word(text[name]) && memchr(text + at, '"', name - at) != NULL)
+			return true;
+		next = skip(text, length, take_word(text, length, name, word), true);
+		at = name;
+		if (word[0] == '\0' || next >= length || text[next] != '(')
+			continue;
+		for (char *c = word; *c != '\0'; c++)
+			*c = lower(*c);
+		if (takes_secret(word))
 			return true;
 	}
 	return false;

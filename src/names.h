@@ -19,5 +19,6 @@ extern bool names_other_language_occurs(const char *text, size_t length);
 extern bool names_may_occur(const char *text, size_t length);
 extern bool names_call_occurs(const char *text, size_t length);
 extern bool names_mention_occurs(const char *text, size_t length);
+extern bool names_execution_occurs(const char *text, size_t length, bool (*takes_secret) (const char *));
 
 #endif

@@ -108,6 +108,8 @@ static const Case statements[] = {
 		"DO $$ DECLARE s text := @; BEGIN PERFORM keyrot.reset_app_secret('a', NULL, s); END $$"},
 	{LEXER_ARGUMENTS, "DO $$ BEGIN RAISE NOTICE 'x'; PERFORM keyrot.reset_app_secret('a', NULL, 'SEC'); END $$; SELECT 'y'",
 		"DO $$ BEGIN RAISE NOTICE 'x'; PERFORM keyrot.reset_app_secret('a', NULL, @); END $$; SELECT 'y'"},
+	{LEXER_ARGUMENTS, "DO $$ BEGIN PERFORM reset_app_secret /* /* */ */ ('a', NULL, 'SEC'); END $$",
+		"DO $$ BEGIN PERFORM reset_app_secret /* /* */ */ ('a', NULL, @); END $$"},
 	{LEXER_ANYWHERE, "DO 'BEGIN PERFORM keyrot.reset_app_secret(''a'', NULL, ''SEC''); END'", "DO @"},
 	{LEXER_ANYWHERE, "EXECUTE format('SELECT keyrot.%I(%L)', 'a', 'SEC')", "EXECUTE format(@, @, @)"},
 	{LEXER_ANYWHERE, "EXECUTE 'SELECT reset_app_secret($1, NULL, $2)' USING 'a', 'SEC'", "EXECUTE @ USING @, @"},
@@ -125,6 +127,9 @@ static const Case statements[] = {
 	{LEXER_UNCLEAR, "SELECT 'a\\', keyrot.reset_app_secret('a', NULL, 'SEC')", "@"},
 	{LEXER_UNCLEAR, R "'a', NULL, 'SEC') /* /* */", "@"},
 	{LEXER_UNCLEAR, "SELECT \"a, reset_app_secret('SEC')", "@"},
+	{LEXER_UNCLEAR, "EXECUTE prepared('a', 'SEC", "@"},
+	{LEXER_UNCLEAR, "EXECUTE EXECUTE /* ( */ Prepared ('a', 'SEC", "@"},
+	{LEXER_HARMLESS, "EXECUTE other('a', 'b", NULL},
 
 	/* hidden before */
 	{LEXER_ARGUMENTS, R "'a', NULL, @), 'x'", R "'a', NULL, @), 'x'"},
@@ -154,6 +159,10 @@ static const Case messages[] = {
 	{LEXER_UNCLEAR, "l'instruction \302\253 " R "'a', NULL, 'SEC') \302\273", "@"},
 	{LEXER_UNCLEAR, "{\"Query Text\": \"SELECT reset_app_secret('a', NULL, E'SEC\\\\'SEC')\"}", "@"},
 	{LEXER_UNCLEAR, "{\"Query Text\": \"SELECT U&\\\"reset\\\\005fapp_secret\\\"('a', NULL, 'SEC')\"}", "@"},
+	{LEXER_UNCLEAR, "statement: SELECT E'\\''; EXECUTE prepared('a', 'SEC')", "@"},
+	{LEXER_UNCLEAR, "statement: SELECT E'\\''; EXECUTE \"my rotate\"('a', 'SEC')", "@"},
+	{LEXER_HARMLESS, "statement: SELECT E'\\''; EXECUTE other('a', 'b')", NULL},
+	{LEXER_UNCLEAR, "SQL statement \"SELECT reset_app_secret('a', NULL, 'SEC') AS x\"()", "@"},
 	{LEXER_UNCLEAR, "CachedPlanSource: 2048 total: " R "'a', NULL, 'SEC...", "@"},
 	{LEXER_UNCLEAR, "SQL statement \"" R "'a', NULL, \"SEC/+=\")\"", "@"},
 };
