@@ -462,10 +462,25 @@ set_conf("keyrot.master_key_command = 'exec sh $program'");
 is($node->safe_psql('served', "$sound; SELECT master_key FROM keyrot.status()"), "t\n" . fingerprint($key[2]),
 	'and the command again');
 is(new_runs(), 1, 'which is run once');
+
+# Another command, while a session is at work, which has the old one until it is done.
 print_keys($key[3], $key[0]);
-set_conf("keyrot.master_key_command = 'exec sh $program again'");
-is($node->safe_psql('served', "$sound; SELECT master_key FROM keyrot.status()"), "t\n" . fingerprint($key[3]),
-	'another command, too');
+behave(qq{if [ "\$1" = another ]; then cat $folder/keys; else echo $key[2]; echo $key[0]; fi});
+my ($old_hand) = begin_calls(1, qq{DO \$\$ BEGIN
+	WHILE (pg_stat_file('$go_on', true)).size IS NULL LOOP PERFORM pg_sleep(0.05); END LOOP;
+	PERFORM 1 / count(*) FROM keyrot.status() WHERE master_key = '@{[ fingerprint($key[2]) ]}';
+END \$\$});
+wait_until(sub { return $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE query ~ '^DO' AND state = 'active'}) eq '1'; })
+  or BAIL_OUT('the session does not begin');
+my $first = 'SELECT master_key FROM keyrot.status()';
+set_conf("keyrot.master_key_command = 'exec sh $program another'");
+is($node->safe_psql('served', "$sound; $first"), "t\n" . fingerprint($key[3]), 'another command takes effect with a reload');
+append_to_file($go_on, '');
+is((end_calls($old_hand))[0], '', 'a session that is still at work has the keys of its own');
+is(new_runs(), 2, 'both were run');
+is($node->safe_psql('served', $first), fingerprint($key[3]), 'and nobody else takes its keys for those of the new one');
+unlink $go_on;
+
 # The key is replaced where it comes from, not by keyrot.
 new_runs();
 my ($rotate) = attempts($node, 'served', 'SELECT keyrot.rotate_master_key()');
