@@ -16,6 +16,7 @@
 
 #include "argument.h"
 #include "errors.h"
+#include "key_cache.h"
 #include "key_file.h"
 #include "keyring.h"
 #include "ledger.h"
@@ -163,6 +164,13 @@ tell_queue(Datum *values, bool *nulls)
 	values[2] = Int64GetDatum(view.omitted);
 }
 
+/* Whether all keys in this session, and those that sessions share, are kept out of swap space. */
+static bool
+keys_are_locked(void)
+{
+	return crypto_memory_is_locked() && key_cache_is_locked();
+}
+
 static ArrayType *
 list_masters(const KeyringStatus *keys)
 {
@@ -208,7 +216,7 @@ list_degraded(const KeyringStatus *keys, ResealState reseal)
 		degrade(degraded, &count, "a reseal was stopped before its end: call keyrot.reseal() again");
 	if (key_file_is_in_data_directory())
 		degrade(degraded, &count, "the master key file is in the data directory, so every base backup holds it");
-	if (!crypto_memory_is_locked())
+	if (!keys_are_locked())
 		degrade(degraded, &count, "keys are in memory that may be swapped out: the limit on locked memory is too low");
 	if (redact_problem() != NULL)
 		degrade(degraded, &count, redact_problem());
@@ -238,7 +246,7 @@ keyrot_status(PG_FUNCTION_ARGS)
 	values[0] = CStringGetTextDatum(KEYROT_VERSION);
 	values[1] = CStringGetTextDatum(crypto_library_version());
 	values[2] = BoolGetDatum(settings_preloaded());
-	values[3] = BoolGetDatum(crypto_memory_is_locked());
+	values[3] = BoolGetDatum(keys_are_locked());
 	nulls[4] = keys.master_key[0] == '\0';
 	if (!nulls[4])
 		values[4] = CStringGetTextDatum(keys.master_key);
