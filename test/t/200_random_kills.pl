@@ -1,6 +1,7 @@
 # Processes killed at random moments, in many rounds, while clients rotate: the postmaster, a backend, keyrot's
 # worker and launcher, the clients themselves.  Whatever was acknowledged is there, once; nothing is there by
-# halves; what was repeated after a lost connection was done once.
+# halves; what was repeated after a lost connection was done once.  Meanwhile an administrator replaces master
+# key and data keys, over and over.
 #
 # Why not pg_regress: it takes a server that is killed and comes up again.
 #
@@ -12,6 +13,7 @@ use FindBin;
 use lib $FindBin::RealBin;
 use Keyrot;
 use KeyrotLoad;
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(usleep);
 
@@ -37,7 +39,7 @@ restart_after_crash = on
 log_statement = none
 END
 add_databases($node, 'live');
-my $load = KeyrotLoad->new($node, 'live');
+my $load = KeyrotLoad->new($node, 'live', administrators => 1);
 $load->prepare;
 
 # Sends a signal to a process that may be gone before it is sent; the code finds the next one.
@@ -106,7 +108,11 @@ for my $round (1 .. @ways)
 	};
 }
 my $totals = $load->{totals};
-is($node->safe_psql('live', 'SELECT count(*) FROM keyrot.data_key'), 1, 'it is all under one data key');
+my $made   = $node->safe_psql('live', 'CALL keyrot.reseal(); SELECT max(id) FROM keyrot.data_key');
+is($node->safe_psql('live', 'SELECT count(*) FROM keyrot.data_key'), 1, "after $made data keys it is all under the last one");
+my $masters = () = slurp_file(key_file($node)) =~ /^[0-9a-f]{64}$/mg;
+cmp_ok($masters, '>', 1, "and $masters master keys are in the file");
+$load->check_whole($node);
 is( $node->safe_psql('live', 'SELECT count(*) - count(DISTINCT request_id) FROM keyrot.request'),
 	0,
 	'of ' . $node->safe_psql('live', 'SELECT count(*) FROM keyrot.request') . ' requests each has one row');
