@@ -22,7 +22,7 @@ sub adopt_orphans
 {
 	return eval {
 		no warnings;
-		require 'sys/syscall.ph';    ## no critic (RequireBarewordIncludes)
+		require 'sys/syscall.ph';
 		syscall(&SYS_prctl, $PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0;
 	};
 }

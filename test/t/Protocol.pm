@@ -18,7 +18,7 @@ use IO::Socket::UNIX;
 
 my $VERSION_3 = 196608;
 
-sub connect    ## no critic (ProhibitBuiltinHomonyms)
+sub connect
 {
 	my ($class, $node, $database, $role) = @_;
 	my $path   = $node->host . '/.s.PGSQL.' . $node->port;
@@ -146,7 +146,7 @@ sub call
 	return $self->answer;
 }
 
-sub close    ## no critic (ProhibitBuiltinHomonyms, ProhibitAmbiguousNames)
+sub close
 {
 	my ($self) = @_;
 	$self->put(message('X', ''));
