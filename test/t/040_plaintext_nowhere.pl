@@ -227,7 +227,8 @@ my @sealed = split /\n/, $node->safe_psql(
 	UNION ALL SELECT encode(previous_secret, 'hex') FROM keyrot.app WHERE previous_secret IS NOT NULL
 	UNION ALL SELECT encode(secret, 'hex') FROM keyrot.zone WHERE secret IS NOT NULL});
 my $clear   = 'CLEAR-' . random_hex(30);
-$node->safe_psql('marked', "CREATE TABLE clear AS SELECT '$clear'::text AS t; CHECKPOINT");
+# One of several may lie across the boundary of two pages of WAL.
+$node->safe_psql('marked', "CREATE TABLE clear AS SELECT '$clear'::text AS t FROM generate_series(1, 3); CHECKPOINT");
 
 # Each form in which a secret could lie somewhere, cut to its first and last sixteen characters.
 sub forms_of
