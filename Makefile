@@ -3,7 +3,7 @@
 #   make                     builds; any server from 15 on: make PG_CONFIG=/path/to/pg_config
 #   make install             installs
 #   make installcheck        tests against a running server (PGHOST, PGPORT, PGUSER)
-#   make unit                tests what needs no server
+#   make unit                tests what needs no server; make unit-sanitized: under sanitizers
 #   make lint                checks the rules of the house
 #   make COPT='-Wall -Wextra -Werror'    builds as a developer does
 #
@@ -98,7 +98,7 @@ endif
 
 UNIT_SRC = $(addprefix src/,crypto.c identifier.c keyfile.c lexer.c logtext.c names.c seal.c secret.c token.c \
 	uuid7.c)
-EXTRA_CLEAN = test/unit/units results regression.diffs regression.out output_iso tmp_check tmp_check_iso log
+EXTRA_CLEAN = test/unit/units test/unit/units-sanitized results regression.diffs regression.out output_iso tmp_check tmp_check_iso log
 
 # Bitcode for JIT would need clang and serves no function of ours: none is inlined into a plan.
 ifneq ($(origin with_llvm),command line)
@@ -111,13 +111,18 @@ include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h) keyrot.control
 
-test/unit/units: $(wildcard test/unit/*.[ch]) $(UNIT_SRC) $(wildcard src/*.h)
-	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror -Isrc $(filter %.c,$^) -lcrypto -o $@
+test/unit/units test/unit/units-sanitized: $(wildcard test/unit/*.[ch]) $(UNIT_SRC) $(wildcard src/*.h)
+	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror $(UNIT_FLAGS) -Isrc $(filter %.c,$^) -lcrypto -o $@
 
-.PHONY: unit lint cppflags say-no-tap
+test/unit/units-sanitized: UNIT_FLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+
+.PHONY: unit unit-sanitized lint cppflags say-no-tap
 
 unit: test/unit/units
 	./test/unit/units
+
+unit-sanitized: test/unit/units-sanitized
+	./test/unit/units-sanitized
 
 lint:
 	PG_CONFIG='$(PG_CONFIG)' ./test/lint
