@@ -59,7 +59,9 @@ my $VERIFY = join ' UNION ALL ', map {
 	} 1 .. $APPS
 } $old, $new;
 
-sub lines { return split /\n/, slurp_file($path); }
+sub key_text { return -e $path ? slurp_file($path) : ''; }
+
+sub lines { return split /\n/, key_text(); }
 
 sub in_use
 {
@@ -82,24 +84,31 @@ sub trim_key_file
 	return write_key($path, join '', map { "$_\n" } @lines);
 }
 
+# An answer, or that there is none.
+sub ask
+{
+	my ($database, $query) = @_;
+	return eval { $node->safe_psql($database, $query) } // "an error\n";
+}
+
 # What is there after a crash, or after a call, as a list of what is wrong with it.
 sub wrongs
 {
 	my ($lines_before, $most_lines_more) = @_;
-	my $contents = slurp_file($path);
+	my $contents = key_text();
 	my @lines    = lines();
 	my @wrongs;
 	push @wrongs, 'half a key file'     if $contents !~ /\A(?:[0-9a-f]{64}\n)+\z/;
-	push @wrongs, 'a readable key file' if ((stat $path)[2] & oct 7777) != oct 600;
+	push @wrongs, 'a readable key file' if -e $path && ((stat $path)[2] & oct 7777) != oct 600;
 	my $more = @lines - @$lines_before;
 	push @wrongs, "$more lines more"    if $more < 0 || $more > $most_lines_more;
 	push @wrongs, 'older lines changed' if $more >= 0 && "@lines[$more .. $#lines]" ne "@$lines_before";
 	my %there  = map { fingerprint($_) => 1 } @lines;
-	my $marker = slurp_file(marker_file($node));
+	my $marker = -e marker_file($node) ? slurp_file(marker_file($node)) : '';
 
 	for my $database ('one', 'two')
 	{
-		my ($masters, @results) = split /\n/, $node->safe_psql(
+		my ($masters, @results) = split /\n/, ask(
 			$database, qq{
 			SELECT string_agg(DISTINCT encode(master_key, 'hex'), ' ') FROM keyrot.data_key;
 			SELECT count(*) FILTER (WHERE good) FROM ($VERIFY) AS v;
@@ -229,12 +238,13 @@ for my $function (@functions)
 			push @found, "$where: the next call: $again->{text}" if $again->{sqlstate};
 			push @found, map { "$where, after the next call: $_" } wrongs(\@lines, $function->{lines});
 			my ($query, $answer) = @{ $function->{check} };
-			my $done = $node->safe_psql('one', $query);
+			my $done = ask('one', $query);
 			push @found, "$where: the next call has not done its work: $done" if $done ne $answer;
 			my @left = grep { /tmp/ } key_files_of($folder), key_files_of($node);
 			push @found, "$where: left over: @left" if @left;
+			last if @found;
 		}
-		last if $killed < $step;
+		last if $killed < $step || @found;
 	}
 	cmp_ok($killed, '>=', @steps - 2,
 		"$name: killed before each of $killed steps, and within each of $torn that write keys");
