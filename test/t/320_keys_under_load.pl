@@ -63,6 +63,16 @@ BEGIN
         PERFORM pg_sleep(random() / 20);
     END LOOP;
 END \$\$;
+-- Long enough for reseal() to move all that it sees, which is not what was sealed here.
+CREATE PROCEDURE slow_creator() LANGUAGE plpgsql AS \$\$
+BEGIN
+    WHILE NOT EXISTS (SELECT FROM stop) LOOP
+        PERFORM keyrot.create_app('Slow', 'slow-' || nextval('chain'));
+        PERFORM pg_sleep(random() * 3);
+        COMMIT;
+        RAISE INFO 'created 1';
+    END LOOP;
+END \$\$;
 -- Which credentials that the snapshot shows do not open, whether as current or as previous version.
 CREATE FUNCTION unreadable() RETURNS bigint LANGUAGE sql AS \$\$
     SELECT count(*) FROM keyrot.credentials
@@ -121,11 +131,12 @@ sub start_clients
 	$node->safe_psql('live', 'TRUNCATE stop');
 	return (
 		(map { client("CALL rotator('$round-$_')") } 1 .. $ROTATORS),
-		(map { client('CALL verifier()') } 1 .. $VERIFIERS));
+		(map { client('CALL verifier()') } 1 .. $VERIFIERS),
+		client('CALL slow_creator()'));
 }
 
 # Ends them, adds up what they have done, and returns what went wrong.
-my %count = map { $_ => 0 } qw(rotated verified);
+my %count = map { $_ => 0 } qw(created rotated verified);
 
 sub end_clients
 {
@@ -208,9 +219,10 @@ $node->safe_psql('live', 'INSERT INTO stop VALUES (1)');
 is_deeply([ end_clients(@clients) ],
 	[], "no client of $ROTATORS that rotate and $VERIFIERS that verify, with older snapshots, failed");
 is_deeply(\@wrongs, [], 'and no call that replaces keys');
-cmp_ok($count{rotated}, '>',  0, "$count{rotated} rotations, $count{verified} verifications");
-cmp_ok($count{$_},      '>',  0, "$count{$_} times $_") for sort grep { /^SELECT|^CALL/ } keys %count;
-cmp_ok($count{$_},      '>=', 3, "reseal() was interrupted $count{$_} times by $_") for 'cancel', 'terminate';
+cmp_ok($count{rotated}, '>', 0,
+	"$count{rotated} rotations, $count{verified} verifications, $count{created} slow transactions");
+cmp_ok($count{$_}, '>', 0, "$count{$_} times $_") for sort grep { /^SELECT|^CALL/ } keys %count;
+cmp_ok($count{$_}, '>=', 3, "reseal() was interrupted $count{$_} times by $_") for 'cancel', 'terminate';
 
 my $REQUESTS    = 'SELECT count(*) FROM keyrot.request';
 my $CREDENTIALS = q{
