@@ -83,8 +83,9 @@ CREATE TABLE hostile.pool AS
 	  FROM generate_series(1, 10) AS i;
 CREATE TABLE hostile.sink (what text);
 CREATE TABLE hostile.calls (call text);
+CREATE TABLE hostile.caught (context text);
 GRANT SELECT ON hostile.pool TO PUBLIC;
-GRANT ALL ON hostile.sink, hostile.calls TO PUBLIC;
+GRANT ALL ON hostile.sink, hostile.calls, hostile.caught TO PUBLIC;
 
 -- Runs a call when a row comes that holds it.
 CREATE FUNCTION hostile.fire() RETURNS trigger LANGUAGE plpgsql AS
