@@ -53,6 +53,7 @@ typedef struct Reseal
 	int64		unreadable;		/* credentials of this pass with a secret that does not open */
 	TimestampTz told_at;
 	MemoryContext context;		/* of one transaction */
+	MemoryContext one;			/* of one credential */
 } Reseal;
 
 static void
@@ -136,12 +137,12 @@ add_to_batch(const char *identifier, void *reader_state)
 	strlcpy(batch->identifiers[batch->count++], identifier, sizeof(batch->identifiers[0]));
 }
 
+/* Moves a credential, and leaves it as it is, with a warning, where it does not open. */
 static void
 move(Reseal *reseal, SealKind kind, const char *identifier)
 {
 	Credential	credential;
 
-	CHECK_FOR_INTERRUPTS();
 	if (!credential_lock_any(kind, identifier, &credential))
 		return;
 	if (credential_reseal(&credential))
@@ -151,6 +152,20 @@ move(Reseal *reseal, SealKind kind, const char *identifier)
 	}
 	reseal->unreadable++;
 	warn_does_not_open(kind, identifier);
+}
+
+/* Moves the credentials of a batch, in no more memory than one of them takes. */
+static void
+move_each(Reseal *reseal, SealKind kind, const Batch *batch)
+{
+	for (int i = 0; i < batch->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(reseal->one);
+		move(reseal, kind, batch->identifiers[i]);
+		MemoryContextSwitchTo(reseal->context);
+		MemoryContextReset(reseal->one);
+	}
 }
 
 /* Moves a batch of credentials that come after one; returns false where there are no more, else the last one. */
@@ -163,8 +178,7 @@ move_batch(Reseal *reseal, SealKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
 	batch.identifiers = palloc((Size) reseal->batch_size * sizeof(batch.identifiers[0]));
 	rows_hold_for_writing(kind);
 	(void) store_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, add_to_batch, &batch);
-	for (int i = 0; i < batch.count; i++)
-		move(reseal, kind, batch.identifiers[i]);
+	move_each(reseal, kind, &batch);
 	if (batch.count > 0)
 	{
 		strlcpy(after, batch.identifiers[batch.count - 1], SEAL_MAX_IDENTIFIER + 1);
@@ -228,6 +242,7 @@ run(int batch_size)
 	Reseal		reseal = {.batch_size = batch_size};
 
 	reseal.context = AllocSetContextCreate(CurrentMemoryContext, "keyrot reseal", ALLOCSET_DEFAULT_SIZES);
+	reseal.one = AllocSetContextCreate(CurrentMemoryContext, "keyrot reseal of a credential", ALLOCSET_DEFAULT_SIZES);
 	store_commit();
 	if (!prepare(&reseal))
 		tell_nothing_to_reseal();
@@ -238,6 +253,7 @@ run(int batch_size)
 		while (!all_moved(&reseal));
 		finish(&reseal);
 	}
+	MemoryContextDelete(reseal.one);
 	MemoryContextDelete(reseal.context);
 }
 
