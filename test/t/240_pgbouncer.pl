@@ -70,7 +70,6 @@ auth_file = $folder/users
 max_client_conn = 100
 logfile = $folder/pgbouncer.log
 pidfile = $folder/pgbouncer.pid
-verbose = 2
 END
 append_to_file("$folder/pgbouncer.ini", "max_prepared_statements = 100\n") if $knows_prepared;
 my $bouncer = fork // die "cannot fork: $!";
@@ -305,7 +304,8 @@ cmp_ok($admitted, '>=', 5, "$admitted were admitted in $seconds seconds");
 cmp_ok($admitted, '<=', 5 * (int($seconds) + 1), 'and not more than the limit allows');
 is(join('', @others), '', 'another caller behind the same user is admitted beside them');
 
-# Parameters and prepared statements by the protocol.
+# Parameters and prepared statements by the protocol.  A thread for each client: pgbench waits for one client's
+# statement to be prepared while another one, in its transaction, keeps the connection that this needs.
 my $script = "$folder/rotate.sql";
 append_to_file($script, <<'END');
 \set n random(1000000000, 9999999999)
@@ -317,7 +317,7 @@ END
 for my $mode ('extended', $knows_prepared ? 'prepared' : ())
 {
 	my $first = $node->safe_psql('pooled', sprintf $version, 'app-3');
-	wait_for_programs(start_program("$folder/$mode", 'pgbench', '-n', '-M', $mode, '-c', 8, '-j', 2, '-t', 30, '-f', $script,
+	wait_for_programs(start_program("$folder/$mode", 'pgbench', '-n', '-M', $mode, '-c', 8, '-j', 8, '-t', 30, '-f', $script,
 		connection('pooled')));
 	like(slurp_file("$folder/$mode.out"), qr/transactions actually processed: 240\/240/, "240 rotations by 8 clients with -M $mode");
 	is($node->safe_psql('pooled', sprintf $version, 'app-3'), $first + 240, 'each made one version');

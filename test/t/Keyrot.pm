@@ -40,6 +40,7 @@ our @EXPORT = qw(
   server_process
   sign_text
   start_again
+  wait_for_server
   wait_until
   write_key
 );
@@ -100,6 +101,15 @@ sub server_process
 	my ($pid) = map { /^\s*(\d+) postgres: (?:\S+: )?\Q$title\E/ ? $1 : () } split /\n/,
 	  `ps -o pid=,args= --ppid $postmaster`;
 	return $pid // '';
+}
+
+# Waits until a server that restarts by itself lets sessions in.  A psql that is refused may be gone before it
+# is told what to do, which is no error here.
+sub wait_for_server
+{
+	my ($node, $database) = @_;
+	wait_until(sub { eval { ($node->psql($database, 'SELECT 1'))[0] == 0 } }) or BAIL_OUT('the server does not come back');
+	return;
 }
 
 # Waits until the code returns something true, and returns that; bounded as all waiting is.

@@ -516,6 +516,7 @@ lives_with_pieces(int left)
 	(void) crypto_memory_is_locked();
 	while (count < MOST_PIECES && (pieces[count] = OPENSSL_secure_malloc(PIECE_BYTES)) != NULL)
 		count++;
+	ERR_clear_error();
 	for (; left > 0 && count > 0; left--)
 		OPENSSL_secure_free(pieces[--count]);
 	for (size_t i = 0; i < lengthof(trials); i++)
