@@ -33,13 +33,11 @@ read_marker(char contents[MARKER_MAX_BYTES])
 	return length;
 }
 
-/* Whether some database of this cluster is known to depend on a master key. */
+/* Whether some database of this cluster is known to depend on a master key; one that cannot be read tells so, too. */
 bool
 key_marker_exists(void)
 {
-	char		contents[MARKER_MAX_BYTES];
-
-	return read_marker(contents) != 0;
+	return access(MARKER_FILE, F_OK) == 0 || errno != ENOENT;
 }
 
 /* Whether this master key is noted. */

@@ -68,11 +68,8 @@ read_or_make(const char *path, MasterKeys *keys, KeyProblem *problem)
 	status = key_file_read(path, keys, problem);
 	if (status == KEY_FILE_MISSING && !key_marker_exists() && key_file_make(path, problem))
 		status = key_file_read(path, keys, problem);
-	if (status != KEY_FILE_READ)
-		return false;
-	if (key_marker_has(keys->keys[0].fingerprint))
-		return true;
-	return key_file_settle(path, problem) && key_marker_add(keys->keys[0].fingerprint, problem);
+	return status == KEY_FILE_READ && key_file_settle(path, problem) &&
+		key_marker_add(keys->keys[0].fingerprint, problem);
 }
 
 static bool

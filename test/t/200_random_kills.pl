@@ -96,7 +96,7 @@ for my $round (1 .. @ways)
 		$load->repeat_at_once if $SERVER_STAYS{$how};
 		ok($load->wait_for_end, 'every client notices');
 		start_again($node) if $STARTED_HERE{$how};
-		$node->poll_query_until('live', 'SELECT true') or BAIL_OUT('the server does not come back');
+		wait_for_server($node, 'live');
 
 		$load->check_acknowledged($node);
 		if   ($SERVER_STAYS{$how}) { $load->check_all_failures($node); }

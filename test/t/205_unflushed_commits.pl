@@ -96,7 +96,7 @@ for my $round (1 .. @ROUNDS)
 		moment();
 		$END{$how}->($wal_writer);
 		ok($load->wait_for_end, 'every client notices');
-		$node->poll_query_until('live', 'SELECT true') or BAIL_OUT('the server does not come back');
+		wait_for_server($node, 'live');
 
 		my $missing = $load->check_prefix($node);
 		$missing{$worker} += $missing;

@@ -56,6 +56,9 @@ sub run_armed
 	my $lived = eval { $session->query("$CREATE;\nSELECT 'alive'") =~ /alive/ };
 	$fault->disarm;
 	eval { $session->quit };
+
+	# The postmaster reaps it before it ends the others: until then, somebody could still get in.
+	wait_until(sub { !-d "/proc/$pid" });
 	return $lived // 0;
 }
 
