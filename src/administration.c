@@ -164,13 +164,6 @@ tell_queue(Datum *values, bool *nulls)
 	values[2] = Int64GetDatum(view.omitted);
 }
 
-/* Whether all keys in this session, and those that sessions share, are kept out of swap space. */
-static bool
-keys_are_locked(void)
-{
-	return crypto_memory_is_locked() && key_cache_is_locked();
-}
-
 static ArrayType *
 list_masters(const KeyringStatus *keys)
 {
@@ -200,6 +193,13 @@ tell_reseal_state(ResealState state, const ResealRow *row, Datum *values, bool *
 	left->time = reseal_time_left(row);
 	values[2] = IntervalPGetDatum(left);
 	nulls[2] = row->done == 0;
+}
+
+/* Whether no key can be swapped out, neither of this session's nor of those that the sessions share. */
+static bool
+keys_are_locked(void)
+{
+	return crypto_memory_is_locked() && key_cache_is_locked();
 }
 
 static ArrayType *

@@ -133,11 +133,14 @@ key_cache_is_shared(void)
 	return cache->lock != NULL;
 }
 
-/* Whether keys that the sessions share are kept out of swap space; a session's own are crypto.c's to tell. */
+/*
+ * Whether keys that the sessions share, where a command is set, are kept out of swap space; a session's own
+ * are crypto.c's to tell.
+ */
 bool
 key_cache_is_locked(void)
 {
-	return cache->locked;
+	return cache->locked || keyrot_master_key_command[0] == '\0';
 }
 
 static void

@@ -498,6 +498,32 @@ unlink key_file($node);
 unlike($node->safe_psql('served', $degraded), qr/key file/, 'and no more when it is gone');
 
 
+# Shared keys that can't be locked, where each session's own can: the server starts with a lower limit than it
+# has later.
+
+sub set_locked_memory
+{
+	my ($pid, $soft) = @_;
+	return system('prlimit', "--pid=$pid", "--memlock=$soft:") == 0;
+}
+
+my $locked = q{SELECT locked_memory, array_to_string(degraded, '|') ~ 'swapped' FROM keyrot.status()};
+SKIP:
+{
+	my ($limit) = $^O eq 'linux' ? slurp_file("/proc/$$/limits") =~ /^Max locked memory\s+(\w+)/m : ();
+	skip 'nothing can be locked on this system', 4 unless $node->safe_psql('served', $locked) eq 't|f';
+	set_locked_memory($$, 0) or skip 'no limit on locked memory to set', 4;
+	$node->restart;
+	set_locked_memory($$, $limit) or die;
+	is($node->safe_psql('served', $locked), 'f|t', 'status() tells of keys that cannot be locked');
+	ok(set_locked_memory((split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0], $limit), 'the limit is raised');
+	is($node->safe_psql('served', $locked), 'f|t', 'the keys that the sessions share are still not locked');
+	set_conf("keyrot.master_key_command = ''");
+	is($node->safe_psql('served', $locked), 't|f', 'which does not matter where there is no command');
+	set_conf("keyrot.master_key_command = 'exec sh $program again'");
+}
+
+
 # Who may see and set it
 
 my @settings = attempts(
