@@ -8,8 +8,10 @@
  * command is run.
  *
  * Keys are good as long as the configuration is not reloaded and the setting is the same.  A failure is good
- * for those only who asked before that run began, and waited for it: so a command that hangs is not run once
- * for each of them in turn, and whoever comes later tries anew.
+ * for those who asked before that run began, and waited for it: so a command that hangs is not run once for
+ * each of them in turn.  It is also good for those who come right after it: else every call by anybody would
+ * start a process, hundreds a second, and the service that the command asks would get no rest to recover.
+ * Whoever comes later tries anew.
  *
  * Nothing waits, reads, writes or raises under the cache's own lock.
  */
@@ -32,6 +34,7 @@
 
 #define SECOND INT64CONST(1000000000)	/* in nanoseconds */
 #define PAUSE (10 * SECOND)		/* between runs because a master key is missing */
+#define FAILURE_LASTS SECOND	/* from the end of the run */
 
 typedef struct KeyCache
 {
@@ -41,6 +44,7 @@ typedef struct KeyCache
 	int64		begun_at;		/* the latest of them, by the monotonic clock */
 	KeyRun		kept;			/* that the keys are from; number 0: there are none */
 	KeyRun		failed;			/* the latest that did */
+	int64		failed_at;		/* when it ended */
 	KeyProblem	problem;		/* and why */
 	bool		locked;			/* the keys are kept out of swap space */
 	MasterKeys *keys;
@@ -180,13 +184,17 @@ is_of_now(const KeyRun *run)
 	return run->number > 0 && run->reloads == settings_reloads() && run->command == hash_command();
 }
 
-/* Any keys will do that the command printed since the last reload. */
+/* Any keys will do that the command printed since the last reload, and a failure of just now. */
 KeyNeed
 key_cache_need_any(void)
 {
-	KeyNeed		need = key_cache_need_new();
+	KeyNeed		need = {.keys_from = 0};
+	bool		just_failed;
 
-	need.keys_from = 0;
+	lock_cache(LW_SHARED);
+	just_failed = cache->failed.number > 0 && read_clock() - cache->failed_at < FAILURE_LASTS;
+	need.failure_from = just_failed ? cache->failed.number : cache->begun + 1;
+	unlock_cache();
 	return need;
 }
 
@@ -292,6 +300,7 @@ key_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem)
 	if (keys == NULL && run.number > cache->failed.number)
 	{
 		cache->failed = run;
+		cache->failed_at = read_clock();
 		cache->problem = *problem;
 	}
 	else if (keys != NULL && run.number > cache->kept.number && cache->keys != NULL)
