@@ -291,6 +291,21 @@ require_own_memory(void)
 		cache->keys = crypto_locked_alloc(sizeof(MasterKeys));
 }
 
+/*
+ * Notes why a run failed.  Databases differ in encoding, and the words of the operating system are translated
+ * into that of the session which ran it; what the sessions share is what every encoding shows alike.
+ */
+static void
+keep_problem(const KeyProblem *problem)
+{
+	cache->problem = *problem;
+	if (cache->lock == NULL)
+		return;
+	for (char *byte = cache->problem.message; *byte != '\0'; byte++)
+		if (IS_HIGHBIT_SET(*byte))
+			*byte = '?';
+}
+
 /* Notes what came of the run: keys, or none and why. */
 void
 key_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem)
@@ -301,7 +316,7 @@ key_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem)
 	{
 		cache->failed = run;
 		cache->failed_at = read_clock();
-		cache->problem = *problem;
+		keep_problem(problem);
 	}
 	else if (keys != NULL && run.number > cache->kept.number && cache->keys != NULL)
 	{

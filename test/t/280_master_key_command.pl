@@ -111,16 +111,17 @@ sub wrapped_by
 	return $node->safe_psql($database, q{SELECT encode(master_key, 'hex') FROM keyrot.data_key});
 }
 
-# Calls that run side by side: begin_calls(COUNT, SQL), and end_calls() returns what each of them printed.
+# Calls that run side by side: begin_calls(COUNT, SQL[, DATABASE]), and end_calls() returns what each of them
+# printed.
 sub begin_calls
 {
-	my ($count, $sql) = @_;
+	my ($count, $sql, $database) = (@_, 'served');
 	my @calls;
 	for (1 .. $count)
 	{
 		my %call = (out => '', err => '');
 		$call{run} = IPC::Run::start(
-			[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr('served'), '-c', $sql ],
+			[ 'psql', '-XAtq', '-v', 'VERBOSITY=verbose', '-d', $node->connstr($database), '-c', $sql ],
 			'<', \undef, '>', \$call{out}, '2>', \$call{err},
 			IPC::Run::timeout(3 * $PostgreSQL::Test::Utils::timeout_default));
 		push @calls, \%call;
@@ -135,7 +136,7 @@ sub end_calls
 	{
 		$call->{run}->finish;
 		$said .= $call->{err};
-		push @results, $call->{out} =~ s/\n\z//r . ($call->{err} =~ /(?:ERROR|FATAL): +(\w{5}):/ ? $1 : '');
+		push @results, $call->{out} =~ s/\n\z//r . ($call->{err} =~ /(?:ERROR|ERREUR|FATAL): +(\w{5}):/ ? $1 : '');
 	}
 	return @results;
 }
@@ -539,6 +540,36 @@ SKIP:
 	is($node->safe_psql('served', $locked), 't|f', 'which does not matter where there is no command');
 	set_conf("keyrot.master_key_command = 'exec sh $program again'");
 }
+
+
+# A failure is told to sessions of databases in other encodings; the server's words are translated.
+$node->safe_psql('postgres', "CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'");
+$node->safe_psql('latin', 'CREATE EXTENSION keyrot');
+print_keys($key[3], $key[0]);
+$node->safe_psql('latin', $create);
+new_runs();
+SKIP:
+{
+	local $ENV{LANGUAGE} = 'fr';
+	$node->append_conf('postgresql.conf', "lc_messages = 'C.UTF-8'");
+	$node->restart;
+	skip 'the server has no translations here', 4
+	  unless (attempts($node, 'served', 'SELECT 1 / 0'))[0]{text} =~ /z\xc3\xa9ro/;
+	behave("$wait_for; exit 3");
+	my @calls = begin_calls(1, $sound, 'latin');
+	wait_until(sub { return new_runs() > 0; }) or BAIL_OUT('the command is not run');
+	push @calls, begin_calls(1, $sound, 'latin');
+	my $waiting = q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted};
+	ok(wait_until(sub { return $node->safe_psql('postgres', $waiting) eq '1'; }), 'a session in LATIN1 waits to run the command');
+	push @calls, begin_calls(1, $sound, 'served');
+	ok(wait_until(sub { return $node->safe_psql('postgres', $waiting) eq '2'; }), 'and one in UTF8 after it');
+	append_to_file($go_on, '');
+	is(join(' ', end_calls(@calls)), '55000 55000 55000', 'all are told that it failed');
+	unlink $go_on;
+	like($calls[2]{err}, qr/failed: le processus .* quitt\? avec le code de sortie 3$/m, 'the one in UTF8 without a byte of LATIN1');
+}
+$node->append_conf('postgresql.conf', "lc_messages = 'C'");
+$node->restart;
 
 
 # Who may see and set it
