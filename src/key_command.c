@@ -42,7 +42,8 @@
 #define OUTPUT_BYTES KEYFILE_MAX_BYTES	/* as many are too many */
 #define SAID_BYTES 1024			/* of the end of what it says on stderr, at least the half */
 #define SAID_SHOWN 300
-#define KEY_DIGITS 17			/* a row of so many hex digits may be of a key; a fingerprint has 16 */
+#define KEY_DIGITS 17			/* so many hex digits may be of a key; a fingerprint has 16 */
+#define SEPARATORS 2			/* at most, between groups of digits of one key */
 #define TURN_MS 100				/* a signal that comes just before poll() waits at most so long */
 #define LEAVE_MS 200			/* from SIGTERM to SIGKILL */
 #define REAP_MS 5000			/* what can't be killed by then is left to init */
@@ -372,6 +373,32 @@ count_hex_digits(const char *text, size_t length)
 	return count;
 }
 
+/*
+ * How much of a text may be of a key: digits in one row, or in groups of whole bytes with little between them, as
+ * programs show bytes.  0: too few for that.
+ */
+static size_t
+measure_key(const char *text, size_t length)
+{
+	size_t		end = count_hex_digits(text, length);
+	size_t		digits = end;
+	size_t		group = end;
+
+	while (group > 0 && group % 2 == 0)
+	{
+		size_t		next = end;
+
+		while (next < length && next - end < SEPARATORS && (isspace((unsigned char) text[next]) || text[next] == ':'))
+			next++;
+		group = next > end ? count_hex_digits(text + next, length - next) : 0;
+		if (group == 0 || group % 2 != 0)
+			break;
+		digits += group;
+		end = next + group;
+	}
+	return digits >= KEY_DIGITS ? end : 0;
+}
+
 /* What a terminal and every encoding show alike; blanks of all kinds are one. */
 static char
 make_printable(char byte)
@@ -385,7 +412,7 @@ make_printable(char byte)
 
 /*
  * Writes what the command said as one line for a message, which goes to every caller, without what may be a
- * key: a long row of hex digits, or the rest of one that was cut off.
+ * key: many hex digits, or the rest of some that were cut off.
  */
 static void
 show_said(char shown[SAID_SHOWN + 1])
@@ -396,8 +423,10 @@ show_said(char shown[SAID_SHOWN + 1])
 
 	for (size_t i = 0; i < run.said_length; i += Max(digits, 1))
 	{
-		digits = count_hex_digits(run.said + i, run.said_length - i);
-		if (digits >= KEY_DIGITS || (digits > 0 && i == 0 && run.said_cut))
+		size_t		key = measure_key(run.said + i, run.said_length - i);
+
+		digits = Max(key, count_hex_digits(run.said + i, run.said_length - i));
+		if (key > 0 || (digits > 0 && i == 0 && run.said_cut))
 		{
 			memcpy(line + length, "***", 3);
 			length += 3;
