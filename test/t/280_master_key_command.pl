@@ -319,12 +319,12 @@ new_runs();
 
 # The time limit
 
-set_conf("keyrot.master_key_timeout = '1500ms'");
+set_conf("keyrot.master_key_timeout = '3000ms'");
 for my $slow (
-	[ 'sleeps',                       $waiting . '; wait',                qr/did not end within 1500 ms$/, 3 ],
-	[ 'ignores SIGTERM',              "trap '' TERM; $waiting; wait",     qr/did not end within 1500 ms$/, 3 ],
-	[ 'closed its output and sleeps', "exec >&- 2>&-; $waiting; wait",    qr/did not end within 1500 ms$/, 3 ],
-	[ 'tells before it sleeps',       "echo slow >&2; $waiting; wait",    qr/within 1500 ms; it said: slow$/, 3 ],
+	[ 'sleeps',                       $waiting . '; wait',                qr/did not end within 3000 ms$/, 3 ],
+	[ 'ignores SIGTERM',              "trap '' TERM; $waiting; wait",     qr/did not end within 3000 ms$/, 3 ],
+	[ 'closed its output and sleeps', "exec >&- 2>&-; $waiting; wait",    qr/did not end within 3000 ms$/, 3 ],
+	[ 'tells before it sleeps',       "echo slow >&2; $waiting; wait",    qr/within 3000 ms; it said: slow$/, 3 ],
 	[ 'leaves its output open',       "$waiting; cat $folder/keys; exit", qr/ended, but something it started kept its output open/, 3 ])
 {
 	my ($name, $shell, $message, $processes) = @$slow;
@@ -348,7 +348,7 @@ gone();
 
 behave("trap '' TERM; $waiting; wait");
 reload();
-my ($timed_out) = attempts($node, 'served', "SET statement_timeout = '3s'; $sound");
+my ($timed_out) = attempts($node, 'served', "SET statement_timeout = '6s'; $sound");
 is($timed_out->{sqlstate}, '57014', 'statement_timeout ends a call that waits for the command');
 is(gone(), 3, 'and the command with its 3 processes');
 for my $way ([ 'pg_cancel_backend', '57014' ], [ 'pg_terminate_backend', '57P01' ])
