@@ -414,7 +414,7 @@ renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, con
 
 /*
  * Wraps all data keys by the current master key and returns how many were not yet.  Raises 55000, and changes
- * nothing, where one of them cannot be unwrapped.
+ * nothing, where one of them cannot be unwrapped, and 40001 where the transaction's snapshot is older than one.
  */
 int
 keyring_rewrap(void)
@@ -442,7 +442,8 @@ keyring_rewrap(void)
 	{
 		if (!renewed[i])
 			continue;
-		store_rewrap_data_key(&rows[i]);
+		if (!store_rewrap_data_key(&rows[i]))
+			error_concurrent_update();
 		changed++;
 	}
 	announce_change();

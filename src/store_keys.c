@@ -43,8 +43,11 @@ store_insert_data_key(const DataKeyRow *row, TimestampTz created_at)
 	run_without_rows(&insert, &parameters);
 }
 
-/* Stores a data key that was wrapped by another master key. */
-void
+/*
+ * Stores a data key that was wrapped by another master key.  False: the transaction's snapshot does not see its
+ * row, which was made since.
+ */
+bool
 store_rewrap_data_key(const DataKeyRow *row)
 {
 	static Statement update = {
@@ -57,7 +60,7 @@ store_rewrap_data_key(const DataKeyRow *row)
 	add(&parameters, Int32GetDatum(row->id));
 	add_sealed(&parameters, &row->wrapped);
 	add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
-	run_without_rows(&update, &parameters);
+	return run_without_rows(&update, &parameters) == 1;
 }
 
 /* Removes a data key. */

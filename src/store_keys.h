@@ -23,7 +23,7 @@ typedef struct ResealRow
 typedef void (*IdentifierReader) (const char *identifier, void *reader_state);
 
 extern void store_insert_data_key(const DataKeyRow *row, TimestampTz created_at);
-extern void store_rewrap_data_key(const DataKeyRow *row);
+extern bool store_rewrap_data_key(const DataKeyRow *row);
 extern void store_delete_data_key(int32 id);
 extern bool store_seals_anything(int32 data_key);
 extern int64 store_count_sealed_before(int32 data_key);
