@@ -5,8 +5,10 @@
  * The cache follows the table, not the other way round: any change to keyrot.data_key is broadcast as a
  * relation cache invalidation, which also reaches the session itself when its transaction rolls back.
  * An entry is kept only while the table has its id with its check value, so that a key that was rolled
- * back, or belonged to an extension since dropped, never seals again.  An empty cache is never trusted,
- * for COPY into the table broadcasts nothing.
+ * back, or belonged to an extension since dropped, never seals again.  COPY and logical replication into
+ * the table broadcast nothing, nor does a DELETE.  So an empty cache is never trusted, and whoever is about
+ * to seal looks at the table itself: a secret sealed with a key that is not there would be lost with the
+ * session.
  *
  * The master key is read when there is something to unwrap, and forgotten.  A session that has its data
  * keys therefore goes on when the key file is lost or spoilt; status() reads the file anew and tells.
@@ -205,6 +207,14 @@ refresh(void)
 	pfree(rows);
 }
 
+/* The same, and believes no cache. */
+static void
+refresh_from_table(void)
+{
+	cache_complete = false;
+	refresh();
+}
+
 /* The newest of the cached keys, or NULL where there is none. */
 static CachedKey *
 newest(void)
@@ -222,7 +232,7 @@ static void
 hold_keys(void)
 {
 	LockRelationOid(tables_get()->data_key, ShareRowExclusiveLock);
-	refresh();
+	refresh_from_table();
 }
 
 /*
@@ -278,7 +288,7 @@ keyring_current(int32 *key_id)
 {
 	CachedKey  *current;
 
-	refresh();
+	refresh_from_table();
 	if (cache_count == 0)
 		make_first_key();
 	current = newest();
