@@ -475,6 +475,17 @@ error_reseal_runs(void)
 			 errhint("keyrot.status() shows how far it has come.")));
 }
 
+/* The data key that secrets are moved to is not there any more. */
+void
+error_data_key_gone(int data_key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("data key %d, to which reseal moves secrets, is gone", data_key),
+			 errdetail("The extension was made again, or its tables restored, meanwhile."),
+			 errhint("Call reseal again.")));
+}
+
 /* A secret could not be moved to the current data key.  A warning; returns. */
 void
 warn_does_not_open(SealKind kind, const char *identifier)

@@ -49,6 +49,7 @@ KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
 KEYROT_NORETURN extern void error_not_installed(void);
 KEYROT_NORETURN extern void error_in_transaction(const char *procedure);
 KEYROT_NORETURN extern void error_reseal_runs(void);
+KEYROT_NORETURN extern void error_data_key_gone(int data_key);
 extern void warn_not_last(void);
 extern void warn_does_not_open(SealKind kind, const char *identifier);
 extern void tell_reseal(int64 done, int64 total, int64 time_left);

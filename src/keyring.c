@@ -313,6 +313,14 @@ keyring_newest(int32 *key_id)
 	return found->key;
 }
 
+/* The id of the newest data key, 0 where there is none; makes none. */
+int32
+keyring_newest_id(void)
+{
+	refresh();
+	return cache_count == 0 ? 0 : newest()->id;
+}
+
 /*
  * A key that was dropped since the statement's snapshot was taken: whoever still sees a secret that was sealed
  * with it also sees its row.
@@ -461,8 +469,8 @@ keyring_rewrap(void)
 }
 
 /*
- * Drops those data keys below this one that no stored secret is sealed with, and returns how many.  The
- * caller knows that no open transaction has sealed with them.
+ * Drops those data keys below this one that no stored secret is sealed with, and returns how many; never the
+ * newest.  The caller knows that no open transaction has sealed with them.
  */
 int
 keyring_drop_unused(int32 below)
@@ -475,7 +483,7 @@ keyring_drop_unused(int32 below)
 	count = rows_read_data_keys(NULL, &rows);
 	for (int i = 0; i < count; i++)
 	{
-		if (rows[i].id >= below || store_seals_anything(rows[i].id))
+		if (rows[i].id >= below || rows[i].id == keyring_newest_id() || store_seals_anything(rows[i].id))
 			continue;
 		store_delete_data_key(rows[i].id);
 		dropped++;

@@ -23,6 +23,7 @@ typedef struct KeyringStatus
 
 extern CryptoKey *keyring_current(int32 *key_id);
 extern CryptoKey *keyring_newest(int32 *key_id);
+extern int32 keyring_newest_id(void);
 extern CryptoKey *keyring_find(int32 key_id);
 extern bool keyring_ready(void);
 extern bool keyring_hold(void);

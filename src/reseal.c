@@ -168,6 +168,17 @@ move_each(Reseal *reseal, SealKind kind, const Batch *batch)
 	}
 }
 
+/*
+ * Raises 55000 where the data key that secrets are moved to is not among this database's any more: the extension
+ * was dropped and made again, or its tables restored.  Nothing would ever be moved then.
+ */
+static void
+require_destination(const Reseal *reseal)
+{
+	if (keyring_newest_id() < reseal->progress.data_key)
+		error_data_key_gone(reseal->progress.data_key);
+}
+
 /* Moves a batch of credentials that come after one; returns false where there are no more, else the last one. */
 static bool
 move_batch(Reseal *reseal, SealKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
@@ -177,6 +188,7 @@ move_batch(Reseal *reseal, SealKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
 	begin(reseal);
 	batch.identifiers = palloc((Size) reseal->batch_size * sizeof(batch.identifiers[0]));
 	rows_hold_for_writing(kind);
+	require_destination(reseal);
 	(void) store_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, add_to_batch, &batch);
 	move_each(reseal, kind, &batch);
 	if (batch.count > 0)
