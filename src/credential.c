@@ -349,9 +349,12 @@ credential_open(const Credential *credential, Secret *secret)
 		error_crypto(status);
 }
 
-/* Seals one of a credential's secrets with the current data key, unless it is; false where it does not open. */
+/*
+ * Seals one of a credential's secrets with the current data key, unless it is, and notes that it did; false where
+ * it does not open.
+ */
 static bool
-reseal(const Credential *credential, int32 version, Sealed *sealed)
+reseal(const Credential *credential, int32 version, Sealed *sealed, bool *changed)
 {
 	SealBinding binding = bind(credential, version);
 	uint8_t		nonce[CRYPTO_NONCE_BYTES];
@@ -377,20 +380,25 @@ reseal(const Credential *credential, int32 version, Sealed *sealed)
 	secret_wipe(&secret);
 	if (status != CRYPTO_OK)
 		error_crypto(status);
+	*changed = true;
 	return true;
 }
 
 /*
  * Seals the secrets of a credential, whose row the caller has locked, with the current data key, and writes the
- * row; its version stays.  A secret that does not open stays as it is, and the answer is then false.
+ * row where that changed any; its version stays.  A secret that does not open stays as it is, and the answer is
+ * then false.
  */
 bool
 credential_reseal(Credential *credential)
 {
-	bool		current_opens = reseal(credential, credential->version, &credential->secret);
-	bool		previous_opens = reseal(credential, credential_previous_version(credential), &credential->previous_secret);
+	bool		changed = false;
+	bool		current_opens = reseal(credential, credential->version, &credential->secret, &changed);
+	bool		previous_opens = reseal(credential, credential_previous_version(credential),
+										&credential->previous_secret, &changed);
 
-	rows_write_secrets(credential);
+	if (changed)
+		rows_write_secrets(credential);
 	return current_opens && previous_opens;
 }
 

@@ -245,9 +245,13 @@ UPDATE keyrot.app SET secret = set_byte(secret, 40, get_byte(secret, 40) # 1) WH
 UPDATE keyrot.zone SET previous_secret = set_byte(previous_secret, 40, get_byte(previous_secret, 40) # 1)
  WHERE zone_id = 'zone-1';
 UPDATE keyrot.app SET secret = '\x01' WHERE app_key = 'app-3';
+UPDATE keyrot.app SET secret = secret || secret || secret || secret WHERE app_key = 'late';
+CREATE TABLE damaged AS SELECT ctid AS place, app_key, secret FROM keyrot.app WHERE app_key IN ('app-2', 'app-3', 'late');
 SELECT keyrot.rotate_data_key() AS data_key;
 SELECT keyrot.rotate_data_key() AS data_key;
 CALL keyrot.reseal();
+SELECT count(*) AS untouched FROM damaged JOIN keyrot.app USING (app_key, secret) WHERE app.ctid = damaged.place;
+SELECT keyrot.reset_app_secret('late') IS NOT NULL AS reset;
 SELECT kind, id, current, previous FROM sealed WHERE id IN ('app-1', 'app-2', 'app-3', 'zone-1') ORDER BY id;
 TABLE data_keys;
 RESET client_min_messages;
