@@ -20,6 +20,7 @@
 #include "reseal.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
@@ -309,13 +310,18 @@ keyrot_reseal(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Tells whether a reseal runs or was stopped, and how far it has come. */
+/*
+ * Tells whether a reseal runs or was stopped, and how far it has come.  A standby cannot tell: its primary's
+ * locks are not known there.
+ */
 ResealState
 reseal_look(ResealRow *row)
 {
 	LOCKTAG		indicates;
 	LockAcquireResult result;
 
+	if (RecoveryInProgress())
+		return RESEAL_NONE;
 	set_lock_tag(&indicates, INDICATES);
 	result = LockAcquire(&indicates, ShareLock, false, true);
 	if (result != LOCKACQUIRE_NOT_AVAIL)

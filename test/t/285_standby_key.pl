@@ -56,6 +56,13 @@ like($error->{hint}, qr/\bstandby\b.*\bprimary\b.*\b$named\b/, 'the hint says th
 unlike($error->{text}, qr/\Q@{[ substr $new, 0, 20 ]}\E|\Q@{[ substr $old, 0, 20 ]}\E/, 'without a word of a key');
 is(slurp_file(key_file($standby)), "$old\n", 'the key file there is left alone');
 
+# A reseal that its primary has under way, or has stopped, is not the standby's to go on with.
+$primary->safe_psql('later', 'INSERT INTO keyrot.reseal SELECT max(id), now(), now(), NULL, 0, 1 FROM keyrot.data_key');
+replayed();
+my $stopped = q{SELECT array_to_string(degraded, '|') ~ 'reseal' FROM keyrot.status()};
+is($primary->safe_psql('later', $stopped), 't', 'a primary tells of a reseal that was stopped');
+is($standby->safe_psql('later', $stopped), 'f', 'a standby does not');
+
 # A session that has waited for it needs nothing but the file.
 my $session = $standby->background_psql('later', on_error_stop => 0);
 $session->query($sound);
