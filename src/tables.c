@@ -16,6 +16,7 @@
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "errors.h"
@@ -168,6 +169,8 @@ tables_await_writers(void)
 
 	SET_LOCKTAG_RELATION(app, MyDatabaseId, known.app);
 	SET_LOCKTAG_RELATION(zone, MyDatabaseId, known.zone);
+	/* One that the look-up left would hold VACUUM back meanwhile, and CREATE INDEX CONCURRENTLY wait for us. */
+	InvalidateCatalogSnapshot();
 	WaitForLockers(app, ExclusiveLock, false);
 	WaitForLockers(zone, ExclusiveLock, false);
 }
