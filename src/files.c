@@ -59,21 +59,28 @@ files_sync(int file)
 	return !enableFsync || fsync(file) == 0;
 }
 
+/* Opens the folder that a path is in; -1 with errno set. */
+static int
+open_parent(const char *path)
+{
+	char		folder[MAXPGPATH];
+
+	strlcpy(folder, path, sizeof(folder));
+	get_parent_directory(folder);
+	return open(folder[0] ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
 /* Makes an entry of a folder outlast a crash; where that fails, the file is there all the same. */
 bool
 files_sync_parent(const char *path)
 {
-	char		folder[MAXPGPATH];
-	int			file;
+	int			folder = open_parent(path);
 	bool		good;
 
-	strlcpy(folder, path, sizeof(folder));
-	get_parent_directory(folder);
-	file = open(folder[0] ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (file < 0)
+	if (folder < 0)
 		return false;
-	good = pg_fsync(file) == 0;
-	close(file);
+	good = pg_fsync(folder) == 0;
+	close(folder);
 	return good;
 }
 
@@ -90,9 +97,19 @@ files_create(const char *path, const char *contents, size_t length)
 	return close(file) == 0 && good;
 }
 
-/* Puts a file in the place of another, durably. */
+/*
+ * Puts a file in the place of another, durably.  Where the folder can't be opened to make sure of that, the other
+ * one stays.
+ */
 bool
 files_replace(const char *path, const char *temporary)
 {
-	return rename(temporary, path) == 0 && files_sync_parent(path);
+	int			folder = open_parent(path);
+	bool		good;
+
+	if (folder < 0)
+		return false;
+	good = rename(temporary, path) == 0 && pg_fsync(folder) == 0;
+	close(folder);
+	return good;
 }

@@ -250,6 +250,18 @@ like(
 	qr/@{[ fingerprint($wrong) ]}.*\b$fingerprint\b/s,
 	'and the error tells which key is needed and which there is');
 
+# A folder that the server can write to but not open: it could not make sure that a new line outlasts a crash.
+mkdir my $folder = $node->basedir . '/folder', oct 700 or die $!;
+write_key("$folder/key", "$good\n");
+$node->append_conf('postgresql.conf', "keyrot.master_key_file = '$folder/key'");
+$node->reload;
+chmod oct(300), $folder or die $!;
+my @unsure = attempts($node, 'keys', $sound, ('SELECT keyrot.rotate_master_key()') x 3);
+chmod oct(700), $folder or die $!;
+is($unsure[0]{output}, 't', 'a key file in a folder that cannot be opened is good');
+is(join(' ', map { $_->{sqlstate} } @unsure[1 .. 3]), '55000 55000 55000', 'but gets no new line');
+is(slurp_file("$folder/key"), "$good\n", 'in three attempts');
+
 # A root's file: one that all may read is as bad.  That of mode 0640 needs root to make it.
 SKIP:
 {
