@@ -157,8 +157,9 @@ tables_hold(void)
 
 /*
  * Waits for the end of every transaction that has written credentials, or has locked one, so that it is about to
- * or just keeps others away; not for those that only read, and not for those that begin meanwhile.  Holds no
- * lock, so that nobody has to wait for us.  Obeys lock_timeout.
+ * or just keeps others away; not for those that only read, and not for those that begin meanwhile.  VACUUM and
+ * its like are waited for, too: no lock mode tells them from writers.  Holds no lock, so that nobody has to wait
+ * for us.  Obeys lock_timeout.
  */
 void
 tables_await_writers(void)
