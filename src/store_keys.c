@@ -227,13 +227,13 @@ read_reseal(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	row->total = DatumGetInt64(SPI_getbinval(tuple, desc, 6, &is_null));
 }
 
-/* What is noted of the reseal to the newest data key that there was one to; tells whether there is any. */
+/* What is noted of the latest reseal; tells whether there was any. */
 bool
 store_find_reseal(ResealRow *row)
 {
 	static Statement select = {
 		.text = "SELECT data_key, started_at, updated_at, ended_at, done, total FROM keyrot.reseal"
-		" ORDER BY data_key DESC LIMIT 1",
+		" ORDER BY started_at DESC LIMIT 1",
 		.success = SPI_OK_SELECT,
 	};
 	Parameters	none = {0};
