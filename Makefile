@@ -24,6 +24,7 @@ OBJS = \
 	src/conditions.o \
 	src/credential.o \
 	src/crypto.o \
+	src/dependents.o \
 	src/errors.o \
 	src/files.o \
 	src/identifier.o \

@@ -138,11 +138,14 @@ replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, cons
 	return complete;
 }
 
-/* Lets the cluster remember which master keys these data keys depend on; a standby's primary does that. */
+/*
+ * Lets the cluster remember which master keys these data keys depend on, also where one is missing; a standby's
+ * primary does that.
+ */
 static void
 note_masters_in_use(const DataKeyRow *rows, int count)
 {
-	for (int i = 0; i < count && cache_complete && !RecoveryInProgress(); i++)
+	for (int i = 0; i < count && !RecoveryInProgress(); i++)
 		master_key_note_in_use(rows[i].master_key);
 }
 
@@ -182,6 +185,7 @@ refresh(void)
 	MasterKeys *masters = NULL;
 	char	   *source = NULL;
 	uint64		changes;
+	bool		opened_before;
 	int			count;
 
 	if (cache_complete && cache_count > 0 && cached_changes == table_changes)
@@ -191,18 +195,17 @@ refresh(void)
 	count = rows_read_data_keys(NULL, &rows);
 	reserve(count);
 	next = palloc(count * sizeof(CachedKey) + 1);
-	if (!all_cached(rows, count))
+	opened_before = all_cached(rows, count);
+	if (!opened_before)
 	{
 		source = master_key_source();
 		masters = read_masters(rows, count, &cache_problem);
 	}
 	cache_complete = replace_cache(rows, count, masters, source, next);
 	cached_changes = changes;
-	if (masters != NULL)
-	{
-		master_key_free(masters);
+	master_key_free(masters);
+	if (!opened_before)
 		note_masters_in_use(rows, count);
-	}
 	pfree(next);
 	pfree(rows);
 }

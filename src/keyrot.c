@@ -37,7 +37,9 @@
  *	     tables.c          which relations are keyrot's
  *	     keyring.c         data keys, cached   -> key_marker, master_key, rows, store_keys, tables, wrapping
  *	     wrapping.c        data keys as rows, wrapped and unwrapped        -> rows
- *	     master_key.c      the master keys, from their source   -> key_cache, key_command, key_file, key_marker
+ *	     master_key.c      the master keys, from their source
+ *	                               -> dependents, key_cache, key_command, key_file, key_marker
+ *	     dependents.c      which databases need one                        -> key_marker, rows, tables
  *	     key_command.c     the command that prints them
  *	     key_cache.c       what it printed
  *	     key_file.c        the cluster's key file                          -> files

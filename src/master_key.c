@@ -15,6 +15,7 @@
 
 #include "storage/lock.h"
 
+#include "dependents.h"
 #include "key_cache.h"
 #include "key_command.h"
 #include "key_file.h"
@@ -60,25 +61,23 @@ read(const char *path, MasterKeys *keys, KeyProblem *problem)
 }
 
 static bool
-read_or_make(const char *path, MasterKeys *keys, KeyProblem *problem)
+read_and_note(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
-	KeyFileStatus status;
-
-	key_file_tidy(path);
-	status = key_file_read(path, keys, problem);
-	if (status == KEY_FILE_MISSING && !key_marker_exists() && key_file_make(path, problem))
-		status = key_file_read(path, keys, problem);
-	return status == KEY_FILE_READ && key_file_settle(path, problem) &&
+	return read(path, keys, problem) && key_file_settle(path, problem) &&
 		key_marker_add(keys->keys[0].fingerprint, problem);
+}
+
+static bool
+tidy_read_and_note(const char *path, MasterKeys *keys, KeyProblem *problem)
+{
+	key_file_tidy(path);
+	return read_and_note(path, keys, problem);
 }
 
 static bool
 add(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
-	bool		good = key_file_add_key(path, problem) ||
-		(problem->missing && !key_marker_exists() && key_file_make(path, problem));
-
-	return good && read(path, keys, problem);
+	return key_file_add_key(path, problem) && read(path, keys, problem);
 }
 
 /* Runs one of the readers above under the cluster-wide lock, on keys in locked memory. */
@@ -101,6 +100,41 @@ with_lock(bool (*reader) (const char *, MasterKeys *, KeyProblem *), LOCKMODE mo
 	}
 	(void) LockRelease(&tag, mode, false);
 	pfree(path);
+	return keys;
+}
+
+/*
+ * Where a reader found no key file: makes it, if this cluster never had a master key.  To be called under the
+ * lock; throws where it is cancelled.
+ */
+static bool
+make_first(KeyProblem *problem)
+{
+	char	   *path;
+	bool		made;
+
+	if (!problem->missing || key_marker_exists())
+		return false;
+	path = key_file_path();
+	made = dependents_are_none(path, problem) && key_file_make(path, problem);
+	pfree(path);
+	return made;
+}
+
+/* Reads the key file, or does to it what the reader does, and makes it where the cluster never had one. */
+static MasterKeys *
+read_or_make(bool (*reader) (const char *, MasterKeys *, KeyProblem *),
+			 bool (*reader_of_first) (const char *, MasterKeys *, KeyProblem *), KeyProblem *problem)
+{
+	LOCKTAG		tag;
+	MasterKeys *keys;
+
+	set_lock_tag(&tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	keys = with_lock(reader, ExclusiveLock, problem);
+	if (keys == NULL && make_first(problem))
+		keys = with_lock(reader_of_first, ExclusiveLock, problem);
+	(void) LockRelease(&tag, ExclusiveLock, false);
 	return keys;
 }
 
@@ -194,7 +228,7 @@ master_key_read_again(KeyProblem *problem)
 MasterKeys *
 master_key_read_or_make(KeyProblem *problem)
 {
-	return has_command() ? read_command_anew(problem) : with_lock(read_or_make, ExclusiveLock, problem);
+	return has_command() ? read_command_anew(problem) : read_or_make(tidy_read_and_note, read_and_note, problem);
 }
 
 /*
@@ -205,7 +239,7 @@ MasterKeys *
 master_key_add(KeyProblem *problem)
 {
 	if (!has_command())
-		return with_lock(add, ExclusiveLock, problem);
+		return read_or_make(add, read, problem);
 	problem_set(problem,
 				"Let the command print a new line of 64 hex digits before the others, reload the configuration, and call rewrap_data_keys().",
 				"the master key comes from keyrot.master_key_command, so that keyrot cannot add a key to it");
@@ -214,8 +248,8 @@ master_key_add(KeyProblem *problem)
 
 /*
  * Notes that a data key of this cluster depends on a master key, where that is not noted yet: after a
- * restore, the key file may have been put there by hand.  Where the note can't be written, the log has
- * it, and what depends on the key goes on.
+ * restore, the key file may have been put there by hand, or be missing.  Where the note can't be written,
+ * the log has it, and what depends on the key goes on.
  */
 void
 master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
@@ -229,7 +263,7 @@ master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
 	path = key_file_path();
 	set_lock_tag(&tag);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	if ((!has_command() && !key_file_settle(path, &problem)) || !key_marker_add(fingerprint, &problem))
+	if ((!has_command() && !key_file_settle(path, &problem) && !problem.missing) || !key_marker_add(fingerprint, &problem))
 		ereport(LOG, (errmsg("%s", problem.message), errhint("%s", problem.hint)));
 	(void) LockRelease(&tag, ExclusiveLock, false);
 	pfree(path);

@@ -57,7 +57,7 @@ is(join(' ', map { $_->{sqlstate} } @lost), '55000 55000',
 	'without the key file, using a secret gives 55000');
 is(scalar(grep { $_->{message} =~ /"\Q$path\E"/ && $_->{hint} =~ /backup/ } @lost),
 	2, 'by name and with a hint');
-is_deeply([ key_files_of($new) ], [], 'and nothing is made');
+is_deeply([ key_files_of($new) ], ['keyrot_master_key.marker'], 'and nothing is made but a note of what is missing');
 
 write_key($path, $key);
 is($new->safe_psql('kept', $sound), 't', 'with the file the credentials are good');
@@ -73,7 +73,7 @@ is( $new->safe_psql(
 	"t|t\n2",
 	'rotation and numbers go on');
 
-# By now the cluster knows that it depends on this key, although it never wrapped anything with it.
+# The cluster knows that it depends on this key, although it never wrapped anything with it.
 is(slurp_file(marker_file($new)), fingerprint(substr $key, 0, 64) . "\n", 'the marker names the key in use');
 add_databases($new, 'later');
 unlink $path;
