@@ -380,6 +380,7 @@ is($node->safe_psql('clean', "SELECT count(*) FROM seen WHERE what IN ('activity
 
 kill 'KILL', $pid if $pid;
 eval { $victim->finish };
+wait_until(sub { !-d "/proc/$pid" });
 ok(wait_until(sub { ($node->psql('clean', 'SELECT 1'))[0] == 0 }), 'the server is back after a killed session');
 %texts = no_leak_in_logs('a killed session');
 like($texts{log}, qr/Failed process was running: SELECT keyrot\.reset_app_secret\('app1', NULL, \Q$HIDDEN\E\), pg_sleep/, 'the line about it stays readable');

@@ -423,6 +423,7 @@ my $backend =
   $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE query ~ 'verify_app' AND pid <> pg_backend_pid()");
 kill 'KILL', $backend;
 end_calls($victim);
+wait_until(sub { !-d "/proc/$backend" });
 SKIP:
 {
 	skip 'a command outlives a session that is killed, on this system', 1 unless $^O eq 'linux';
