@@ -162,18 +162,18 @@ open_key_file(const char *path, KeyProblem *problem)
 	return -1;
 }
 
-/* Reads the keys of the file into keys, which the caller wipes, or tells what is wrong with it. */
-KeyFileStatus
+/* Reads the keys of the file into keys, which the caller wipes; false with what is wrong with it. */
+bool
 key_file_read(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
 	int			file = open_key_file(path, problem);
 	bool		good;
 
 	if (file < 0)
-		return problem->missing ? KEY_FILE_MISSING : KEY_FILE_UNUSABLE;
+		return false;
 	good = read_keys(file, path, keys, problem);
 	close(file);
-	return good ? KEY_FILE_READ : KEY_FILE_UNUSABLE;
+	return good;
 }
 
 /*

@@ -8,16 +8,9 @@
 #include "errors.h"
 #include "keyfile.h"
 
-typedef enum KeyFileStatus
-{
-	KEY_FILE_READ,
-	KEY_FILE_MISSING,
-	KEY_FILE_UNUSABLE
-} KeyFileStatus;
-
 extern char *key_file_path(void);
 extern bool key_file_is_in_data_directory(void);
-extern KeyFileStatus key_file_read(const char *path, MasterKeys *keys, KeyProblem *problem);
+extern bool key_file_read(const char *path, MasterKeys *keys, KeyProblem *problem);
 extern bool key_file_settle(const char *path, KeyProblem *problem);
 extern void key_file_tidy(const char *path);
 extern bool key_file_make(const char *path, KeyProblem *problem);

@@ -55,15 +55,9 @@ master_key_source(void)
 }
 
 static bool
-read(const char *path, MasterKeys *keys, KeyProblem *problem)
-{
-	return key_file_read(path, keys, problem) == KEY_FILE_READ;
-}
-
-static bool
 read_and_note(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
-	return read(path, keys, problem) && key_file_settle(path, problem) &&
+	return key_file_read(path, keys, problem) && key_file_settle(path, problem) &&
 		key_marker_add(keys->keys[0].fingerprint, problem);
 }
 
@@ -77,10 +71,10 @@ tidy_read_and_note(const char *path, MasterKeys *keys, KeyProblem *problem)
 static bool
 add(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
-	return key_file_add_key(path, problem) && read(path, keys, problem);
+	return key_file_add_key(path, problem) && key_file_read(path, keys, problem);
 }
 
-/* Runs one of the readers above under the cluster-wide lock, on keys in locked memory. */
+/* Runs key_file_read() or one of the readers above under the cluster-wide lock, on keys in locked memory. */
 static MasterKeys *
 with_lock(bool (*reader) (const char *, MasterKeys *, KeyProblem *), LOCKMODE mode, KeyProblem *problem)
 {
@@ -197,7 +191,7 @@ static MasterKeys *
 read_file(KeyProblem *problem)
 {
 	key_cache_forget();
-	return with_lock(read, ShareLock, problem);
+	return with_lock(key_file_read, ShareLock, problem);
 }
 
 /*
@@ -239,7 +233,7 @@ MasterKeys *
 master_key_add(KeyProblem *problem)
 {
 	if (!has_command())
-		return read_or_make(add, read, problem);
+		return read_or_make(add, key_file_read, problem);
 	problem_set(problem,
 				"Let the command print a new line of 64 hex digits before the others, reload the configuration, and call rewrap_data_keys().",
 				"the master key comes from keyrot.master_key_command, so that keyrot cannot add a key to it");
