@@ -15,63 +15,63 @@ DATA = $(wildcard sql/keyrot--*.sql)
 PGFILEDESC = "keyrot - rotation of API credentials"
 
 OBJS = \
-	src/administration.o \
-	src/api.o \
-	src/api_read.o \
-	src/api_shape.o \
-	src/app.o \
-	src/argument.o \
-	src/conditions.o \
-	src/credential.o \
-	src/crypto.o \
-	src/dependents.o \
-	src/errors.o \
-	src/files.o \
-	src/identifier.o \
-	src/key_administration.o \
-	src/key_cache.o \
-	src/key_command.o \
-	src/key_file.o \
-	src/key_marker.o \
-	src/keyfile.o \
-	src/keyring.o \
+	src/base/conditions.o \
+	src/base/errors.o \
+	src/base/settings.o \
+	src/core/argument.o \
+	src/core/credential.o \
+	src/core/limit.o \
+	src/core/request.o \
+	src/core/result.o \
+	src/core/retry.o \
+	src/core/rights.o \
+	src/crypto/crypto.o \
+	src/crypto/identifier.o \
+	src/crypto/seal.o \
+	src/crypto/secret.o \
+	src/crypto/uuid7.o \
+	src/functions/administration.o \
+	src/functions/api.o \
+	src/functions/api_read.o \
+	src/functions/api_shape.o \
+	src/functions/app.o \
+	src/functions/keys.o \
+	src/functions/reseal.o \
+	src/functions/signature.o \
+	src/functions/zone.o \
 	src/keyrot.o \
-	src/ledger.o \
-	src/lexer.o \
-	src/limit.o \
-	src/logtext.o \
-	src/mask.o \
-	src/master_key.o \
-	src/names.o \
-	src/owner.o \
-	src/queue.o \
-	src/redact.o \
-	src/request.o \
-	src/reseal.o \
-	src/result.o \
-	src/retry.o \
-	src/rights.o \
-	src/rows.o \
-	src/seal.o \
-	src/secret.o \
-	src/settings.o \
-	src/signature.o \
-	src/store.o \
-	src/store_apps.o \
-	src/store_keys.o \
-	src/store_requests.o \
-	src/store_run.o \
-	src/tables.o \
-	src/token.o \
-	src/uuid7.o \
-	src/worker.o \
-	src/wrapping.o \
-	src/zone.o
+	src/keys/data_key.o \
+	src/keys/dependents.o \
+	src/keys/files.o \
+	src/keys/key_marker.o \
+	src/keys/keyring.o \
+	src/keys/master.o \
+	src/keys/master_cache.o \
+	src/keys/master_command.o \
+	src/keys/master_file.o \
+	src/keys/master_text.o \
+	src/log/lexer.o \
+	src/log/logtext.o \
+	src/log/mask.o \
+	src/log/names.o \
+	src/log/redact.o \
+	src/log/token.o \
+	src/record/ledger.o \
+	src/record/queue.o \
+	src/record/worker.o \
+	src/store/app_statements.o \
+	src/store/key_statements.o \
+	src/store/owner.o \
+	src/store/request_statements.o \
+	src/store/rows.o \
+	src/store/statement.o \
+	src/store/store.o \
+	src/store/tables.o
 
 # The version number stands once, in the control file.
 KEYROT_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" keyrot.control)
 
-PG_CPPFLAGS = -DKEYROT_VERSION='"$(KEYROT_VERSION)"'
+PG_CPPFLAGS = -I$(srcdir)/src -DKEYROT_VERSION='"$(KEYROT_VERSION)"'
 # Functions that PostgreSQL calls get arguments that they may not need, in its own headers as well.
 PG_CFLAGS = -Wno-unused-parameter
 SHLIB_LINK += -lcrypto
@@ -97,8 +97,8 @@ else
 installcheck: say-no-tap
 endif
 
-UNIT_SRC = $(addprefix src/,crypto.c identifier.c keyfile.c lexer.c logtext.c names.c seal.c secret.c token.c \
-	uuid7.c)
+KEYROT_HEADERS = $(wildcard src/*/*.h)
+UNIT_SRC = $(wildcard src/crypto/*.c) $(addprefix src/,keys/master_text.c log/lexer.c log/logtext.c log/names.c log/token.c)
 EXTRA_CLEAN = test/unit/units test/unit/units-sanitized results regression.diffs regression.out output_iso tmp_check tmp_check_iso log
 
 # Bitcode for JIT would need clang and serves no function of ours: none is inlined into a plan.
@@ -110,9 +110,9 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-$(OBJS): $(wildcard src/*.h) keyrot.control
+$(OBJS): $(KEYROT_HEADERS) keyrot.control
 
-test/unit/units test/unit/units-sanitized: $(wildcard test/unit/*.[ch]) $(UNIT_SRC) $(wildcard src/*.h)
+test/unit/units test/unit/units-sanitized: $(wildcard test/unit/*.[ch]) $(UNIT_SRC) $(KEYROT_HEADERS)
 	$(CC) -std=gnu11 -O2 -g -Wall -Wextra -Werror $(UNIT_FLAGS) -Isrc $(filter %.c,$^) -lcrypto -o $@
 
 test/unit/units-sanitized: UNIT_FLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all

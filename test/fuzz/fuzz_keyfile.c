@@ -8,7 +8,7 @@
  */
 #include "fuzz.h"
 
-#include "keyfile.h"
+#include "keys/master_text.h"
 
 #define MAX_TEXT (2 * KEYFILE_MAX_BYTES)
 

@@ -1,6 +1,6 @@
 /*
  * fuzz_log.c
- *	  The log's redaction (src/lexer.c, token.c, names.c, logtext.c): any text is read and written within its
+ *	  The log's redaction (src/log/): any text is read and written within its
  *	  bounds, and a secret that stands where a call takes one is never let through.
  *
  * Two kinds of input.  Any bytes: every function is called on them as the log hook calls it, in memory of
@@ -11,8 +11,8 @@
  */
 #include "fuzz.h"
 
-#include "logtext.h"
-#include "names.h"
+#include "log/logtext.h"
+#include "log/names.h"
 
 #define SECRET "Zq7SECRETzq7secretZQ7"
 #define MAX_TEXT 4096

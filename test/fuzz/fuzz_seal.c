@@ -8,7 +8,7 @@
  */
 #include "fuzz.h"
 
-#include "seal.h"
+#include "crypto/seal.h"
 
 #define MAX_SEALED (SEAL_MAX_PLAINTEXT + SEAL_OVERHEAD)
 #define MAX_GROWN (MAX_SEALED + 32)

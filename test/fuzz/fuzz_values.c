@@ -5,8 +5,8 @@
  */
 #include "fuzz.h"
 
-#include "identifier.h"
-#include "secret.h"
+#include "crypto/identifier.h"
+#include "crypto/secret.h"
 
 static const char base64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

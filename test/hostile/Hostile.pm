@@ -338,7 +338,7 @@ sub log_records
 	return @records;
 }
 
-sub our_files { return map { basename($_) } glob("$SOURCE/src/*.c"); }
+sub our_files { return map { basename($_) } glob("$SOURCE/src/*.c $SOURCE/src/*/*.c"); }
 
 my %OUR_FILES = map { $_ => 1 } our_files();
 

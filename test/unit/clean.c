@@ -7,8 +7,8 @@
  */
 #include "units.h"
 
-#include "logtext.h"
-#include "names.h"
+#include "log/logtext.h"
+#include "log/names.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -8,9 +8,9 @@
  */
 #include "units.h"
 
-#include "identifier.h"
-#include "keyfile.h"
-#include "uuid7.h"
+#include "keys/master_text.h"
+#include "crypto/identifier.h"
+#include "crypto/uuid7.h"
 
 #include <stdio.h>
 #include <stdlib.h>

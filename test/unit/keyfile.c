@@ -1,10 +1,10 @@
 /*
- * keyfile.c
+ * master_text.c
  *	  Unit tests of master keys as text: which texts are a key file, and what is told of those that are not.
  */
 #include "units.h"
 
-#include "keyfile.h"
+#include "keys/master_text.h"
 
 #include <stdio.h>
 #include <string.h>

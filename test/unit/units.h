@@ -5,8 +5,8 @@
 #ifndef KEYROT_UNITS_H
 #define KEYROT_UNITS_H
 
-#include "seal.h"
-#include "secret.h"
+#include "crypto/seal.h"
+#include "crypto/secret.h"
 
 #define lengthof(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -32,7 +32,7 @@ extern void exhaustion_tests(void);
 extern void memory_tests_before_use(void);
 extern void memory_tests(void);
 
-/* keyfile.c */
+/* master_text.c */
 extern void keyfile_tests(void);
 
 /* clean.c */

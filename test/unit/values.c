@@ -5,8 +5,8 @@
  */
 #include "units.h"
 
-#include "identifier.h"
-#include "uuid7.h"
+#include "crypto/identifier.h"
+#include "crypto/uuid7.h"
 
 #include <stdio.h>
 #include <stdlib.h>

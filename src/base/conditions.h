@@ -1,0 +1,75 @@
+/*
+ * conditions.h
+ *	  What errors are about: the parameter, the condition, and what the two clouds call it.
+ */
+#ifndef KEYROT_CONDITIONS_H
+#define KEYROT_CONDITIONS_H
+
+#include "base/compat.h"
+
+typedef enum Parameter
+{
+	PARAM_APP_ID,
+	PARAM_APP_NAME,
+	PARAM_APP_KEY,
+	PARAM_NEW_APP_KEY,
+	PARAM_APP_SECRET,
+	PARAM_NEW_APP_SECRET,
+	PARAM_DESCRIPTION,
+	PARAM_ZONE_ID,
+	PARAM_SECRET_KEY,
+	PARAM_GATEWAY_ID,
+	PARAM_GRACE_PERIOD,
+	PARAM_GRACE_SECONDS,		/* as api() takes it */
+	PARAM_CLIENT_TOKEN,
+	PARAM_OWNER,
+	PARAM_PAGE_NUMBER,
+	PARAM_PAGE_SIZE,
+	PARAM_BOUNDED_PAGE_SIZE,	/* as api() takes it */
+	PARAM_ALGORITHM,
+	PARAM_MESSAGE,
+	PARAM_STRING_TO_SIGN,
+	PARAM_PARAMS,
+	PARAM_OLDER_THAN,
+	PARAM_REWRAP,
+	PARAM_BATCH_SIZE
+} Parameter;
+
+/*
+ * What the contract's table of errors tells apart: the SQLSTATE, and what the two clouds call it.  In
+ * Alibaba's codes %s is the parameter; Tencent's failures all have status 200.
+ */
+typedef enum Condition
+{
+	CONDITION_UNEXPECTED,		/* whatever no row below is about */
+	CONDITION_MISSING,
+	CONDITION_MALFORMED,
+	CONDITION_WRONG_TYPE,
+	CONDITION_UNKNOWN_PARAMETER,
+	CONDITION_TAKEN,
+	CONDITION_NO_SUCH,
+	CONDITION_EXISTS,
+	CONDITION_TOKEN_MISMATCH,
+	CONDITION_UNKNOWN_ACTION,
+	CONDITION_UNKNOWN_VERSION,
+	CONDITION_NOT_ALLOWED,
+	CONDITION_TOO_MANY,
+	CONDITION_LOCKED,
+	CONDITION_NOT_SERIALIZABLE,
+	CONDITION_DEADLOCK
+} Condition;
+
+/* For errors.c, which raises them. */
+extern const char *conditions_parameter(Parameter parameter);
+extern const char *conditions_accepted(Parameter parameter);
+extern int	conditions_errcode(Condition condition, Parameter parameter);
+
+/* The same errors in the two clouds' words, for whoever caught one. */
+extern void errors_begin(void);
+extern const char *errors_parameter_name(Parameter parameter);
+extern bool errors_must_be_raised(const ErrorData *error);
+extern char *errors_message(const ErrorData *error);
+extern char *errors_alibaba_code(const ErrorData *error, int *http_status);
+extern const char *errors_tencent_code(const ErrorData *error);
+
+#endif

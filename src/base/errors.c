@@ -1,0 +1,523 @@
+/*
+ * errors.c
+ *	  Every error that a user of keyrot can reach: its SQLSTATE, its sentence and what to do.
+ *
+ * A malformed value is never repeated in a message: it may be a secret in the wrong place.  Identifiers
+ * that are well formed are public names and are shown.
+ */
+#include "base/errors.h"
+
+/* What users call a credential of this kind, and the parameter that names it. */
+static const char *
+kind_name(SealKind kind)
+{
+	return kind == SEAL_APP ? "app" : "zone";
+}
+
+static const char *
+kind_parameter(SealKind kind)
+{
+	return conditions_parameter(kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID);
+}
+
+/* Names the constraint that a value collides with, as PostgreSQL's own unique violation does. */
+static int
+violated(const char *table, const char *constraint)
+{
+	err_generic_string(PG_DIAG_SCHEMA_NAME, "keyrot");
+	err_generic_string(PG_DIAG_TABLE_NAME, table);
+	return err_generic_string(PG_DIAG_CONSTRAINT_NAME, constraint);
+}
+
+/* A required value is NULL. */
+void
+error_missing(Parameter parameter)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_MISSING, parameter),
+			 errmsg("%s must not be null", conditions_parameter(parameter)),
+			 errhint("It must be %s.", conditions_accepted(parameter))));
+}
+
+/* A value, also an empty one, has not the form that the contract accepts. */
+void
+error_malformed(Parameter parameter)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_MALFORMED, parameter),
+			 errmsg("%s must be %s", conditions_parameter(parameter), conditions_accepted(parameter))));
+}
+
+/* The grace period is longer than the setting allows. */
+void
+error_grace_too_long(void)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_MALFORMED, PARAM_GRACE_PERIOD),
+			 errmsg("grace_period must be an interval from 0 to keyrot.max_grace"),
+			 errhint("A superuser may raise keyrot.max_grace.")));
+}
+
+/* The caller has used the token for a request that was asked something else. */
+void
+error_token_used(void)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
+			 errmsg("client_token must be new, or repeat the request that it was first used for"),
+			 errhint("Repeat that call with all its parameters, or use another token.")));
+}
+
+/* What the first request with this token set is no longer current, so that the answer would be another. */
+void
+error_token_superseded(void)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
+			 errmsg("client_token must not repeat a request whose secret was replaced since"),
+			 errhint("The first call succeeded, and a newer rotation followed. Describe the credential to see where it stands.")));
+}
+
+/* A rotation was asked to set the secret that is current already. */
+void
+error_same_secret(Parameter parameter)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_MALFORMED, parameter),
+			 errmsg("%s must not be the current secret", conditions_parameter(parameter)),
+			 errhint("Leave it out to have a new one made, where the function allows that.")));
+}
+
+/* The AppKey was issued before, to whomever. */
+void
+error_app_key_taken(Parameter parameter, const char *app_key)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_TAKEN, parameter),
+			 errmsg("%s \"%s\" is already taken", conditions_parameter(parameter), app_key),
+			 errdetail("An AppKey stays taken for all time, also after it was replaced or its app deleted."),
+			 errhint("Choose another, or leave it out."),
+			 violated("app", "app_pkey")));
+}
+
+/* The zone has its one key already. */
+void
+error_zone_has_key(const char *zone_id)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_EXISTS, PARAM_ZONE_ID),
+			 errmsg("zone \"%s\" has a key already", zone_id),
+			 errhint("Use refresh_zone_key or modify_zone_key to replace it."),
+			 violated("zone", "zone_pkey")));
+}
+
+/* The zone has this gateway already. */
+void
+error_gateway_exists(const char *zone_id, const char *gateway_id)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_EXISTS, PARAM_GATEWAY_ID),
+			 errmsg("gateway \"%s\" of zone \"%s\" exists already", gateway_id, zone_id),
+			 violated("gateway", "gateway_pkey")));
+}
+
+/* The transaction's snapshot is too old for what another transaction has committed since. */
+void
+error_concurrent_update(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 errhint("Repeat the transaction.")));
+}
+
+/* The statement that calls, or a trigger, is changing the same row. */
+void
+error_changed_by_command(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("the credential's row was already modified by the current command")));
+}
+
+/* No app has the AppKey now, or no zone with this ZoneId has a key. */
+void
+error_no_such(SealKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_NO_SUCH, kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID),
+			 errmsg("%s with %s \"%s\" does not exist", kind_name(kind), kind_parameter(kind), identifier)));
+}
+
+/* The zone has no such gateway. */
+void
+error_no_such_gateway(const char *zone_id, const char *gateway_id)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_NO_SUCH, PARAM_GATEWAY_ID),
+			 errmsg("gateway with gateway_id \"%s\" does not exist in zone \"%s\"", gateway_id, zone_id)));
+}
+
+/* The owner to be was given as the OID of no role. */
+void
+error_no_such_owner(Oid role)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("owner must be a role, and no role has OID %u", role)));
+}
+
+/* The caller has not the rights of the credential's owner. */
+void
+error_not_owner(SealKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for %s \"%s\"", kind_name(kind), identifier),
+			 errhint("Roles with the rights of its owner, operators and superusers may act on it.")));
+}
+
+/* The owner's OID and name no longer belong to one role. */
+void
+error_owner_changed(SealKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for %s \"%s\"", kind_name(kind), identifier),
+			 errdetail("The role that owns it was dropped, renamed or restored elsewhere since."),
+			 errhint("Operators may act on it. A superuser can call keyrot.rebind_owners().")));
+}
+
+/* The owner to be is a role whose rights the caller has not. */
+void
+error_not_member(const char *role_name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("owner must be a role whose rights the caller has, and \"%s\" is not", role_name)));
+}
+
+/* The action is a superuser's, whatever was granted. */
+void
+error_superuser_only(const char *action)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for %s", action),
+			 errhint("Only superusers may call it.")));
+}
+
+/* Called where PostgreSQL runs somebody's code under another role's name. */
+void
+error_restricted(const char *action)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("cannot call %s within a security-restricted operation", action)));
+}
+
+/* The connection came with a value for a setting that its user must not set. */
+void
+error_connection_option(const char *setting)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to set parameter \"%s\"", setting),
+			 errdetail("It was set by the options of this connection."),
+			 errhint("Connect without that option.")));
+}
+
+/* A setting of the server's was given to a database, a role or a connection. */
+void
+error_servers_setting(const char *setting)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM),
+			 errmsg("parameter \"%s\" is the server's and cannot be set for a database, a role or a connection", setting),
+			 errhint("Set it in postgresql.conf; ALTER DATABASE or ALTER ROLE ... RESET takes the other value away.")));
+}
+
+/* Nanoseconds as microseconds, rounded up so that whoever waits that long has waited long enough. */
+static long long
+in_microseconds(int64 nanoseconds)
+{
+	return (nanoseconds + 999) / 1000;
+}
+
+/* The caller has had its calls of this second; it may call again after the wait, in nanoseconds. */
+void
+error_too_many_requests(const char *action, int per_second, int64 wait)
+{
+	long long	microseconds = in_microseconds(wait);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many requests: the limit of %s is %d a second", action, per_second),
+			 errhint("Try again in %lld.%03lld ms.", microseconds / 1000, microseconds % 1000)));
+}
+
+/* The call cannot be counted; an entry is free after the wait, in nanoseconds, unless others take it. */
+void
+error_limit_table_full(const char *action, int64 wait)
+{
+	long long	microseconds = in_microseconds(wait);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("too many requests: there is no room to count this call of %s", action),
+			 errdetail("keyrot.rate_limit_entries bounds how many callers and functions are counted at a time."),
+			 errhint("Try again in %lld.%03lld ms.", microseconds / 1000, microseconds % 1000)));
+}
+
+/* Puts what is wrong with the master key into words, cut off where they do not fit; %m is understood. */
+void
+problem_set(KeyProblem *problem, const char *hint, const char *format,...)
+{
+	va_list		arguments;
+
+	va_start(arguments, format);
+	vsnprintf(problem->message, sizeof(problem->message), format, arguments);
+	va_end(arguments);
+	problem->missing = false;
+	strlcpy(problem->hint, hint, sizeof(problem->hint));
+}
+
+/* The master key is missing or wrong, so that no secret can be used. */
+void
+error_unusable_key(const KeyProblem *problem)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s", problem->message),
+			 errhint("%s", problem->hint)));
+}
+
+/* A sealed secret is not what was sealed for this row and version. */
+void
+error_does_not_open(SealKind kind, const char *identifier, int version)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("the sealed secret of %s \"%s\", version %d, does not open", kind_name(kind), identifier, version),
+			 errdetail("It was changed in storage, or belongs to another row or version."),
+			 errhint("Rotate the credential, or restore its row from a backup.")));
+}
+
+/* OpenSSL could not do its part. */
+void
+error_crypto(CryptoStatus status)
+{
+	if (status == CRYPTO_NO_MEMORY)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("OpenSSL could not allocate what a cryptographic operation needs.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INTERNAL_ERROR),
+			 errmsg("a cryptographic operation failed"),
+			 errhint("Check that OpenSSL's default provider offers AES-256-GCM, HMAC and SHA-256.")));
+}
+
+/* The tables that a function would touch are not those of the extension. */
+void
+error_not_installed(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("extension \"keyrot\" is not installed in this database, or its tables were taken out of it"),
+			 errhint("Use CREATE EXTENSION keyrot. Its tables must stay plain tables of that extension.")));
+}
+
+
+/*
+ * What only api() can be told wrongly.  An action or a parameter that is not known is never repeated: it
+ * may be a secret in the wrong place.
+ */
+
+/* No cloud has the action, or none was given. */
+void
+error_unknown_action(void)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_UNKNOWN_ACTION, PARAM_PARAMS),
+			 errmsg("action must be one that api() knows"),
+			 errhint("Capitals count, as in ResetAppSecret.")));
+}
+
+/* The action is of another version of its cloud's API. */
+void
+error_unknown_version(const char *accepted)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_UNKNOWN_VERSION, PARAM_PARAMS),
+			 errmsg("Version must be \"%s\" for this action, where it is given", accepted)));
+}
+
+/* A parameter that the action has not; known are those that it has. */
+void
+error_unknown_parameter(const char *known)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_UNKNOWN_PARAMETER, PARAM_PARAMS),
+			 errmsg("a parameter is not known to the action"),
+			 errhint("It takes %s, and what all actions take.", known)));
+}
+
+/* An app was named neither by its number nor by its AppKey. */
+void
+error_missing_app(void)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_MISSING, PARAM_APP_ID),
+			 errmsg("AppId or AppKey must be given")));
+}
+
+/* A value is of a JSON type that the parameter does not take. */
+void
+error_wrong_type(Parameter parameter)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_WRONG_TYPE, parameter),
+			 errmsg("%s is of the wrong JSON type", conditions_parameter(parameter)),
+			 errhint("It must be %s.", conditions_accepted(parameter))));
+}
+
+/* The caller may call api(), but not the function that the action stands for. */
+void
+error_may_not_call(const char *function)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for function %s", function)));
+}
+
+/* An app was named twice, and differently. */
+void
+error_other_app(void)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_MALFORMED, PARAM_APP_KEY),
+			 errmsg("app_key must be that of the app with this AppId"),
+			 errhint("Give one of the two.")));
+}
+
+/* No app has this number now. */
+void
+error_no_such_app_id(int64 app_id)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_NO_SUCH, PARAM_APP_ID),
+			 errmsg("app with AppId " INT64_FORMAT " does not exist", app_id)));
+}
+
+/* The caller has not the rights of the app's owner, and does not learn its AppKey from its number. */
+void
+error_not_owner_of_app_id(int64 app_id)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for app with AppId " INT64_FORMAT, app_id),
+			 errhint("Roles with the rights of its owner, operators and superusers may act on it.")));
+}
+
+/* Tells the server log that failed requests wait because the server can start no worker. */
+void
+log_no_worker_slot(void)
+{
+	ereport(LOG,
+			(errmsg("keyrot could not start its background worker"),
+			 errhint("Failed requests wait to be recorded. max_worker_processes may be too low.")));
+}
+
+/*
+ * Tells the server log, and nobody else, that a request which gave its caller a secret was rolled back.
+ * Called while a transaction ends; the statement that ended it says nothing here, and may hold a secret.
+ */
+void
+log_disclosure_undone(const char *request_id, const char *action, const char *target)
+{
+	ereport(LOG_SERVER_ONLY,
+			(errmsg("keyrot request %s: %s of \"%s\" was rolled back after its caller was given the secret",
+					request_id, action, target),
+			 errhidestmt(true),
+			 errhidecontext(true)));
+}
+
+/* Other libraries come after keyrot and see statements before it does.  A warning; returns. */
+void
+warn_not_last(void)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("keyrot is not the last of shared_preload_libraries"),
+			 errdetail("Libraries after it may store or log statements with secrets in them."),
+			 errhint("Move keyrot to the end of the list.")));
+}
+
+/* A procedure that commits was called where it cannot: in a transaction block, a function, or an exception block. */
+void
+error_in_transaction(const char *procedure)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+			 errmsg("%s cannot run inside a transaction block", procedure),
+			 errdetail("It commits after each batch."),
+			 errhint("CALL it by itself, outside of a transaction block and of functions.")));
+}
+
+/* Only one reseal at a time is of use. */
+void
+error_reseal_runs(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("reseal is already running in this database"),
+			 errhint("keyrot.status() shows how far it has come.")));
+}
+
+/* The data key that secrets are moved to is not there any more. */
+void
+error_data_key_gone(int data_key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("data key %d, to which reseal moves secrets, is gone", data_key),
+			 errdetail("The extension was made again, or its tables restored, meanwhile."),
+			 errhint("Call reseal again.")));
+}
+
+/* A secret could not be moved to the current data key.  A warning; returns. */
+void
+warn_does_not_open(SealKind kind, const char *identifier)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("a sealed secret of %s \"%s\" does not open and stays as it is", kind_name(kind), identifier),
+			 errhint("Rotate the credential, or restore its row from a backup; then call reseal again.")));
+}
+
+/* How many credentials a reseal has moved, of how many, and the microseconds that the rest may take. */
+void
+tell_reseal(int64 done, int64 total, int64 time_left)
+{
+	ereport(NOTICE,
+			(errmsg("moved " INT64_FORMAT " of " INT64_FORMAT " credentials, about " INT64_FORMAT " s left",
+					done, total, (time_left + USECS_PER_SEC - 1) / USECS_PER_SEC)));
+}
+
+/* What a reseal came to. */
+void
+tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped)
+{
+	ereport(NOTICE,
+			(errmsg("credentials moved to data key %d: " INT64_FORMAT "; older data keys dropped: %d",
+					data_key, done, dropped),
+			 unreadable > 0 ? errdetail("Secrets of " INT64_FORMAT " credentials do not open; their data keys are kept.", unreadable) : 0));
+}
+
+/* There is no data key, and so no secret. */
+void
+tell_nothing_to_reseal(void)
+{
+	ereport(NOTICE, (errmsg("there is nothing to reseal: this database has no data key yet")));
+}

@@ -1,0 +1,72 @@
+/*
+ * errors.h
+ *	  What can go wrong, as PostgreSQL errors: SQLSTATE, sentence, hint.
+ */
+#ifndef KEYROT_ERRORS_H
+#define KEYROT_ERRORS_H
+
+#include "base/compat.h"
+#include "base/conditions.h"
+#include "crypto/crypto.h"
+#include "crypto/seal.h"
+
+/* Room for what is wrong with the master key, as a sentence and what to do about it. */
+typedef struct KeyProblem
+{
+	bool		missing;		/* there is no key file at all */
+	char		message[1400];
+	char		hint[600];
+} KeyProblem;
+
+extern void problem_set(KeyProblem *problem, const char *hint, const char *format,...) pg_attribute_printf(3, 4);
+
+KEYROT_NORETURN extern void error_missing(Parameter parameter);
+KEYROT_NORETURN extern void error_malformed(Parameter parameter);
+KEYROT_NORETURN extern void error_grace_too_long(void);
+KEYROT_NORETURN extern void error_token_used(void);
+KEYROT_NORETURN extern void error_token_superseded(void);
+KEYROT_NORETURN extern void error_same_secret(Parameter parameter);
+KEYROT_NORETURN extern void error_app_key_taken(Parameter parameter, const char *app_key);
+KEYROT_NORETURN extern void error_zone_has_key(const char *zone_id);
+KEYROT_NORETURN extern void error_gateway_exists(const char *zone_id, const char *gateway_id);
+KEYROT_NORETURN extern void error_concurrent_update(void);
+KEYROT_NORETURN extern void error_changed_by_command(void);
+KEYROT_NORETURN extern void error_no_such(SealKind kind, const char *identifier);
+KEYROT_NORETURN extern void error_no_such_gateway(const char *zone_id, const char *gateway_id);
+KEYROT_NORETURN extern void error_no_such_owner(Oid role);
+KEYROT_NORETURN extern void error_not_owner(SealKind kind, const char *identifier);
+KEYROT_NORETURN extern void error_owner_changed(SealKind kind, const char *identifier);
+KEYROT_NORETURN extern void error_not_member(const char *role_name);
+KEYROT_NORETURN extern void error_superuser_only(const char *action);
+KEYROT_NORETURN extern void error_restricted(const char *action);
+KEYROT_NORETURN extern void error_connection_option(const char *setting);
+KEYROT_NORETURN extern void error_servers_setting(const char *setting);
+KEYROT_NORETURN extern void error_too_many_requests(const char *action, int per_second, int64 wait);
+KEYROT_NORETURN extern void error_limit_table_full(const char *action, int64 wait);
+KEYROT_NORETURN extern void error_unusable_key(const KeyProblem *problem);
+KEYROT_NORETURN extern void error_does_not_open(SealKind kind, const char *identifier, int version);
+KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
+KEYROT_NORETURN extern void error_not_installed(void);
+KEYROT_NORETURN extern void error_in_transaction(const char *procedure);
+KEYROT_NORETURN extern void error_reseal_runs(void);
+KEYROT_NORETURN extern void error_data_key_gone(int data_key);
+extern void warn_not_last(void);
+extern void warn_does_not_open(SealKind kind, const char *identifier);
+extern void tell_reseal(int64 done, int64 total, int64 time_left);
+extern void tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped);
+extern void tell_nothing_to_reseal(void);
+
+extern void log_no_worker_slot(void);
+extern void log_disclosure_undone(const char *request_id, const char *action, const char *target);
+
+KEYROT_NORETURN extern void error_unknown_action(void);
+KEYROT_NORETURN extern void error_unknown_version(const char *accepted);
+KEYROT_NORETURN extern void error_unknown_parameter(const char *known);
+KEYROT_NORETURN extern void error_missing_app(void);
+KEYROT_NORETURN extern void error_wrong_type(Parameter parameter);
+KEYROT_NORETURN extern void error_may_not_call(const char *function);
+KEYROT_NORETURN extern void error_other_app(void);
+KEYROT_NORETURN extern void error_no_such_app_id(int64 app_id);
+KEYROT_NORETURN extern void error_not_owner_of_app_id(int64 app_id);
+
+#endif

@@ -1,0 +1,284 @@
+/*
+ * settings.c
+ *	  Defines every setting of keyrot and owns its value.
+ *
+ * The values are read from these variables only, never through current_setting(): a placeholder that
+ * any user may SET before the library is loaded looks the same there as the administrator's word.
+ */
+#include "base/compat.h"
+
+#include <limits.h>
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/guc_tables.h"
+
+#include "base/errors.h"
+#include "base/settings.h"
+
+#define PREFIX "keyrot"
+#define SECONDS_PER_DAY 86400
+#define DEFAULT_MAX_GRACE (30 * SECONDS_PER_DAY)
+#define DEFAULT_RATE_LIMIT_ENTRIES 512
+#define DEFAULT_KEY_TIMEOUT 10000	/* milliseconds */
+#define MIN_KEY_TIMEOUT 100
+#define MAX_KEY_TIMEOUT 600000
+#define DEFAULT_QUEUE_SIZE 4096
+#define MIN_QUEUE_SIZE 64
+#define MAX_QUEUE_SIZE 65536
+
+char	   *keyrot_master_key_file;
+char	   *keyrot_master_key_command;
+int			keyrot_master_key_timeout;
+char	   *keyrot_operator_role;
+int			keyrot_max_grace;
+int			keyrot_zone_rate_limit;
+int			keyrot_app_rate_limit;
+int			keyrot_rate_limit_entries;
+char	   *keyrot_database;
+int			keyrot_request_queue_size;
+bool		keyrot_redact_log;
+
+static bool preloaded = false;
+
+static pg_atomic_uint64 own_reloads;
+static pg_atomic_uint64 *reloads = &own_reloads;
+
+/* Whether a setting is the server's, the same in all of its sessions. */
+static bool
+is_servers(const char *name)
+{
+	static const char *const servers[] = {
+		"keyrot.master_key_file", "keyrot.master_key_command", "keyrot.master_key_timeout", "keyrot.database",
+		"keyrot.rate_limit_entries", "keyrot.request_queue_size"
+	};
+
+	for (size_t i = 0; i < lengthof(servers); i++)
+		if (pg_strcasecmp(name, servers[i]) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Refuses a session that came with a value for a setting of keyrot's which it cannot have: given by the
+ * connection of a user who must not set it, or, for a setting of the server's, for a database, a role or a
+ * connection by anybody.  Such a value stands in the place of the configured one until the library is
+ * loaded, and would take that along when it is rejected: the setting would fall back to what is built in,
+ * and a master key be made where nobody looks for it.  (What a session SETs stands beside the configured
+ * value, and does no harm.)
+ */
+static void
+refuse_session_values(void)
+{
+	int			count;
+	struct config_generic **settings = KEYROT_GUC_VARIABLES(&count);
+
+	for (int i = 0; i < count; i++)
+	{
+		const struct config_generic *setting = settings[i];
+
+		if (pg_strncasecmp(setting->name, PREFIX ".", strlen(PREFIX ".")) != 0)
+			continue;
+		if (setting->reset_source > PGC_S_ARGV && is_servers(setting->name))
+			error_servers_setting(setting->name);
+		if (setting->reset_source == PGC_S_CLIENT && setting->reset_scontext == PGC_BACKEND &&
+			pg_parameter_aclcheck(setting->name, setting->reset_srole, ACL_SET) != ACLCHECK_OK)
+			error_connection_option(setting->name);
+	}
+}
+
+/*
+ * Counts reloads of the configuration.  At a reload every setting that stands in a configuration file is
+ * assigned anew, whether it has changed or not: first in the server's first process, which then tells the
+ * others to reload.  It counts for all of them where they share the counter, for else each would find the
+ * same reload a new one.
+ */
+static void
+count_reload(const char *value pg_attribute_unused(), void *extra pg_attribute_unused())
+{
+	if (!preloaded || !IsUnderPostmaster)
+		(void) pg_atomic_fetch_add_u64(reloads, 1);
+}
+
+/* Where the master keys come from; kept out of settings_init() for its length. */
+static void
+define_master_key(void)
+{
+	DefineCustomStringVariable("keyrot.master_key_file",
+							   "File with the master key that wraps keyrot's data keys.",
+							   "64 hex digits a line, the current key first. A relative path starts in the data directory.",
+							   &keyrot_master_key_file,
+							   "keyrot_master.key",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY,
+							   NULL, NULL, NULL);
+
+	DefineCustomStringVariable("keyrot.master_key_command",
+							   "Shell command that prints the master key that wraps keyrot's data keys.",
+							   "64 hex digits a line, the current key first. Empty: keyrot.master_key_file is read.",
+							   &keyrot_master_key_command,
+							   "",
+							   PGC_SIGHUP,
+							   GUC_SUPERUSER_ONLY,
+							   NULL, count_reload, NULL);
+
+	DefineCustomIntVariable("keyrot.master_key_timeout",
+							"Longest time that keyrot.master_key_command may take.",
+							NULL,
+							&keyrot_master_key_timeout,
+							DEFAULT_KEY_TIMEOUT,
+							MIN_KEY_TIMEOUT,
+							MAX_KEY_TIMEOUT,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+}
+
+/* How often a caller may call each function; kept out of settings_init() for its length. */
+static void
+define_rate_limits(void)
+{
+	DefineCustomIntVariable("keyrot.zone_rate_limit",
+							"Calls a second that a caller may make of each function on zones.",
+							"0 is no limit.",
+							&keyrot_zone_rate_limit,
+							20,
+							0,
+							MAX_RATE_LIMIT,
+							PGC_SUSET,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("keyrot.app_rate_limit",
+							"Calls a second that a caller may make of each function on apps.",
+							"0 is no limit.",
+							&keyrot_app_rate_limit,
+							0,
+							0,
+							MAX_RATE_LIMIT,
+							PGC_SUSET,
+							0,
+							NULL, NULL, NULL);
+
+	/*
+	 * The shared table has the size that it was given at the server's start.  A setting of that kind cannot
+	 * be defined later, so in a session that loads the library for itself it is one of the server's others;
+	 * not defining it there would warn, in each such session, of a setting that is right.
+	 */
+	DefineCustomIntVariable("keyrot.rate_limit_entries",
+							"Callers and functions whose calls of the last second are counted at a time.",
+							"Each takes 8 kB: of shared memory, allocated at the start, where keyrot is preloaded; else of the session's, when needed.",
+							&keyrot_rate_limit_entries,
+							DEFAULT_RATE_LIMIT_ENTRIES,
+							16,
+							65536,
+							preloaded ? PGC_POSTMASTER : PGC_SIGHUP,
+							0,
+							NULL, NULL, NULL);
+}
+
+/*
+ * Defines what takes effect when the server starts.  A library that is loaded later may not define such
+ * settings, and would complain about them in the server's configuration if it knew nothing of them: there
+ * they can be read, and do nothing.
+ */
+static void
+define_server_settings(void)
+{
+	GucContext	context = preloaded ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomStringVariable("keyrot.database",
+							   "Database whose failed requests are recorded, and whose expired secrets are wiped.",
+							   "Takes effect where keyrot is in shared_preload_libraries. Empty: none.",
+							   &keyrot_database,
+							   "",
+							   context,
+							   0,
+							   NULL, NULL, NULL);
+
+	DefineCustomIntVariable("keyrot.request_queue_size",
+							"How many failed requests can wait in shared memory to be recorded.",
+							NULL,
+							&keyrot_request_queue_size,
+							DEFAULT_QUEUE_SIZE,
+							MIN_QUEUE_SIZE,
+							MAX_QUEUE_SIZE,
+							context,
+							0,
+							NULL, NULL, NULL);
+}
+
+static void
+define_redaction(void)
+{
+	DefineCustomBoolVariable("keyrot.redact_log",
+							 "Keeps secrets out of the server log and out of statistics on statements.",
+							 NULL,
+							 &keyrot_redact_log,
+							 true,
+							 PGC_SUSET,
+							 0,
+							 NULL, NULL, NULL);
+}
+
+/* Defines the settings; called first when the library is loaded.  May raise 42501 or 55P02, see above. */
+void
+settings_init(void)
+{
+	preloaded = process_shared_preload_libraries_in_progress;
+	pg_atomic_init_u64(&own_reloads, 0);
+	if (!preloaded)
+		refuse_session_values();
+
+	define_master_key();
+
+	DefineCustomStringVariable("keyrot.operator_role",
+							   "Role whose members act on every credential.",
+							   "Empty, or a role that does not exist: none but superusers.",
+							   &keyrot_operator_role,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   NULL, NULL, NULL);
+
+	DefineCustomIntVariable("keyrot.max_grace",
+							"Longest grace period that a rotation may give the previous version.",
+							NULL,
+							&keyrot_max_grace,
+							DEFAULT_MAX_GRACE,
+							0,
+							INT_MAX,
+							PGC_SUSET,
+							GUC_UNIT_S,
+							NULL, NULL, NULL);
+
+	define_rate_limits();
+	define_server_settings();
+	define_redaction();
+	MarkGUCPrefixReserved(PREFIX);
+}
+
+/* Whether the library was loaded by shared_preload_libraries, with the server and not with a session. */
+bool
+settings_preloaded(void)
+{
+	return preloaded;
+}
+
+/*
+ * How often the configuration was reloaded, as far as keyrot.master_key_command stands in a file of it: since
+ * the server's start where the library is preloaded, else since this session's.
+ */
+uint64
+settings_reloads(void)
+{
+	return pg_atomic_read_u64(reloads);
+}
+
+/* From now on reloads are counted there, in memory that all processes share. */
+void
+settings_count_reloads_in(pg_atomic_uint64 *counter)
+{
+	reloads = counter;
+}

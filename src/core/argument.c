@@ -1,0 +1,303 @@
+/*
+ * argument.c
+ *	  Reads the arguments of SQL functions and checks their form.
+ *
+ * Whether a form is right is identifier.c's and secret.c's to say; here a NULL or malformed value
+ * becomes the error that names its parameter.  Where reading a secret makes a copy, the copy is wiped.
+ */
+#include "core/argument.h"
+
+#include "common/int.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/settings.h"
+
+#define MAX_BATCH_SIZE 100000
+#define APP_NAME_MAX_CHARACTERS 128
+#define DESCRIPTION_MAX_CHARACTERS 1000
+
+/* The bytes of a text or bytea argument that is not NULL. */
+Bytes
+argument_bytes(FunctionCallInfo fcinfo, int position)
+{
+	struct varlena *value = PG_GETARG_VARLENA_PP(position);
+
+	return (Bytes) {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
+}
+
+static void
+copy_identifier(Bytes value, char *identifier)
+{
+	memcpy(identifier, value.bytes, value.length);
+	identifier[value.length] = '\0';
+}
+
+/* An AppKey; raises 22004 for NULL and 22023 for anything malformed. */
+void
+argument_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter, char app_key[APP_KEY_MAX + 1])
+{
+	if (PG_ARGISNULL(position))
+		error_missing(parameter);
+	argument_optional_app_key(fcinfo, position, parameter, app_key);
+}
+
+/* An AppKey, or nothing: then it becomes the empty string. */
+void
+argument_optional_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
+						  char app_key[APP_KEY_MAX + 1])
+{
+	Bytes		value;
+
+	app_key[0] = '\0';
+	if (PG_ARGISNULL(position))
+		return;
+	value = argument_bytes(fcinfo, position);
+	if (!identifier_is_app_key(value.bytes, value.length))
+		error_malformed(parameter);
+	copy_identifier(value, app_key);
+}
+
+/* A ZoneId; raises 22004 for NULL and 22023 for anything malformed. */
+void
+argument_zone_id(FunctionCallInfo fcinfo, int position, char zone_id[ZONE_ID_MAX + 1])
+{
+	Bytes		value;
+
+	if (PG_ARGISNULL(position))
+		error_missing(PARAM_ZONE_ID);
+	value = argument_bytes(fcinfo, position);
+	if (!identifier_is_zone_id(value.bytes, value.length))
+		error_malformed(PARAM_ZONE_ID);
+	copy_identifier(value, zone_id);
+}
+
+/* A GatewayId, or nothing: then it becomes the empty string. */
+void
+argument_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_ID_MAX + 1])
+{
+	Bytes		value;
+
+	gateway_id[0] = '\0';
+	if (PG_ARGISNULL(position))
+		return;
+	value = argument_bytes(fcinfo, position);
+	if (!identifier_is_gateway_id(value.bytes, value.length))
+		error_malformed(PARAM_GATEWAY_ID);
+	copy_identifier(value, gateway_id);
+}
+
+/* A client_token, or nothing: then it becomes the empty string. */
+void
+argument_client_token(FunctionCallInfo fcinfo, int position, char client_token[CLIENT_TOKEN_MAX + 1])
+{
+	Bytes		value;
+
+	client_token[0] = '\0';
+	if (PG_ARGISNULL(position))
+		return;
+	value = argument_bytes(fcinfo, position);
+	if (!identifier_is_client_token(value.bytes, value.length))
+		error_malformed(PARAM_CLIENT_TOKEN);
+	copy_identifier(value, client_token);
+}
+
+/* Reads a secret by its form, and wipes the copy that detoasting may have made. */
+static void
+read_secret(FunctionCallInfo fcinfo, int position, Parameter parameter,
+			bool (*form) (const char *, size_t, Secret *), Secret *secret)
+{
+	struct varlena *value = PG_GETARG_VARLENA_PP(position);
+	bool		well_formed = form(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), secret);
+
+	if ((Pointer) value != DatumGetPointer(PG_GETARG_DATUM(position)))
+	{
+		crypto_wipe(value, VARSIZE_ANY(value));
+		pfree(value);
+	}
+	if (!well_formed)
+		error_malformed(parameter);
+}
+
+/* An AppSecret, or nothing: then the secret's length stays 0. */
+void
+argument_app_secret(FunctionCallInfo fcinfo, int position, Parameter parameter, Secret *secret)
+{
+	if (!PG_ARGISNULL(position))
+		read_secret(fcinfo, position, parameter, secret_from_app_secret, secret);
+}
+
+/* A SecretKey, or nothing: then the secret's length stays 0. */
+void
+argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *secret)
+{
+	if (!PG_ARGISNULL(position))
+		read_secret(fcinfo, position, PARAM_SECRET_KEY, secret_from_secret_key, secret);
+}
+
+/* Whether the bytes from 0x80 to 0x9f are the control characters that ISO 8859 has there. */
+static bool
+is_iso_8859(int encoding)
+{
+	return (encoding >= PG_LATIN1 && encoding <= PG_LATIN10) ||
+		(encoding >= PG_ISO_8859_5 && encoding <= PG_ISO_8859_8);
+}
+
+/* Tells whether a byte, or in UTF-8 the pair that it starts, is a control character. */
+static bool
+starts_control(const unsigned char *c, const unsigned char *end)
+{
+	int			encoding = GetDatabaseEncoding();
+
+	if (*c < 0x20 || *c == 0x7f)
+		return true;
+	if (encoding == PG_UTF8)
+		return *c == 0xc2 && c + 1 < end && c[1] < 0xa0;
+	return is_iso_8859(encoding) && *c >= 0x80 && *c < 0xa0;
+}
+
+static bool
+is_title(Bytes value, int max_characters)
+{
+	const unsigned char *start = (const unsigned char *) value.bytes;
+	const unsigned char *end = start + value.length;
+
+	if (value.length == 0 || value.length > (size_t) max_characters * MAX_MULTIBYTE_CHAR_LEN)
+		return false;
+	if (start[0] == ' ' || end[-1] == ' ')
+		return false;
+	for (const unsigned char *c = start; c < end; c++)
+		if (starts_control(c, end))
+			return false;
+	return pg_mbstrlen_with_len(value.bytes, (int) value.length) <= max_characters;
+}
+
+static NullableDatum
+read_title(FunctionCallInfo fcinfo, int position, Parameter parameter, int max_characters)
+{
+	NullableDatum result = {(Datum) 0, true};
+
+	if (PG_ARGISNULL(position))
+		return result;
+	if (!is_title(argument_bytes(fcinfo, position), max_characters))
+		error_malformed(parameter);
+	result.value = PG_GETARG_DATUM(position);
+	result.isnull = false;
+	return result;
+}
+
+/* An app's name, which may be NULL here; raises 22023 for anything malformed. */
+NullableDatum
+argument_app_name(FunctionCallInfo fcinfo, int position)
+{
+	return read_title(fcinfo, position, PARAM_APP_NAME, APP_NAME_MAX_CHARACTERS);
+}
+
+/* An app's description, which may be NULL; raises 22023 for anything malformed. */
+NullableDatum
+argument_description(FunctionCallInfo fcinfo, int position)
+{
+	return read_title(fcinfo, position, PARAM_DESCRIPTION, DESCRIPTION_MAX_CHARACTERS);
+}
+
+/*
+ * An interval from 0 on, in microseconds, a month being 30 days and a day 24 hours, as intervals compare;
+ * one that is too long for that becomes the longest.  Raises 22004 for NULL; 22023 for a negative or
+ * infinite one.
+ */
+static int64
+read_duration(FunctionCallInfo fcinfo, int position, Parameter parameter)
+{
+	const Interval *duration;
+	int64		days;
+	int64		microseconds;
+
+	if (PG_ARGISNULL(position))
+		error_missing(parameter);
+	duration = PG_GETARG_INTERVAL_P(position);
+	if (KEYROT_INTERVAL_IS_INFINITE(duration))
+		error_malformed(parameter);
+	days = (int64) duration->month * DAYS_PER_MONTH + duration->day;
+	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &microseconds) ||
+		pg_add_s64_overflow(microseconds, duration->time, &microseconds))
+		microseconds = days > 0 ? PG_INT64_MAX : PG_INT64_MIN;
+	if (microseconds < 0)
+		error_malformed(parameter);
+	return microseconds;
+}
+
+/* A grace period, as read_duration() reads it; 22023 also for one longer than keyrot.max_grace. */
+int64
+argument_grace(FunctionCallInfo fcinfo, int position)
+{
+	int64		grace = read_duration(fcinfo, position, PARAM_GRACE_PERIOD);
+
+	if (grace > (int64) keyrot_max_grace * USECS_PER_SEC)
+		error_grace_too_long();
+	return grace;
+}
+
+/* How old something must be, as read_duration() reads it. */
+int64
+argument_age(FunctionCallInfo fcinfo, int position)
+{
+	return read_duration(fcinfo, position, PARAM_OLDER_THAN);
+}
+
+/*
+ * The role that an owner argument means, and its name in the current memory context; raises 22004 for
+ * NULL, 42704 for no role.
+ */
+Oid
+argument_owner(FunctionCallInfo fcinfo, int position, const char **name)
+{
+	Oid			role;
+
+	if (PG_ARGISNULL(position))
+		error_missing(PARAM_OWNER);
+	role = PG_GETARG_OID(position);
+	*name = GetUserNameFromId(role, true);
+	if (*name == NULL)
+		error_no_such_owner(role);
+	return role;
+}
+
+/* A number of at least 1; raises 22004 for NULL, 22023 for less. */
+int
+argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter)
+{
+	if (PG_ARGISNULL(position))
+		error_missing(parameter);
+	if (PG_GETARG_INT32(position) < 1)
+		error_malformed(parameter);
+	return PG_GETARG_INT32(position);
+}
+
+/* How many rows a transaction may change; raises 22004 for NULL, 22023 for none and for too many. */
+int
+argument_batch_size(FunctionCallInfo fcinfo, int position)
+{
+	int			size = argument_positive(fcinfo, position, PARAM_BATCH_SIZE);
+
+	if (size > MAX_BATCH_SIZE)
+		error_malformed(PARAM_BATCH_SIZE);
+	return size;
+}
+
+/* The algorithm of a signature; raises 22023 for an unknown one and for NULL. */
+CryptoHash
+argument_algorithm(FunctionCallInfo fcinfo, int position)
+{
+	Bytes		value;
+
+	if (PG_ARGISNULL(position))
+		error_malformed(PARAM_ALGORITHM);
+	value = argument_bytes(fcinfo, position);
+	if (value.length == 6 && memcmp(value.bytes, "sha256", 6) == 0)
+		return CRYPTO_SHA256;
+	if (value.length != 4 || memcmp(value.bytes, "sha1", 4) != 0)
+		error_malformed(PARAM_ALGORITHM);
+	return CRYPTO_SHA1;
+}

@@ -1,0 +1,412 @@
+/*
+ * credential.c
+ *	  The life of a credential, the same for apps and zones: issued, rotated, its previous version kept for
+ *	  a grace period, opened, retired.
+ *
+ * The order of a rotation's steps matters, and is kept here.  A secret is sealed before any row is
+ * written, so that no plaintext ever stands in a dead tuple or in WAL.  What is written last is the locked
+ * row of the credential itself.
+ *
+ * Where the previous version is: after a rotation in the same row, one version below the row's; after a
+ * NewAppKey in the retired row of the old AppKey, whose version it is.  The successor's row then knows
+ * the end of that grace without holding a previous secret, so that only a rotation which follows a
+ * NewAppKey has to look at a second row.
+ */
+#include "core/credential.h"
+
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/snapmgr.h"
+
+#include "core/rights.h"
+#include "record/ledger.h"
+#include "keys/keyring.h"
+#include "store/store.h"
+
+static const Sealed nothing = {.length = 0};
+
+/* What a version of this credential is sealed for. */
+static SealBinding
+bind(const Credential *credential, int32 version)
+{
+	return (SealBinding) {
+		.kind = credential->kind,
+		.identifier = credential->identifier,
+		.identifier_length = strlen(credential->identifier),
+		.version = (uint32) version,
+	};
+}
+
+/* Raises 42501 unless the caller may act on this credential. */
+void
+credential_require_rights(Oid caller, const Credential *credential)
+{
+	switch (rights_over(caller, credential->owner, credential->owner_name))
+	{
+		case RIGHTS_GRANTED:
+			return;
+		case RIGHTS_NOT_OWNER:
+			error_not_owner(credential->kind, credential->identifier);
+			break;
+		case RIGHTS_OWNER_CHANGED:
+			error_owner_changed(credential->kind, credential->identifier);
+			break;
+	}
+}
+
+/* Raises P0002 for a retired credential and 42501 for somebody else's. */
+static void
+judge_current(Oid caller, const Credential *credential)
+{
+	if (credential->secret.length == 0)
+		error_no_such(credential->kind, credential->identifier);
+	credential_require_rights(caller, credential);
+}
+
+/* Lets anything pass: the caller's rights were judged by another row. */
+static void
+judge_nothing(Oid caller pg_attribute_unused(), const Credential *credential pg_attribute_unused())
+{
+}
+
+/* Reads a credential, also a retired one, as it stands now; tells whether there is one. */
+bool
+credential_look_up(SealKind kind, const char *identifier, Credential *credential)
+{
+	bool		found;
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	found = rows_find_credential(kind, identifier, GetActiveSnapshot(), credential);
+	PopActiveSnapshot();
+	return found;
+}
+
+/*
+ * Reads a credential, as it stands now, that the caller may act on.  Raises P0002 for an unknown or
+ * retired one and 42501 for somebody else's.
+ */
+void
+credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential)
+{
+	if (!credential_look_up(kind, identifier, credential))
+		error_no_such(kind, identifier);
+	judge_current(caller, credential);
+}
+
+/*
+ * As credential_find, and holds the credential against other writers until the transaction ends.  Waits
+ * for whoever holds it, as lock_timeout allows.
+ */
+void
+credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential)
+{
+	if (!rows_lock_credential(kind, identifier, judge_current, caller, credential))
+		error_no_such(kind, identifier);
+}
+
+/* Makes a secret of the credential's kind, where the caller gave none. */
+static void
+make_secret(Request *request, SealKind kind)
+{
+	CryptoStatus status;
+
+	if (request->secret.length > 0)
+		return;
+	if (kind == SEAL_APP)
+		status = secret_make_app_secret(&request->draw, &request->secret);
+	else
+		status = secret_make_secret_key(&request->draw, &request->secret);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+}
+
+/* Seals the request's secret, given or made, as the credential's current one. */
+static void
+seal_current(Request *request, Credential *credential)
+{
+	SealBinding binding = bind(credential, credential->version);
+	uint8_t		nonce[CRYPTO_NONCE_BYTES];
+	int32		key_id;
+	CryptoKey  *key;
+	CryptoStatus status;
+
+	rows_hold_for_writing(credential->kind);
+	key = keyring_current(&key_id);
+	make_secret(request, credential->kind);
+	status = crypto_take(&request->draw, nonce, sizeof(nonce));
+	if (status == CRYPTO_OK)
+		status = seal_secret(key, (uint32) key_id, &binding, nonce,
+							 request->secret.bytes, request->secret.length, credential->secret.bytes);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+	credential->secret.length = request->secret.length + SEAL_OVERHEAD;
+	request->version = credential->version;
+}
+
+/*
+ * Fills in the request's credential as one that is issued for the first time: the caller's own, version
+ * 1, now, with the request's secret, given or made.  Its row is the caller's of this function to write.
+ */
+void
+credential_issue(Request *request, SealKind kind, const char *identifier)
+{
+	Credential *credential = &request->credential;
+
+	memset(credential, 0, sizeof(*credential));
+	credential->kind = kind;
+	strlcpy(credential->identifier, identifier, sizeof(credential->identifier));
+	credential->version = 1;
+	credential->owner = request->caller;
+	strlcpy(credential->owner_name, GetUserNameFromId(request->caller, false), sizeof(credential->owner_name));
+	credential->previous_valid_until = NO_TIME;
+	credential->created_at = request->started_at;
+	credential->modified_at = request->started_at;
+	seal_current(request, credential);
+}
+
+/* Fills in a deleted credential as issued again: it keeps its owner, and its version goes on. */
+void
+credential_reissue(Request *request)
+{
+	Credential *credential = &request->credential;
+
+	credential->version++;
+	credential->created_at = request->started_at;
+	credential->modified_at = request->started_at;
+	seal_current(request, credential);
+}
+
+/*
+ * Looks at the secret that is to be replaced, where anything depends on it.  Refuses a given secret that
+ * is the current one already.  A current one that does not open can be replaced by any, and is not kept
+ * for a grace period: verification would only stumble over it.
+ */
+static void
+examine_old_secret(Request *request, const Credential *credential, Parameter parameter)
+{
+	CryptoStatus status;
+
+	if (request->secret.length == 0 && request->arguments.grace == 0)
+		return;
+	status = credential_try_open(credential, &credential->secret, credential->version, &request->current);
+	if (status == CRYPTO_REFUSED)
+		request->arguments.grace = 0;
+	else if (status != CRYPTO_OK)
+		error_crypto(status);
+	else if (secret_equal(&request->secret, &request->current))
+		error_same_secret(parameter);
+}
+
+/* Wipes what an AppKey that this one replaced still holds for its grace. */
+static void
+end_predecessor_grace(const Credential *credential)
+{
+	Credential	predecessor;
+
+	if (credential->previous_app_key[0] == '\0' || credential->previous_secret.length > 0 ||
+		credential->previous_valid_until == NO_TIME)
+		return;
+	if (!rows_lock_credential(SEAL_APP, credential->previous_app_key, judge_nothing, InvalidOid, &predecessor))
+		return;
+	predecessor.previous_secret = nothing;
+	predecessor.previous_valid_until = NO_TIME;
+	rows_write_secrets(&predecessor);
+}
+
+/* Makes a sealed secret the previous one, for as long as the grace period lasts. */
+static void
+keep_previous(const Request *request, Credential *credential, const Sealed *secret)
+{
+	int64		grace = request->arguments.grace;
+
+	credential->previous_secret = grace > 0 ? *secret : nothing;
+	credential->previous_valid_until = grace > 0 ? request->started_at + grace : NO_TIME;
+	if (grace > 0)
+		ledger_expect_expiry(credential->previous_valid_until);
+}
+
+/*
+ * Replaces the credential's secret by the request's, given or made, and keeps the old one for the grace
+ * period.  The parameter is the one that a given secret came in.  Raises 22023 for a given secret that is
+ * the current one.
+ */
+void
+credential_rotate(Request *request, Parameter parameter)
+{
+	Credential *credential = &request->credential;
+	Sealed		old = credential->secret;
+
+	examine_old_secret(request, credential, parameter);
+	credential->version++;
+	seal_current(request, credential);
+	end_predecessor_grace(credential);
+	keep_previous(request, credential, &old);
+	credential->modified_at = request->started_at;
+	rows_write_secrets(credential);
+}
+
+/*
+ * Gives an app its new AppKey and the request's secret, given or made; the old AppKey is retired, or keeps
+ * verifying with the old secret for the grace period.  Raises 22023 for a given secret that is the current
+ * one, 23505 for an AppKey that is taken.
+ */
+void
+credential_succeed(Request *request)
+{
+	Credential *credential = &request->credential;
+	Credential	successor = *credential;
+	Sealed		old = credential->secret;
+
+	examine_old_secret(request, credential, PARAM_NEW_APP_SECRET);
+	strlcpy(successor.identifier, request->arguments.new_app_key, sizeof(successor.identifier));
+	successor.version++;
+	successor.modified_at = request->started_at;
+	seal_current(request, &successor);
+	keep_previous(request, &successor, &nothing);
+	if (!store_insert_successor(&successor, credential->identifier))
+		error_app_key_taken(PARAM_NEW_APP_KEY, successor.identifier);
+
+	end_predecessor_grace(credential);
+	credential->secret = nothing;
+	keep_previous(request, credential, &old);
+	rows_write_secrets(credential);
+}
+
+/* Makes the credential's previous version, where there is one, invalid at once. */
+void
+credential_end_grace(Request *request)
+{
+	Credential *credential = &request->credential;
+
+	if (credential->previous_valid_until == NO_TIME)
+		return;
+	end_predecessor_grace(credential);
+	credential->previous_secret = nothing;
+	credential->previous_valid_until = NO_TIME;
+	rows_write_secrets(credential);
+}
+
+/* Takes the credential out of use, previous version and all.  Its row stays. */
+void
+credential_retire(Request *request)
+{
+	Credential *credential = &request->credential;
+
+	end_predecessor_grace(credential);
+	credential->secret = nothing;
+	credential->previous_secret = nothing;
+	credential->previous_valid_until = NO_TIME;
+	rows_write_secrets(credential);
+}
+
+/* Hands the credential to its new owner; raises 42501 unless the caller has that role's rights. */
+void
+credential_set_owner(Request *request)
+{
+	const Arguments *arguments = &request->arguments;
+
+	if (!has_privs_of_role(request->caller, arguments->owner))
+		error_not_member(arguments->owner_name);
+	store_set_owner(&request->credential, arguments->owner, arguments->owner_name);
+}
+
+/* The version that the previous secret in a credential's row was sealed for. */
+int32
+credential_previous_version(const Credential *credential)
+{
+	return credential->secret.length > 0 ? credential->version - 1 : credential->version;
+}
+
+/*
+ * Opens one of a credential's sealed secrets, which the caller wipes.  Returns CRYPTO_REFUSED for one
+ * that was not sealed for this credential and version; raises 55000 for a master key missing or wrong.
+ */
+CryptoStatus
+credential_try_open(const Credential *credential, const Sealed *sealed, int32 version, Secret *secret)
+{
+	SealBinding binding = bind(credential, version);
+	uint32_t	key_id;
+	CryptoKey  *key;
+
+	if (!seal_read_key_id(sealed->bytes, sealed->length, &key_id))
+		return CRYPTO_REFUSED;
+	key = keyring_find((int32) key_id);
+	if (key == NULL)
+		return CRYPTO_REFUSED;
+	return seal_open(key, &binding, sealed->bytes, sealed->length,
+					 secret->bytes, sizeof(secret->bytes), &secret->length);
+}
+
+/* Opens a credential's current secret, which the caller wipes; raises XX001 where it does not open. */
+void
+credential_open(const Credential *credential, Secret *secret)
+{
+	CryptoStatus status = credential_try_open(credential, &credential->secret, credential->version, secret);
+
+	if (status == CRYPTO_REFUSED)
+		error_does_not_open(credential->kind, credential->identifier, credential->version);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+}
+
+/*
+ * Seals one of a credential's secrets with the current data key, unless it is, and notes that it did; false where
+ * it does not open.
+ */
+static bool
+reseal(const Credential *credential, int32 version, Sealed *sealed, bool *changed)
+{
+	SealBinding binding = bind(credential, version);
+	uint8_t		nonce[CRYPTO_NONCE_BYTES];
+	uint32_t	sealed_by;
+	int32		key_id;
+	CryptoKey  *key = keyring_current(&key_id);
+	CryptoStatus status;
+	Secret		secret;
+
+	if (sealed->length == 0 ||
+		(seal_read_key_id(sealed->bytes, sealed->length, &sealed_by) && sealed_by == (uint32) key_id))
+		return true;
+	status = credential_try_open(credential, sealed, version, &secret);
+	if (status == CRYPTO_REFUSED)
+		return false;
+	if (status == CRYPTO_OK)
+		status = crypto_random(nonce, sizeof(nonce));
+	key = keyring_newest(&key_id);
+	if (key == NULL)
+		status = CRYPTO_BROKEN;
+	if (status == CRYPTO_OK)
+		status = seal_secret(key, (uint32) key_id, &binding, nonce, secret.bytes, secret.length, sealed->bytes);
+	secret_wipe(&secret);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+	*changed = true;
+	return true;
+}
+
+/*
+ * Seals the secrets of a credential, whose row the caller has locked, with the current data key, and writes the
+ * row where that changed any; its version stays.  A secret that does not open stays as it is, and the answer is
+ * then false.
+ */
+bool
+credential_reseal(Credential *credential)
+{
+	bool		changed = false;
+	bool		current_opens = reseal(credential, credential->version, &credential->secret, &changed);
+	bool		previous_opens = reseal(credential, credential_previous_version(credential),
+										&credential->previous_secret, &changed);
+
+	if (changed)
+		rows_write_secrets(credential);
+	return current_opens && previous_opens;
+}
+
+/*
+ * As credential_lock, whoever owns the credential and whether it is retired or not; tells whether it is there.
+ */
+bool
+credential_lock_any(SealKind kind, const char *identifier, Credential *credential)
+{
+	return rows_lock_credential(kind, identifier, judge_nothing, InvalidOid, credential);
+}

@@ -1,0 +1,34 @@
+/*
+ * credential.h
+ *	  The life of a credential, the same for apps and zones.
+ */
+#ifndef KEYROT_CREDENTIAL_H
+#define KEYROT_CREDENTIAL_H
+
+#include "core/request.h"
+#include "store/rows.h"
+#include "base/errors.h"
+
+/* Those that take a request act on request->credential, which the caller has locked. */
+extern void credential_require_rights(Oid caller, const Credential *credential);
+extern bool credential_look_up(SealKind kind, const char *identifier, Credential *credential);
+extern void credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential);
+extern void credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential);
+
+extern void credential_issue(Request *request, SealKind kind, const char *identifier);
+extern void credential_reissue(Request *request);
+extern void credential_rotate(Request *request, Parameter parameter);
+extern void credential_succeed(Request *request);
+extern void credential_end_grace(Request *request);
+extern void credential_retire(Request *request);
+extern void credential_set_owner(Request *request);
+
+extern int32 credential_previous_version(const Credential *credential);
+extern CryptoStatus credential_try_open(const Credential *credential, const Sealed *sealed, int32 version,
+										Secret *secret);
+extern void credential_open(const Credential *credential, Secret *secret);
+
+extern bool credential_lock_any(SealKind kind, const char *identifier, Credential *credential);
+extern bool credential_reseal(Credential *credential);
+
+#endif

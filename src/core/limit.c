@@ -1,0 +1,299 @@
+/*
+ * limit.c
+ *	  The rate limit: admits a call, or refuses it.
+ *
+ * Owns the table of who called what within the last second: an entry for each database, session's user,
+ * caller and function, with the times of its latest admissions by the monotonic clock.  Where the library
+ * is preloaded the table is in shared memory and of a fixed size, else each session has its own.  Leaves
+ * to request.c which limit a function has.
+ *
+ * The rule: a call is admitted unless the Nth admission before it is less than a second old.  So a second,
+ * counted from any moment and without its last instant, never holds more than N admissions, and a call is
+ * never refused without N admissions in the second before it.  The N in force at the call counts, which is
+ * why an entry keeps as many times as the largest N, whatever the limit was when they were noted.
+ *
+ * Why not a counter for each second of the clock, or a bucket that refills?  The one admits 2 N around the
+ * turn of a second; the other admits N at once and then up to N more while the second lasts, or, made
+ * smaller, refuses a caller that stays within N.
+ *
+ * One lock guards the table.  It is held for the time of one lookup, against the tens of microseconds that
+ * the rest of a request takes.  Nothing that can raise an error or wait is called under it.
+ */
+#include "core/limit.h"
+
+#include <time.h>
+
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "base/errors.h"
+#include "base/settings.h"
+
+#define TABLE_NAME "keyrot rate limit"
+#define HASH_NAME "keyrot rate limit by caller"
+#define TRANCHE_NAME "keyrot_limit"
+
+#define SECOND INT64CONST(1000000000)	/* in nanoseconds, as all times here */
+
+typedef struct LimitKey
+{
+	Oid			database;
+	Oid			session_user;
+	Oid			caller;
+	char		function[NAMEDATALEN];	/* padded with zeros */
+} LimitKey;
+
+/* The times of an entry's latest admissions; the one after the last takes the place of the first. */
+typedef struct LimitTimes
+{
+	int64		at[MAX_RATE_LIMIT];
+} LimitTimes;
+
+/* Who calls what.  It stays in the table until its place is needed and it is idle. */
+typedef struct LimitEntry
+{
+	LimitKey	key;			/* the hash table's, so it comes first */
+	dlist_node	by_age;
+	uint64		admitted;		/* how many, since the entry was made */
+	LimitTimes *times;
+} LimitEntry;
+
+typedef struct LimitTable
+{
+	LWLock	   *lock;			/* NULL: the table is this session's own */
+	dlist_head	by_age;			/* entries, the one longest without an admission first */
+	int64		overflows;		/* calls refused because no entry was idle */
+	LimitTimes	times[FLEXIBLE_ARRAY_MEMBER];	/* where shared; else each entry's is allocated */
+} LimitTable;
+
+static LimitTable *table;
+static HTAB *entries;			/* by key */
+
+static shmem_request_hook_type previous_shmem_request_hook;
+static shmem_startup_hook_type previous_shmem_startup_hook;
+
+static Size
+shared_table_size(void)
+{
+	return add_size(offsetof(LimitTable, times), mul_size(keyrot_rate_limit_entries, sizeof(LimitTimes)));
+}
+
+static void
+request_shared_memory(void)
+{
+	if (previous_shmem_request_hook != NULL)
+		previous_shmem_request_hook();
+	RequestAddinShmemSpace(add_size(shared_table_size(),
+									hash_estimate_size(keyrot_rate_limit_entries, sizeof(LimitEntry))));
+	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
+}
+
+static void
+set_up_table(LWLock *lock)
+{
+	table->lock = lock;
+	dlist_init(&table->by_age);
+	table->overflows = 0;
+}
+
+static HASHCTL
+hash_layout(void)
+{
+	HASHCTL		layout = {.keysize = sizeof(LimitKey), .entrysize = sizeof(LimitEntry)};
+
+	return layout;
+}
+
+static void
+open_shared_table(void)
+{
+	HASHCTL		layout = hash_layout();
+	bool		found;
+
+	if (previous_shmem_startup_hook != NULL)
+		previous_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	table = ShmemInitStruct(TABLE_NAME, shared_table_size(), &found);
+	if (!found)
+		set_up_table(&GetNamedLWLockTranche(TRANCHE_NAME)->lock);
+	/* All of its elements are there from the start, so entering one takes no memory later. */
+	entries = ShmemInitHash(HASH_NAME, keyrot_rate_limit_entries, keyrot_rate_limit_entries, &layout,
+							HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Takes part in the server's start, where the library is preloaded; called once, after settings_init(). */
+void
+limit_init(void)
+{
+	if (!settings_preloaded())
+		return;
+	previous_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shared_memory;
+	previous_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = open_shared_table;
+}
+
+/* Makes this session's own table, where there is none yet; raises an error where memory is short. */
+static void
+require_table(void)
+{
+	HASHCTL		layout = hash_layout();
+
+	if (table != NULL)
+		return;
+	if (entries == NULL)
+		entries = hash_create(HASH_NAME, 32, &layout, HASH_ELEM | HASH_BLOBS);
+	table = MemoryContextAlloc(TopMemoryContext, offsetof(LimitTable, times));
+	set_up_table(NULL);
+}
+
+static void
+lock_table(void)
+{
+	if (table->lock != NULL)
+		LWLockAcquire(table->lock, LW_EXCLUSIVE);
+}
+
+static void
+unlock_table(void)
+{
+	if (table->lock != NULL)
+		LWLockRelease(table->lock);
+}
+
+static int64
+read_clock(void)
+{
+	struct timespec now;
+
+	(void) clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * SECOND + now.tv_nsec;
+}
+
+/* When the entry's last admission but (back - 1) was; it has that many. */
+static int64
+admitted_at(const LimitEntry *entry, int back)
+{
+	return entry->times->at[(entry->admitted - (uint64) back) % MAX_RATE_LIMIT];
+}
+
+/* A place for times that no entry has had yet: entries go only to leave theirs to another. */
+static LimitTimes *
+take_times(void)
+{
+	if (table->lock == NULL)
+		return MemoryContextAlloc(TopMemoryContext, sizeof(LimitTimes));
+	return &table->times[hash_get_num_entries(entries)];
+}
+
+/* The place of the entry that has been idle longest, which goes; NULL and how long to wait if none is idle. */
+static LimitTimes *
+reuse_times(int64 now, int64 *wait)
+{
+	LimitEntry *oldest = dlist_head_element(LimitEntry, by_age, &table->by_age);
+	LimitTimes *times = oldest->times;
+
+	*wait = admitted_at(oldest, 1) + SECOND - now;
+	if (*wait > 0)
+		return NULL;
+	dlist_delete(&oldest->by_age);
+	(void) hash_search(entries, &oldest->key, HASH_REMOVE, NULL);
+	return times;
+}
+
+/* The caller's entry, made where there is none; NULL and how long to wait where no place is left for it. */
+static LimitEntry *
+find_or_make(const LimitKey *key, int64 now, int64 *wait)
+{
+	LimitEntry *entry = hash_search(entries, key, HASH_FIND, NULL);
+	LimitTimes *times;
+
+	if (entry != NULL)
+		return entry;
+	times = hash_get_num_entries(entries) < keyrot_rate_limit_entries ? take_times() : reuse_times(now, wait);
+	if (times == NULL)
+		return NULL;
+	entry = hash_search(entries, key, HASH_ENTER, NULL);
+	entry->admitted = 0;
+	entry->times = times;
+	dlist_push_tail(&table->by_age, &entry->by_age);
+	return entry;
+}
+
+/* Notes an admission. */
+static void
+admit(LimitEntry *entry, int64 now)
+{
+	entry->times->at[entry->admitted % MAX_RATE_LIMIT] = now;
+	entry->admitted++;
+	dlist_delete(&entry->by_age);
+	dlist_push_tail(&table->by_age, &entry->by_age);
+}
+
+/* How long the Nth admission before this call will keep it out; 0 or less: it does not. */
+static int64
+time_to_wait(const LimitEntry *entry, int per_second, int64 now)
+{
+	if (entry->admitted < (uint64) per_second)
+		return 0;
+	return admitted_at(entry, per_second) + SECOND - now;
+}
+
+/*
+ * Admits a call of the function by the caller, or raises 53400 with the time to wait.  At most per_second
+ * calls are admitted a second; 0: no limit, and then the call is not counted either.  An admission stands
+ * whatever becomes of the call and its transaction; a refusal leaves no trace.
+ */
+void
+limit_admit(Oid caller, const char *function, int per_second)
+{
+	LimitKey	key;
+	LimitEntry *entry;
+	int64		now;
+	int64		wait = 0;
+
+	if (per_second == 0)
+		return;
+	require_table();
+	memset(&key, 0, sizeof(key));
+	key.database = MyDatabaseId;
+	key.session_user = GetSessionUserId();
+	key.caller = caller;
+	strlcpy(key.function, function, sizeof(key.function));
+
+	lock_table();
+	now = read_clock();
+	entry = find_or_make(&key, now, &wait);
+	if (entry == NULL)
+		table->overflows++;
+	else
+		wait = time_to_wait(entry, per_second, now);
+	if (wait <= 0)
+		admit(entry, now);
+	unlock_table();
+
+	if (entry == NULL)
+		error_limit_table_full(function, wait);
+	if (wait > 0)
+		error_too_many_requests(function, per_second, wait);
+}
+
+/* How many calls were refused because the table was full: since the server's start, or this session's. */
+int64
+limit_overflows(void)
+{
+	int64		overflows;
+
+	if (table == NULL)
+		return 0;
+	lock_table();
+	overflows = table->overflows;
+	unlock_table();
+	return overflows;
+}

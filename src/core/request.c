@@ -1,0 +1,335 @@
+/*
+ * request.c
+ *	  The life of a request: it gets its id and time, knows its caller, and is recorded.
+ *
+ * Every function that the contract calls a request runs inside request_run().  The id is in the CONTEXT
+ * of every error that leaves it, whoever raised it; the record is written in the caller's own
+ * transaction, so that neither it nor the change exists without the other.  An action that answers its
+ * failures runs in a subtransaction: what it did is undone, and the failure's record is the caller's.  What
+ * failed otherwise, and what is rolled back later, is the ledger's.
+ *
+ * A FATAL error passes no PG_CATCH: it ends the session, which aborts the transaction on its way out.
+ * Hence the chain of requests under way, and the SQLSTATE that the error context callback has seen.
+ */
+#include "core/request.h"
+
+#include "access/xact.h"
+#include "common/int.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "core/limit.h"
+#include "record/ledger.h"
+#include "store/tables.h"
+#include "base/errors.h"
+#include "base/settings.h"
+#include "crypto/uuid7.h"
+
+#define UNIX_TO_POSTGRES_EPOCH_USECS \
+	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+static Request *under_way = NULL;	/* the innermost one */
+
+/* Puts the RequestId into the CONTEXT of whatever is reported while the request runs. */
+static void
+tell_request(void *arg)
+{
+	Request    *request = arg;
+	char		id[UUID7_TEXT];
+
+	request->sqlstate = geterrcode();
+	uuid7_to_text(request->id.data, id);
+	errcontext("keyrot request %s: %s", id, request->action->name);
+}
+
+/* Microseconds since 1970, as RequestIds count; times long before that count as 1970. */
+int64
+request_unix_time(TimestampTz time)
+{
+	int64		result;
+
+	return pg_add_s64_overflow(time, UNIX_TO_POSTGRES_EPOCH_USECS, &result) ? 0 : Max(result, 0);
+}
+
+static void
+give_id(Request *request)
+{
+	CryptoStatus status = uuid7_make(request_unix_time(request->started_at), &request->draw, request->id.data);
+
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+}
+
+static LoggedRole
+logged_role(Oid role)
+{
+	LoggedRole	result = {.oid = role};
+	char	   *name = GetUserNameFromId(role, true);
+
+	if (name != NULL)
+	{
+		strlcpy(result.name, name, sizeof(result.name));
+		pfree(name);
+	}
+	return result;
+}
+
+/* The address that this session's client connects from, as inet_client_addr() tells it; asked once. */
+static const int32 *
+client_address(void)
+{
+	static int32 address[lengthof(((RequestRow *) NULL)->client_addr)];
+	static bool known = false;
+
+	if (!known)
+	{
+		LOCAL_FCINFO(fcinfo, 0);
+		Datum		value;
+
+		InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+		value = inet_client_addr(fcinfo);
+		if (!fcinfo->isnull && VARSIZE_ANY(DatumGetPointer(value)) <= sizeof(address))
+			memcpy(address, DatumGetPointer(value), VARSIZE_ANY(DatumGetPointer(value)));
+		known = true;
+	}
+	return address;
+}
+
+/* Looks up all that the record says of who asks, since nothing can be looked up once an error is raised. */
+static void
+identify_caller(Request *request)
+{
+	(void) ledger_place();
+	(void) client_address();
+	request->logged_caller = logged_role(request->caller);
+	request->logged_session_user = logged_role(GetSessionUserId());
+}
+
+/*
+ * Refuses a function where nothing can be written (25006; 25000 in a parallel worker), and one whose caller is
+ * not who it seems (42501).
+ */
+void
+request_require_writable(const char *function)
+{
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
+	if (InSecurityRestrictedOperation())
+		error_restricted(function);
+}
+
+/* How often a second the caller may call this function; 0: as often as it likes. */
+static int
+rate_limit_of(const Action *action)
+{
+	switch (action->family)
+	{
+		case REQUEST_OF_APPS:
+			return keyrot_app_rate_limit;
+		case REQUEST_OF_ZONES:
+			return keyrot_zone_rate_limit;
+		case REQUEST_OF_ADMINISTRATION:
+			break;
+	}
+	return 0;
+}
+
+static void
+make_row(const Request *request, const char *outcome, RequestRow *row)
+{
+	memset(row, 0, sizeof(*row));
+	row->id = request->id;
+	row->requested_at = request->started_at;
+	strlcpy(row->action, request->action->name, sizeof(row->action));
+	row->caller = request->logged_caller;
+	row->session_user = request->logged_session_user;
+	memcpy(row->client_addr, client_address(), sizeof(row->client_addr));
+	row->pid = MyProcPid;
+	strlcpy(row->outcome, outcome, sizeof(row->outcome));
+	strlcpy(row->target, request->target, sizeof(row->target));
+}
+
+/* Records a request in the caller's transaction, and prepares for that being rolled back. */
+static LedgerEntry *
+record(const Request *request, const char *outcome)
+{
+	RequestRow	row;
+
+	make_row(request, outcome, &row);
+	row.version = request->version;
+	row.is_repetition = request->is_repetition;
+	row.retry_of = request->retry_of;
+	rows_insert_request(&row);
+	return ledger_prepare(&row);
+}
+
+/* Notes a request that did not succeed.  What was reported may have been less than an error. */
+static void
+note_failure(const Request *request, int sqlstate)
+{
+	int			category = ERRCODE_TO_CATEGORY(sqlstate);
+	bool		is_error = category != ERRCODE_SUCCESSFUL_COMPLETION && category != ERRCODE_WARNING;
+	RequestRow	row;
+
+	make_row(request, is_error ? unpack_sql_state(sqlstate) : "rolled back", &row);
+	ledger_note(&row);
+}
+
+/* Notes the requests that were under way when the session was ended. */
+static void
+on_transaction(XactEvent event, void *arg pg_attribute_unused())
+{
+	if (event != XACT_EVENT_ABORT || !proc_exit_inprogress)
+		return;
+	for (; under_way != NULL; under_way = under_way->outer)
+		note_failure(under_way, under_way->sqlstate);
+}
+
+/* Watches how the session ends; called once, when the library is loaded. */
+void
+request_init(void)
+{
+	RegisterXactCallback(on_transaction, NULL);
+}
+
+static LedgerEntry *
+perform(Request *request)
+{
+	const Action *action = request->action;
+
+	tables_hold();
+	action->read(request);
+	limit_admit(request->caller, action->name, rate_limit_of(action));
+	action->act(request);
+	return record(request, "ok");
+}
+
+/* Performs the request in a subtransaction; returns the error that undid it, or NULL and sets the entry. */
+static ErrorData *
+attempt(Request *request, LedgerEntry **entry)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	errors_begin();
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		*entry = perform(request);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
+}
+
+/* Performs the request and answers it; without a refusal its failures are raised. */
+static Datum
+respond(Request *request, Refusal refuse, LedgerEntry **entry)
+{
+	ErrorData  *error;
+
+	if (refuse == NULL)
+	{
+		*entry = perform(request);
+		return request->action->answer(request);
+	}
+	error = attempt(request, entry);
+	if (error == NULL)
+		return request->action->answer(request);
+	if (errors_must_be_raised(error))
+		ReThrowError(error);
+	request->version = 0;
+	request->is_repetition = false;
+	*entry = record(request, unpack_sql_state(error->sqlerrcode));
+	return refuse(request, error);
+}
+
+/* Wipes what the request knew, on its way out of every exit. */
+static void
+forget_secrets(Request *request)
+{
+	secret_wipe(&request->secret);
+	secret_wipe(&request->current);
+	crypto_wipe(&request->draw, sizeof(request->draw));
+	if (request->result_text != NULL)
+		crypto_wipe(request->result_text, VARSIZE_ANY(request->result_text));
+}
+
+static Datum
+run(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
+{
+	Request		request;
+	ErrorContextCallback context;
+	LedgerEntry *entry = NULL;
+	Datum		result;
+
+	memset(&request, 0, sizeof(request));
+	request.action = action;
+	request.fcinfo = fcinfo;
+	request.started_at = GetCurrentTimestamp();
+	request.caller = GetUserId();
+	give_id(&request);
+
+	context.callback = tell_request;
+	context.arg = &request;
+	context.previous = error_context_stack;
+	error_context_stack = &context;
+	request.outer = under_way;
+	under_way = &request;
+	PG_TRY();
+	{
+		identify_caller(&request);
+		request_require_writable(action->name);
+		result = respond(&request, refuse, &entry);
+	}
+	PG_CATCH();
+	{
+		under_way = request.outer;
+		forget_secrets(&request);
+		note_failure(&request, geterrcode());
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	ledger_remember(entry, request.disclosed);
+	under_way = request.outer;
+	error_context_stack = context.previous;
+	forget_secrets(&request);
+	return result;
+}
+
+/*
+ * Runs an SQL function as a request: reads, is admitted, acts, records, answers.  The answer, which may
+ * hold a secret, comes last, so that nothing can fail once it is formed; it is in the memory context of the
+ * call.  Raises what the action raises, 53400 for a call too many, 25006 where nothing can be written, and
+ * 42501 inside a security-restricted operation.
+ */
+Datum
+request_run(FunctionCallInfo fcinfo, const Action *action)
+{
+	return run(fcinfo, action, NULL);
+}
+
+/*
+ * As request_run(), but what the action raises is undone, recorded with its SQLSTATE in the caller's
+ * transaction, and answered by the refusal; what errors_must_be_raised() is raised still.
+ */
+Datum
+request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
+{
+	return run(fcinfo, action, refuse);
+}

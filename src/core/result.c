@@ -1,0 +1,99 @@
+/*
+ * result.c
+ *	  Builds what SQL functions return.
+ *
+ * A returned secret is PostgreSQL's from then on; the copy that went into the row is ours, and wiped when
+ * the request ends.
+ */
+#include "core/result.h"
+
+#include "access/htup_details.h"
+#include "funcapi.h"
+#include "utils/memutils.h"
+
+/*
+ * The RequestId to answer with, in the current memory context: that of the first call where this one
+ * repeats it.  It is the whole answer of most requests.
+ */
+Datum
+result_request_id(Request *request)
+{
+	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+
+	*id = request->is_repetition ? request->retry_of : request->id;
+	return UUIDPGetDatum(id);
+}
+
+/* The row types of functions that were called before: to look one up takes as long as to form the row. */
+#define KNOWN_ROWS 8
+static struct
+{
+	Oid			function;
+	TupleDesc	desc;
+}			known_rows[KNOWN_ROWS];
+
+/* The row type that the function was declared with, of count columns; it stays for the session. */
+static TupleDesc
+row_type(FunctionCallInfo fcinfo, int count)
+{
+	static int	oldest = 0;
+	Oid			function = fcinfo->flinfo->fn_oid;
+	TupleDesc	desc;
+	MemoryContext caller;
+
+	for (int i = 0; i < KNOWN_ROWS; i++)
+		if (known_rows[i].function == function && known_rows[i].desc->natts == count)
+			return known_rows[i].desc;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != count)
+		elog(ERROR, "function does not return a row of %d columns", count);
+	caller = MemoryContextSwitchTo(TopMemoryContext);
+	desc = BlessTupleDesc(CreateTupleDescCopy(desc));
+	MemoryContextSwitchTo(caller);
+	if (known_rows[oldest].desc != NULL)
+		FreeTupleDesc(known_rows[oldest].desc);
+	known_rows[oldest].function = function;
+	known_rows[oldest].desc = desc;
+	oldest = (oldest + 1) % KNOWN_ROWS;
+	return desc;
+}
+
+/* A row without NULLs, of the type that the function was declared with. */
+Datum
+result_row(FunctionCallInfo fcinfo, Datum *values, int count)
+{
+	bool	   *nulls = palloc0(count * sizeof(bool));
+
+	return HeapTupleGetDatum(heap_form_tuple(row_type(fcinfo, count), values, nulls));
+}
+
+/* Room for the secret of an answer as text, which the request wipes when it ends. */
+static text *
+secret_text(Request *request, size_t room)
+{
+	request->result_text = palloc(VARHDRSZ + room);
+	SET_VARSIZE(request->result_text, VARHDRSZ + room);
+	request->disclosed = true;
+	return request->result_text;
+}
+
+/* The request's secret as the text of an AppSecret. */
+Datum
+result_app_secret(Request *request)
+{
+	text	   *result = secret_text(request, request->secret.length);
+
+	memcpy(VARDATA(result), request->secret.bytes, request->secret.length);
+	return PointerGetDatum(result);
+}
+
+/* The request's secret as the text of a SecretKey. */
+Datum
+result_secret_key(Request *request)
+{
+	text	   *result = secret_text(request, SECRET_KEY_MAX_TEXT + 1);
+	size_t		length = secret_key_to_text(&request->secret, VARDATA(result));
+
+	SET_VARSIZE(result, VARHDRSZ + length);
+	return PointerGetDatum(result);
+}

@@ -1,0 +1,117 @@
+/*
+ * retry.c
+ *	  Repeated calls: a client_token makes the second one an answer, not another rotation.
+ *
+ * The token is reserved before anything else is touched, by inserting its row in the transaction of the
+ * call itself.  So of two calls at once the second waits for the first, then finds what it did, or, where
+ * that failed or was rolled back, a token that is free.  Looking first and inserting later would let both
+ * rotate.
+ *
+ * A repetition only looks: it locks no credential, and so waits for no rotation and stands in nobody's way.
+ *
+ * A given secret is compared with what the first call set, opened, never by a stored hash: whoever could
+ * read that would have something to guess against.  What a newer rotation has replaced can neither be
+ * compared nor be answered, and is an error.
+ */
+#include "core/retry.h"
+
+#include "core/credential.h"
+#include "store/store.h"
+#include "base/errors.h"
+
+/* The row that this call makes, or compares with the one that is there. */
+static TokenRow
+describe_call(const Request *request)
+{
+	const Arguments *arguments = &request->arguments;
+	TokenRow	token = {0};
+
+	token.caller = request->caller;
+	strlcpy(token.client_token, arguments->client_token, sizeof(token.client_token));
+	token.request_id = request->id;
+	strlcpy(token.action, request->action->name, sizeof(token.action));
+	strlcpy(token.target, request->target, sizeof(token.target));
+	strlcpy(token.new_app_key, arguments->new_app_key, sizeof(token.new_app_key));
+	token.grace = arguments->grace;
+	token.secret_given = request->secret.length > 0;
+	token.created_at = request->started_at;
+	return token;
+}
+
+static bool
+is_same_call(const TokenRow *a, const TokenRow *b)
+{
+	return strcmp(a->action, b->action) == 0 && strcmp(a->target, b->target) == 0 &&
+		strcmp(a->new_app_key, b->new_app_key) == 0 && a->grace == b->grace && a->secret_given == b->secret_given;
+}
+
+/*
+ * Opens what the first call set, into request->current.  Raises 22023 where a newer rotation has replaced
+ * it.
+ */
+static void
+open_first_secret(Request *request, SealKind kind, const TokenRow *first)
+{
+	const char *identifier = first->new_app_key[0] ? first->new_app_key : first->target;
+	Credential *credential = &request->credential;
+
+	if (!credential_look_up(kind, identifier, credential) || credential->secret.length == 0 ||
+		credential->version != first->version)
+		error_token_superseded();
+	credential_open(credential, &request->current);
+}
+
+/*
+ * Checks the rights to what the first call was about.  The row of an AppKey or ZoneId stays for all time,
+ * and with it the owner that the app or zone has now.
+ */
+static void
+require_rights(Request *request, SealKind kind)
+{
+	if (!credential_look_up(kind, request->target, &request->credential))
+		error_no_such(kind, request->target);
+	credential_require_rights(request->caller, &request->credential);
+}
+
+/*
+ * Whether the request repeats one that the caller made with the same client_token.  It then has that
+ * one's id to answer with and, where the answer or a comparison needs it, that one's secret; nothing is
+ * left to do.  Else the token, if there is one, is reserved for it.  Raises 22023 where the two calls
+ * differ or the first one's secret was replaced since, and 42501 where the caller has lost its rights.
+ */
+bool
+retry_is_repetition(Request *request, SealKind kind)
+{
+	bool		answers_secret = kind == SEAL_ZONE && request->secret.length == 0;
+	TokenRow	call;
+	TokenRow	first;
+
+	if (request->arguments.client_token[0] == '\0')
+		return false;
+	call = describe_call(request);
+	if (store_reserve_token(&call))
+		return false;
+	if (!store_find_token(request->caller, call.client_token, &first))
+		error_concurrent_update();
+
+	if (!is_same_call(&call, &first))
+		error_token_used();
+	require_rights(request, kind);
+	if (call.secret_given || answers_secret)
+		open_first_secret(request, kind, &first);
+	if (call.secret_given && !secret_equal(&request->secret, &request->current))
+		error_token_used();
+	if (answers_secret)
+		request->secret = request->current;
+	request->retry_of = first.request_id;
+	request->is_repetition = true;
+	return true;
+}
+
+/* Completes a token that retry_is_repetition() reserved, once the request has made its version. */
+void
+retry_remember(const Request *request)
+{
+	if (request->arguments.client_token[0] != '\0')
+		store_finish_token(request->caller, request->arguments.client_token, request->version);
+}

@@ -1,0 +1,37 @@
+/*
+ * secret.h
+ *	  Secrets in memory: their buffer, their forms as text, how they are made and wiped.
+ *
+ * The bytes of a Secret are the HMAC key: an AppSecret's ASCII characters, or what a SecretKey's base64
+ * decodes to.
+ */
+#ifndef KEYROT_SECRET_H
+#define KEYROT_SECRET_H
+
+#include "crypto/crypto.h"
+
+#define SECRET_MAX_BYTES		128
+#define SECRET_RANDOM_BYTES		32
+#define APP_SECRET_MIN			16
+#define APP_SECRET_MAX			128
+#define SECRET_KEY_MIN_BYTES	32
+#define SECRET_KEY_MAX_BYTES	48
+#define SECRET_KEY_MAX_TEXT		64	/* base64 of 48 bytes */
+
+typedef struct Secret
+{
+	uint8_t		bytes[SECRET_MAX_BYTES];
+	size_t		length;
+} Secret;
+
+extern void secret_wipe(Secret *secret);
+extern bool secret_equal(const Secret *a, const Secret *b);
+
+extern bool secret_from_app_secret(const char *text, size_t length, Secret *secret);
+extern bool secret_from_secret_key(const char *text, size_t length, Secret *secret);
+extern size_t secret_key_to_text(const Secret *secret, char *text);
+
+extern CryptoStatus secret_make_app_secret(CryptoDraw *draw, Secret *secret);
+extern CryptoStatus secret_make_secret_key(CryptoDraw *draw, Secret *secret);
+
+#endif

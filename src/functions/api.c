@@ -1,0 +1,297 @@
+/*
+ * api.c
+ *	  api(): the two clouds' actions, called as they are there and answered in their JSON.
+ *
+ * One table says which action stands for which function, and which of its parameters is which argument
+ * of that function.  How the parameters are read is api_read.c's, what an action does app.c's and
+ * zone.c's, how an answer looks api_shape.c's, and what a failure is called errors.c's.
+ *
+ * To add an action: a row in the table, and a function that writes what it answers.
+ */
+#include "base/compat.h"
+
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "functions/api_read.h"
+#include "functions/api_shape.h"
+#include "functions/app.h"
+#include "functions/zone.h"
+#include "core/request.h"
+#include "core/result.h"
+#include "store/store.h"
+#include "base/errors.h"
+
+PG_FUNCTION_INFO_V1(keyrot_api);
+
+#define HTTP_OK 200
+
+/*
+ * What the actions answer beside the RequestId
+ */
+
+static void
+answer_nothing(Request *request pg_attribute_unused(), JsonbParseState **state pg_attribute_unused())
+{
+}
+
+static void
+answer_app_id(Request *request, JsonbParseState **state)
+{
+	api_put_number(state, "AppId", request->credential.app_id);
+}
+
+static void
+answer_app_security(Request *request, JsonbParseState **state)
+{
+	const Credential *app = &request->credential;
+
+	api_put_string(state, "AppKey", app->identifier, strlen(app->identifier));
+	api_put_text(state, "AppSecret", result_app_secret(request));
+	api_put_time(state, "CreatedTime", app->created_at);
+	api_put_time(state, "ModifiedTime", app->modified_at);
+}
+
+static void
+answer_secret_key(Request *request, JsonbParseState **state)
+{
+	api_put_text(state, "SecretKey", result_secret_key(request));
+}
+
+static void
+put_app(JsonbParseState **state, const ListedApp *app)
+{
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	api_put_number(state, "AppId", app->app_id);
+	api_put_text(state, "AppName", app->app_name);
+	if (app->description.isnull)
+		api_put_null(state, "Description");
+	else
+		api_put_text(state, "Description", app->description.value);
+	api_put_time(state, "CreatedTime", app->created_at);
+	api_put_time(state, "ModifiedTime", app->modified_at);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+static void
+answer_apps(Request *request, JsonbParseState **state)
+{
+	const ApiCall *call = api_call_of(request);
+	const AppFilter *filter = &request->arguments.filter;
+
+	api_put_number(state, "TotalCount", call->total_count);
+	api_put_number(state, "PageNumber", filter->offset / filter->limit + 1);
+	api_put_number(state, "PageSize", filter->limit);
+	api_put_key(state, "Apps");
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	api_put_key(state, "AppAttribute");
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < call->app_count; i++)
+		put_app(state, &call->apps[i]);
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+
+/*
+ * The table of actions
+ */
+
+#define NAME(parameter, position, presence) {parameter, VALUE_TEXT, position, presence, 0, 0, 0}
+#define SECRET(parameter, position, presence) {parameter, VALUE_SECRET, position, presence, 0, 0, 0}
+#define APP_ID {PARAM_APP_ID, VALUE_APP_ID, 0, NAMES_APP, 1, PG_INT64_MAX, 0}
+#define TOKEN(position) NAME(PARAM_CLIENT_TOKEN, position, OPTIONAL)
+#define GRACE(position) {PARAM_GRACE_SECONDS, VALUE_SECONDS, position, OPTIONAL, 0, PG_INT32_MAX, 0}
+
+static const ApiAction actions[] = {
+	{
+		"CreateApp", &api_alibaba, &app_create_action, answer_app_id, {
+			NAME(PARAM_APP_NAME, 0, REQUIRED),
+			NAME(PARAM_APP_KEY, 1, OPTIONAL),
+			SECRET(PARAM_APP_SECRET, 2, OPTIONAL),
+			NAME(PARAM_DESCRIPTION, 3, OPTIONAL)
+		}
+	},
+	{
+		"DescribeAppSecurity", &api_alibaba, &app_describe_security_action, answer_app_security, {
+			APP_ID,
+			NAME(PARAM_APP_KEY, 0, NAMES_APP)
+		}
+	},
+	{
+		"ResetAppSecret", &api_alibaba, &app_reset_secret_action, answer_nothing, {
+			NAME(PARAM_APP_KEY, 0, REQUIRED),
+			NAME(PARAM_NEW_APP_KEY, 1, OPTIONAL),
+			SECRET(PARAM_NEW_APP_SECRET, 2, OPTIONAL),
+			GRACE(3),
+			TOKEN(4)
+		}
+	},
+	{
+		"ModifyApp", &api_alibaba, &app_modify_action, answer_nothing, {
+			APP_ID,
+			NAME(PARAM_APP_KEY, 0, NAMES_APP),
+			NAME(PARAM_APP_NAME, 1, OPTIONAL),
+			NAME(PARAM_DESCRIPTION, 2, OPTIONAL)
+		}
+	},
+	{
+		"DescribeAppAttributes", &api_alibaba, &app_list_action, answer_apps, {
+			{PARAM_APP_ID, VALUE_INT8, 0, OPTIONAL, 1, PG_INT64_MAX, 0},
+			NAME(PARAM_APP_KEY, 1, OPTIONAL),
+			NAME(PARAM_APP_NAME, 2, OPTIONAL),
+			{PARAM_PAGE_NUMBER, VALUE_INT4, 3, OPTIONAL, 1, PG_INT32_MAX, 1},
+			{PARAM_BOUNDED_PAGE_SIZE, VALUE_INT4, 4, OPTIONAL, 1, API_LARGEST_PAGE, 10}
+		}
+	},
+	{
+		"DeleteApp", &api_alibaba, &app_delete_action, answer_nothing, {
+			APP_ID,
+			NAME(PARAM_APP_KEY, 0, NAMES_APP)
+		}
+	},
+	{
+		"CreateMultiPathGatewaySecretKey", &api_tencent, &zone_create_key_action, answer_nothing, {
+			NAME(PARAM_ZONE_ID, 0, REQUIRED),
+			SECRET(PARAM_SECRET_KEY, 1, OPTIONAL_OR_EMPTY)
+		}
+	},
+	{
+		"DescribeMultiPathGatewaySecretKey", &api_tencent, &zone_describe_key_action, answer_secret_key, {
+			NAME(PARAM_ZONE_ID, 0, REQUIRED)
+		}
+	},
+	{
+		"RefreshMultiPathGatewaySecretKey", &api_tencent, &zone_refresh_key_action, answer_secret_key, {
+			NAME(PARAM_ZONE_ID, 0, REQUIRED),
+			GRACE(1),
+			TOKEN(2)
+		}
+	},
+	{
+		"ModifyMultiPathGatewaySecretKey", &api_tencent, &zone_modify_key_action, answer_nothing, {
+			NAME(PARAM_ZONE_ID, 0, REQUIRED),
+			SECRET(PARAM_SECRET_KEY, 1, REQUIRED),
+			GRACE(2),
+			TOKEN(3)
+		}
+	},
+};
+
+/* The row of an action; NULL for an unknown one, and for none. */
+static const ApiAction *
+find_action(FunctionCallInfo fcinfo)
+{
+	text	   *name;
+
+	if (PG_ARGISNULL(0))
+		return NULL;
+	name = PG_GETARG_TEXT_PP(0);
+	for (size_t i = 0; i < lengthof(actions); i++)
+	{
+		if (strlen(actions[i].name) == VARSIZE_ANY_EXHDR(name) &&
+			memcmp(actions[i].name, VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name)) == 0)
+			return &actions[i];
+	}
+	return NULL;
+}
+
+
+/*
+ * Acting and answering
+ */
+
+/* Keeps one of the apps that the answer is to list, beyond the life of its row. */
+static void
+collect_app(const Datum *values, const bool *nulls, void *reader_state)
+{
+	ApiCall    *call = api_call_of(reader_state);
+	MemoryContext previous = MemoryContextSwitchTo(call->context);
+	ListedApp  *app = &call->apps[call->app_count++];
+
+	app->app_id = DatumGetInt64(values[LISTED_APP_ID]);
+	app->app_name = PointerGetDatum(DatumGetTextPCopy(values[LISTED_APP_NAME]));
+	app->description.isnull = nulls[LISTED_DESCRIPTION];
+	if (!app->description.isnull)
+		app->description.value = PointerGetDatum(DatumGetTextPCopy(values[LISTED_DESCRIPTION]));
+	app->created_at = DatumGetTimestampTz(values[LISTED_CREATED_AT]);
+	app->modified_at = DatumGetTimestampTz(values[LISTED_MODIFIED_AT]);
+	call->total_count = DatumGetInt64(values[LISTED_TOTAL_COUNT]);
+	MemoryContextSwitchTo(previous);
+}
+
+/* Acts as the function does; apps are listed for the answer, and counted where the page has none. */
+static void
+act_on_call(Request *request)
+{
+	ApiCall    *call = api_call_of(request);
+
+	request->arguments.listed = collect_app;
+	call->row->action->act(request);
+	if (call->row->action == &app_list_action && call->app_count == 0)
+		call->total_count = store_count_apps(&request->arguments.filter);
+}
+
+/* The row of api()'s result.  The JSON may hold a secret, and is wiped when the request ends. */
+static Datum
+make_result(Request *request, int http_status, Jsonb *body)
+{
+	Datum		values[2];
+
+	if (request->result_text != NULL)
+		crypto_wipe(request->result_text, VARSIZE_ANY(request->result_text));
+	request->result_text = (text *) body;
+	values[0] = Int32GetDatum(http_status);
+	values[1] = JsonbPGetDatum(body);
+	return result_row(api_call_of(request)->fcinfo, values, lengthof(values));
+}
+
+static Datum
+answer_call(Request *request)
+{
+	const ApiCall *call = api_call_of(request);
+
+	return make_result(request, HTTP_OK, call->shape->success(request, call->row->fields));
+}
+
+static Datum
+refuse_call(Request *request, const ErrorData *error)
+{
+	int			http_status;
+	Jsonb	   *body = api_call_of(request)->shape->failure(request, error, &http_status);
+
+	return make_result(request, http_status, body);
+}
+
+/* api(action, params, OUT http_status, OUT body) */
+Datum
+keyrot_api(PG_FUNCTION_ARGS)
+{
+	const ApiAction *row = find_action(fcinfo);
+	ApiCall		call;
+	volatile Datum result;
+
+	memset(&call, 0, sizeof(call));
+	for (int i = 0; i < API_MAX_ARGUMENTS; i++)
+		call.arguments[i].isnull = true;
+	call.fcinfo = fcinfo;
+	call.row = row;
+	call.shape = row == NULL ? &api_alibaba : row->shape;
+	call.context = CurrentMemoryContext;
+	call.action.name = row == NULL ? "api" : row->action->name;
+	call.action.family = row == NULL ? REQUEST_OF_ADMINISTRATION : row->action->family;
+	call.action.read = api_read;
+	call.action.act = act_on_call;
+	call.action.answer = answer_call;
+	PG_TRY();
+	{
+		result = request_run_answering(fcinfo, &call.action, refuse_call);
+	}
+	PG_FINALLY();
+	{
+		api_forget(&call);
+	}
+	PG_END_TRY();
+	return result;
+}

@@ -1,0 +1,348 @@
+/*
+ * app.c
+ *	  The SQL functions on apps.
+ *
+ * An app is named by its AppKey or, where api() reads the arguments, by its number, which is looked up
+ * after all that the caller can be told without looking.
+ */
+#include "base/compat.h"
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "functions/app.h"
+#include "core/argument.h"
+#include "core/credential.h"
+#include "core/request.h"
+#include "core/result.h"
+#include "core/retry.h"
+#include "core/rights.h"
+#include "store/store.h"
+
+PG_FUNCTION_INFO_V1(keyrot_create_app);
+PG_FUNCTION_INFO_V1(keyrot_reset_app_secret);
+PG_FUNCTION_INFO_V1(keyrot_describe_app_security);
+PG_FUNCTION_INFO_V1(keyrot_modify_app);
+PG_FUNCTION_INFO_V1(keyrot_set_app_owner);
+PG_FUNCTION_INFO_V1(keyrot_delete_app);
+PG_FUNCTION_INFO_V1(keyrot_end_app_grace);
+PG_FUNCTION_INFO_V1(keyrot_list_apps);
+
+/* Reads the AppKey that the request is about, which may be missing where the app's number is known. */
+static void
+read_app_key(Request *request)
+{
+	if (request->arguments.app_id == 0)
+		argument_app_key(request->fcinfo, 0, PARAM_APP_KEY, request->target);
+	else
+		argument_optional_app_key(request->fcinfo, 0, PARAM_APP_KEY, request->target);
+}
+
+/* Finds the AppKey of an app that is named by its number.  Only who may act on the app learns it. */
+static void
+find_app_key(Request *request, const char *given)
+{
+	int64		app_id = request->arguments.app_id;
+	Credential *app = &request->credential;
+
+	if (!store_find_app(app_id, app))
+		error_no_such_app_id(app_id);
+	if (given[0] != '\0' && strcmp(given, app->identifier) != 0)
+		error_other_app();
+	if (rights_over(request->caller, app->owner, app->owner_name) != RIGHTS_GRANTED)
+		error_not_owner_of_app_id(app_id);
+	strlcpy(request->target, app->identifier, sizeof(request->target));
+}
+
+/* Locks the app that the request is about. */
+static void
+lock_app(Request *request)
+{
+	char		given[APP_KEY_MAX + 1];
+
+	strlcpy(given, request->target, sizeof(given));
+	if (request->arguments.app_id != 0)
+	{
+		/* While we wait for its row, somebody may give the app a new AppKey. */
+		do
+			find_app_key(request, given);
+		while (!rows_lock_credential(SEAL_APP, request->target, credential_require_rights, request->caller,
+									 &request->credential) ||
+			   request->credential.secret.length == 0);
+	}
+	credential_lock(request->caller, SEAL_APP, request->target, &request->credential);
+}
+
+
+static void
+read_new_app(Request *request)
+{
+	FunctionCallInfo fcinfo = request->fcinfo;
+	Arguments  *arguments = &request->arguments;
+
+	argument_optional_app_key(fcinfo, 1, PARAM_APP_KEY, request->target);
+	arguments->app_name = argument_app_name(fcinfo, 0);
+	if (arguments->app_name.isnull)
+		error_missing(PARAM_APP_NAME);
+	argument_app_secret(fcinfo, 2, PARAM_APP_SECRET, &request->secret);
+	arguments->description = argument_description(fcinfo, 3);
+}
+
+/* Inserts the app under the AppKey asked for, or under one that is made until it is free. */
+static void
+create_app(Request *request)
+{
+	const Arguments *arguments = &request->arguments;
+	bool		given = request->target[0] != '\0';
+	bool		inserted;
+
+	do
+	{
+		CryptoStatus status = given ? CRYPTO_OK : identifier_make_app_key(&request->draw, request->target);
+
+		if (status != CRYPTO_OK)
+			error_crypto(status);
+		credential_issue(request, SEAL_APP, request->target);
+		inserted = store_insert_app(&request->credential, arguments->app_name.value, arguments->description);
+		if (given && !inserted)
+			error_app_key_taken(PARAM_APP_KEY, request->target);
+	} while (!inserted);
+}
+
+static Datum
+answer_created_app(Request *request)
+{
+	Datum		values[3];
+
+	values[0] = Int64GetDatum(request->credential.app_id);
+	values[1] = CStringGetTextDatum(request->credential.identifier);
+	values[2] = UUIDPGetDatum(&request->id);
+	return result_row(request->fcinfo, values, lengthof(values));
+}
+
+const Action app_create_action = {"create_app", REQUEST_OF_APPS, read_new_app, create_app, answer_created_app};
+
+/* create_app(app_name, OUT app_id, INOUT app_key, app_secret, description, OUT request_id) */
+Datum
+keyrot_create_app(PG_FUNCTION_ARGS)
+{
+	return request_run(fcinfo, &app_create_action);
+}
+
+
+static void
+read_reset(Request *request)
+{
+	read_app_key(request);
+	argument_optional_app_key(request->fcinfo, 1, PARAM_NEW_APP_KEY, request->arguments.new_app_key);
+	argument_app_secret(request->fcinfo, 2, PARAM_NEW_APP_SECRET, &request->secret);
+	request->arguments.grace = argument_grace(request->fcinfo, 3);
+	argument_client_token(request->fcinfo, 4, request->arguments.client_token);
+}
+
+static void
+reset_app_secret(Request *request)
+{
+	if (retry_is_repetition(request, SEAL_APP))
+		return;
+	lock_app(request);
+	if (request->arguments.new_app_key[0] != '\0')
+		credential_succeed(request);
+	else
+		credential_rotate(request, PARAM_NEW_APP_SECRET);
+	retry_remember(request);
+}
+
+const Action app_reset_secret_action = {
+	"reset_app_secret", REQUEST_OF_APPS, read_reset, reset_app_secret, result_request_id
+};
+
+/* reset_app_secret(app_key, new_app_key, new_app_secret, grace_period, client_token) */
+Datum
+keyrot_reset_app_secret(PG_FUNCTION_ARGS)
+{
+	return request_run(fcinfo, &app_reset_secret_action);
+}
+
+
+static void
+describe_app_security(Request *request)
+{
+	if (request->arguments.app_id != 0)
+		find_app_key(request, request->target);
+	credential_find(request->caller, SEAL_APP, request->target, &request->credential);
+	credential_open(&request->credential, &request->secret);
+}
+
+static Datum
+answer_app_security(Request *request)
+{
+	const Credential *app = &request->credential;
+	Datum		values[7];
+
+	values[0] = Int64GetDatum(app->app_id);
+	values[1] = CStringGetTextDatum(app->identifier);
+	values[2] = result_app_secret(request);
+	values[3] = Int32GetDatum(app->version);
+	values[4] = TimestampTzGetDatum(app->created_at);
+	values[5] = TimestampTzGetDatum(app->modified_at);
+	values[6] = UUIDPGetDatum(&request->id);
+	return result_row(request->fcinfo, values, lengthof(values));
+}
+
+const Action app_describe_security_action = {
+	"describe_app_security", REQUEST_OF_APPS, read_app_key, describe_app_security, answer_app_security
+};
+
+/* describe_app_security(OUT app_id, INOUT app_key, OUT app_secret, OUT version, ..., OUT request_id) */
+Datum
+keyrot_describe_app_security(PG_FUNCTION_ARGS)
+{
+	return request_run(fcinfo, &app_describe_security_action);
+}
+
+
+static void
+read_modification(Request *request)
+{
+	read_app_key(request);
+	request->arguments.app_name = argument_app_name(request->fcinfo, 1);
+	request->arguments.description = argument_description(request->fcinfo, 2);
+}
+
+static void
+modify_app(Request *request)
+{
+	const Arguments *arguments = &request->arguments;
+
+	lock_app(request);
+	if (!arguments->app_name.isnull || !arguments->description.isnull)
+		store_modify_app(request->target, arguments->app_name, arguments->description);
+}
+
+const Action app_modify_action = {"modify_app", REQUEST_OF_APPS, read_modification, modify_app, result_request_id};
+
+/* modify_app(app_key, app_name, description) */
+Datum
+keyrot_modify_app(PG_FUNCTION_ARGS)
+{
+	return request_run(fcinfo, &app_modify_action);
+}
+
+
+static void
+read_owner(Request *request)
+{
+	read_app_key(request);
+	request->arguments.owner = argument_owner(request->fcinfo, 1, &request->arguments.owner_name);
+}
+
+static void
+set_app_owner(Request *request)
+{
+	lock_app(request);
+	credential_set_owner(request);
+}
+
+/* set_app_owner(app_key, owner) */
+Datum
+keyrot_set_app_owner(PG_FUNCTION_ARGS)
+{
+	static const Action action = {"set_app_owner", REQUEST_OF_APPS, read_owner, set_app_owner, result_request_id};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+delete_app(Request *request)
+{
+	lock_app(request);
+	credential_retire(request);
+}
+
+const Action app_delete_action = {"delete_app", REQUEST_OF_APPS, read_app_key, delete_app, result_request_id};
+
+/* delete_app(app_key) */
+Datum
+keyrot_delete_app(PG_FUNCTION_ARGS)
+{
+	return request_run(fcinfo, &app_delete_action);
+}
+
+
+static void
+end_app_grace(Request *request)
+{
+	lock_app(request);
+	credential_end_grace(request);
+}
+
+/* end_app_grace(app_key) */
+Datum
+keyrot_end_app_grace(PG_FUNCTION_ARGS)
+{
+	static const Action action = {"end_app_grace", REQUEST_OF_APPS, read_app_key, end_app_grace, result_request_id};
+
+	return request_run(fcinfo, &action);
+}
+
+
+/* Adds one listed app to the result, with the RequestId as its last column. */
+static void
+list_app(const Datum *values, const bool *nulls, void *reader_state)
+{
+	const Request *request = reader_state;
+	ReturnSetInfo *result = (ReturnSetInfo *) request->fcinfo->resultinfo;
+	Datum		row[APP_LISTING_COLUMNS + 1];
+	bool		row_nulls[APP_LISTING_COLUMNS + 1] = {false};
+
+	memcpy(row, values, APP_LISTING_COLUMNS * sizeof(Datum));
+	memcpy(row_nulls, nulls, APP_LISTING_COLUMNS * sizeof(bool));
+	row[APP_LISTING_COLUMNS] = UUIDPGetDatum(&request->id);
+	tuplestore_putvalues(result->setResult, result->setDesc, row, row_nulls);
+}
+
+static void
+read_listing(Request *request)
+{
+	FunctionCallInfo fcinfo = request->fcinfo;
+	AppFilter  *filter = &request->arguments.filter;
+
+	filter->app_id = fcinfo->args[0];
+	argument_optional_app_key(fcinfo, 1, PARAM_APP_KEY, request->target);
+	filter->app_key = request->target;
+	filter->app_name = argument_app_name(fcinfo, 2);
+	filter->offset = argument_positive(fcinfo, 3, PARAM_PAGE_NUMBER) - 1;
+	filter->limit = argument_positive(fcinfo, 4, PARAM_PAGE_SIZE);
+	filter->offset *= filter->limit;
+	request->arguments.listed = list_app;
+}
+
+static void
+list_apps(Request *request)
+{
+	AppFilter  *filter = &request->arguments.filter;
+
+	filter->caller = request->caller;
+	filter->sees_all = rights_is_operator(request->caller);
+	store_list_apps(filter, request->arguments.listed, request);
+}
+
+/* The listed apps are in the result set already. */
+static Datum
+answer_listing(Request *request pg_attribute_unused())
+{
+	return (Datum) 0;
+}
+
+const Action app_list_action = {"list_apps", REQUEST_OF_APPS, read_listing, list_apps, answer_listing};
+
+/* list_apps(INOUT app_id, INOUT app_key, INOUT app_name, page_number, page_size, OUT description, ...) */
+Datum
+keyrot_list_apps(PG_FUNCTION_ARGS)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	return request_run(fcinfo, &app_list_action);
+}

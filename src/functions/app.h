@@ -1,0 +1,17 @@
+/*
+ * app.h
+ *	  What is done with apps, for those who ask for it in another shape than SQL functions.
+ */
+#ifndef KEYROT_APP_H
+#define KEYROT_APP_H
+
+#include "core/request.h"
+
+extern const Action app_create_action;
+extern const Action app_reset_secret_action;
+extern const Action app_describe_security_action;
+extern const Action app_modify_action;
+extern const Action app_delete_action;
+extern const Action app_list_action;
+
+#endif

@@ -1,0 +1,334 @@
+/*
+ * reseal.c
+ *	  The procedure that moves every secret to the current data key, and drops the data keys that nothing uses
+ *	  then.
+ *
+ * Credentials are moved in batches, each in a transaction of its own, in the order of their identifiers.  A
+ * credential that somebody is just rotating is passed over: the rotation seals with the current key anyway,
+ * and where it does not, or is rolled back, another pass finds the credential.  What a batch has moved stays
+ * moved, so that the procedure can be stopped, or die, at any time, and be called again.
+ *
+ * When may a data key be dropped?  Nothing that is committed uses it; but a transaction that is still open may
+ * have sealed with it, and one that is about to may just have chosen it.  Both hold a lock for writing on the
+ * credentials' table, taken before the key was chosen (rows_hold_for_writing), and whoever takes that lock once
+ * the current key is committed chooses that one.  So: wait for those that hold it, look again, drop.  Readers
+ * need not be waited for: a snapshot that still sees the old secret also sees its key's row (keyring_find).
+ *
+ * Two locks of the database's tell who is at work.  The first keeps a second reseal away; the second is only
+ * looked at, by status(), which must not keep a reseal from getting the first.
+ */
+#include "functions/reseal.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "storage/lock.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/argument.h"
+#include "core/credential.h"
+#include "keys/keyring.h"
+#include "store/tables.h"
+#include "base/errors.h"
+
+PG_FUNCTION_INFO_V1(keyrot_reseal);
+
+#define EXCLUDES 0x6f740002		/* "ot", lock 2 */
+#define INDICATES 0x6f740003	/* "ot", lock 3 */
+
+/* A batch of credentials that are locked. */
+typedef struct Batch
+{
+	int			count;
+	char		(*identifiers)[SEAL_MAX_IDENTIFIER + 1];
+} Batch;
+
+/* A reseal under way. */
+typedef struct Reseal
+{
+	ResealRow	progress;
+	int			batch_size;
+	int64		unreadable;		/* credentials of this pass with a secret that does not open */
+	TimestampTz told_at;
+	MemoryContext context;		/* of one transaction */
+	MemoryContext one;			/* of one credential */
+} Reseal;
+
+static void
+set_lock_tag(LOCKTAG *tag, uint32 purpose)
+{
+	const uint32 name_high = 0x6b657972;	/* "keyr" */
+	const uint16 neither_sql_form = 3;
+
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, name_high, purpose, neither_sql_form);
+}
+
+/* Begins the work of a transaction that has just started. */
+static void
+begin(Reseal *reseal)
+{
+	XactIsoLevel = XACT_READ_COMMITTED;
+	request_require_writable("reseal");
+	tables_hold();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(reseal->context);
+}
+
+/* Commits it and starts another. */
+static void
+commit(Reseal *reseal)
+{
+	MemoryContextSwitchTo(MemoryContextGetParent(reseal->context));
+	MemoryContextReset(reseal->context);
+	PopActiveSnapshot();
+	store_commit();
+}
+
+/* About how long the rest takes, in microseconds. */
+int64
+reseal_time_left(const ResealRow *row)
+{
+	double		spent = (double) (row->updated_at - row->started_at);
+
+	if (row->done == 0)
+		return 0;
+	return (int64) (spent / (double) row->done * (double) Max(row->total - row->done, 0));
+}
+
+static void
+tell_progress(Reseal *reseal)
+{
+	if (TimestampDifferenceExceeds(reseal->told_at, reseal->progress.updated_at, 1000))
+	{
+		tell_reseal(reseal->progress.done, reseal->progress.total, reseal_time_left(&reseal->progress));
+		reseal->told_at = reseal->progress.updated_at;
+	}
+}
+
+/* Finds out where secrets are to be moved to, and how many credentials have some; false where there are none. */
+static bool
+prepare(Reseal *reseal)
+{
+	ResealRow  *progress = &reseal->progress;
+	bool		any;
+
+	begin(reseal);
+	any = keyring_hold();
+	if (any)
+	{
+		(void) keyring_current(&progress->data_key);
+		progress->started_at = GetCurrentTimestamp();
+		progress->updated_at = progress->started_at;
+		progress->ended_at = NO_TIME;
+		progress->total = store_count_sealed_before(progress->data_key);
+		store_note_reseal(progress);
+	}
+	commit(reseal);
+	return any;
+}
+
+static void
+add_to_batch(const char *identifier, void *reader_state)
+{
+	Batch	   *batch = reader_state;
+
+	strlcpy(batch->identifiers[batch->count++], identifier, sizeof(batch->identifiers[0]));
+}
+
+/* Moves a credential, and leaves it as it is, with a warning, where it does not open. */
+static void
+move(Reseal *reseal, SealKind kind, const char *identifier)
+{
+	Credential	credential;
+
+	if (!credential_lock_any(kind, identifier, &credential))
+		return;
+	if (credential_reseal(&credential))
+	{
+		reseal->progress.done++;
+		return;
+	}
+	reseal->unreadable++;
+	warn_does_not_open(kind, identifier);
+}
+
+/* Moves the credentials of a batch, in no more memory than one of them takes. */
+static void
+move_each(Reseal *reseal, SealKind kind, const Batch *batch)
+{
+	for (int i = 0; i < batch->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextSwitchTo(reseal->one);
+		move(reseal, kind, batch->identifiers[i]);
+		MemoryContextSwitchTo(reseal->context);
+		MemoryContextReset(reseal->one);
+	}
+}
+
+/*
+ * Raises 55000 where the data key that secrets are moved to is not among this database's any more: the extension
+ * was dropped and made again, or its tables restored.  Nothing would ever be moved then.
+ */
+static void
+require_destination(const Reseal *reseal)
+{
+	if (keyring_newest_id() < reseal->progress.data_key)
+		error_data_key_gone(reseal->progress.data_key);
+}
+
+/* Moves a batch of credentials that come after one; returns false where there are no more, else the last one. */
+static bool
+move_batch(Reseal *reseal, SealKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
+{
+	Batch		batch = {0};
+
+	begin(reseal);
+	batch.identifiers = palloc((Size) reseal->batch_size * sizeof(batch.identifiers[0]));
+	rows_hold_for_writing(kind);
+	require_destination(reseal);
+	(void) store_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, add_to_batch, &batch);
+	move_each(reseal, kind, &batch);
+	if (batch.count > 0)
+	{
+		strlcpy(after, batch.identifiers[batch.count - 1], SEAL_MAX_IDENTIFIER + 1);
+		reseal->progress.updated_at = GetCurrentTimestamp();
+		store_note_reseal(&reseal->progress);
+	}
+	commit(reseal);
+	if (batch.count > 0)
+		tell_progress(reseal);
+	return batch.count > 0;
+}
+
+/* Moves all credentials that can be had without waiting for somebody. */
+static void
+pass(Reseal *reseal)
+{
+	static const SealKind kinds[] = {SEAL_APP, SEAL_ZONE};
+
+	reseal->unreadable = 0;
+	for (int i = 0; i < (int) lengthof(kinds); i++)
+	{
+		char		after[SEAL_MAX_IDENTIFIER + 1] = "";
+
+		while (move_batch(reseal, kinds[i], after))
+			continue;
+	}
+}
+
+/* Waits for those who may have sealed with an older key; tells whether everything that opens is moved then. */
+static bool
+all_moved(Reseal *reseal)
+{
+	int64		left;
+
+	tables_await_writers();
+	store_commit();
+	begin(reseal);
+	left = store_count_sealed_before(reseal->progress.data_key);
+	commit(reseal);
+	return left <= reseal->unreadable;
+}
+
+static void
+finish(Reseal *reseal)
+{
+	ResealRow  *progress = &reseal->progress;
+	int			dropped;
+
+	begin(reseal);
+	dropped = keyring_drop_unused(progress->data_key);
+	progress->updated_at = GetCurrentTimestamp();
+	progress->ended_at = progress->updated_at;
+	store_note_reseal(progress);
+	commit(reseal);
+	tell_reseal_end(progress->data_key, progress->done, reseal->unreadable, dropped);
+}
+
+static void
+run(int batch_size)
+{
+	Reseal		reseal = {.batch_size = batch_size};
+
+	reseal.context = AllocSetContextCreate(CurrentMemoryContext, "keyrot reseal", ALLOCSET_DEFAULT_SIZES);
+	reseal.one = AllocSetContextCreate(CurrentMemoryContext, "keyrot reseal of a credential", ALLOCSET_DEFAULT_SIZES);
+	store_commit();
+	if (!prepare(&reseal))
+		tell_nothing_to_reseal();
+	else
+	{
+		do
+			pass(&reseal);
+		while (!all_moved(&reseal));
+		finish(&reseal);
+	}
+	MemoryContextDelete(reseal.one);
+	MemoryContextDelete(reseal.context);
+}
+
+/* Refuses where the procedure could not commit. */
+static void
+require_top_level(FunctionCallInfo fcinfo)
+{
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) || castNode(CallContext, fcinfo->context)->atomic)
+		error_in_transaction("reseal");
+}
+
+/* reseal(batch_size) */
+Datum
+keyrot_reseal(PG_FUNCTION_ARGS)
+{
+	int			batch_size = argument_batch_size(fcinfo, 0);
+	LOCKTAG		excludes;
+	LOCKTAG		indicates;
+	volatile bool indicated = false;
+
+	request_require_writable("reseal");
+	require_top_level(fcinfo);
+	tables_hold();
+	set_lock_tag(&excludes, EXCLUDES);
+	set_lock_tag(&indicates, INDICATES);
+	if (LockAcquire(&excludes, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		error_reseal_runs();
+	PG_TRY();
+	{
+		(void) LockAcquire(&indicates, ExclusiveLock, true, false);
+		indicated = true;
+		run(batch_size);
+	}
+	PG_FINALLY();
+	{
+		if (indicated)
+			LockRelease(&indicates, ExclusiveLock, true);
+		LockRelease(&excludes, ExclusiveLock, true);
+	}
+	PG_END_TRY();
+	PG_RETURN_VOID();
+}
+
+/*
+ * Tells whether a reseal runs or was stopped, and how far it has come.  A standby cannot tell: its primary's
+ * locks are not known there.
+ */
+ResealState
+reseal_look(ResealRow *row)
+{
+	LOCKTAG		indicates;
+	LockAcquireResult result;
+
+	if (RecoveryInProgress())
+		return RESEAL_NONE;
+	set_lock_tag(&indicates, INDICATES);
+	result = LockAcquire(&indicates, ShareLock, false, true);
+	if (result != LOCKACQUIRE_NOT_AVAIL)
+		LockRelease(&indicates, ShareLock, false);
+	if (!store_find_reseal(row))
+		return RESEAL_NONE;
+	if (result == LOCKACQUIRE_NOT_AVAIL)
+		return RESEAL_RUNS;
+	return row->ended_at == NO_TIME ? RESEAL_STOPPED : RESEAL_NONE;
+}

@@ -1,0 +1,326 @@
+/*
+ * zone.c
+ *	  The SQL functions on zones, their keys and gateways.
+ */
+#include "base/compat.h"
+
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "functions/zone.h"
+#include "core/argument.h"
+#include "core/credential.h"
+#include "core/request.h"
+#include "core/result.h"
+#include "core/retry.h"
+#include "core/rights.h"
+#include "store/rows.h"
+#include "store/store.h"
+
+PG_FUNCTION_INFO_V1(keyrot_create_zone_key);
+PG_FUNCTION_INFO_V1(keyrot_refresh_zone_key);
+PG_FUNCTION_INFO_V1(keyrot_modify_zone_key);
+PG_FUNCTION_INFO_V1(keyrot_describe_zone_key);
+PG_FUNCTION_INFO_V1(keyrot_set_zone_owner);
+PG_FUNCTION_INFO_V1(keyrot_delete_zone_key);
+PG_FUNCTION_INFO_V1(keyrot_end_zone_grace);
+PG_FUNCTION_INFO_V1(keyrot_add_gateway);
+PG_FUNCTION_INFO_V1(keyrot_remove_gateway);
+
+/* Reads the ZoneId that the request is about. */
+static void
+read_zone_id(Request *request)
+{
+	argument_zone_id(request->fcinfo, 0, request->target);
+}
+
+/* Locks the zone that the request is about. */
+static void
+lock_zone(Request *request)
+{
+	credential_lock(request->caller, SEAL_ZONE, request->target, &request->credential);
+}
+
+
+static void
+read_new_key(Request *request)
+{
+	read_zone_id(request);
+	argument_secret_key(request->fcinfo, 1, &request->secret);
+}
+
+/* Refuses a zone of somebody else's: 23505 where it has a key, as for everybody, else 42501. */
+static void
+judge_zone_to_create(Oid caller, const Credential *zone)
+{
+	if (zone->secret.length > 0 && rights_over(caller, zone->owner, zone->owner_name) != RIGHTS_GRANTED)
+		error_zone_has_key(zone->identifier);
+	credential_require_rights(caller, zone);
+}
+
+/* Issues the first key of a new zone, or the next one of a zone whose key was deleted. */
+static void
+create_zone_key(Request *request)
+{
+	Credential *zone = &request->credential;
+
+	while (!rows_lock_credential(SEAL_ZONE, request->target, judge_zone_to_create, request->caller, zone))
+	{
+		credential_issue(request, SEAL_ZONE, request->target);
+		if (store_insert_zone(zone))
+			return;
+		/* Another transaction's zone is there now. */
+	}
+	if (zone->secret.length > 0)
+		error_zone_has_key(zone->identifier);
+	credential_reissue(request);
+	store_revive_zone(zone);
+}
+
+const Action zone_create_key_action = {
+	"create_zone_key", REQUEST_OF_ZONES, read_new_key, create_zone_key, result_request_id
+};
+
+/* create_zone_key(zone_id, secret_key) */
+Datum
+keyrot_create_zone_key(PG_FUNCTION_ARGS)
+{
+	return request_run(fcinfo, &zone_create_key_action);
+}
+
+
+static void
+read_refresh(Request *request)
+{
+	read_zone_id(request);
+	request->arguments.grace = argument_grace(request->fcinfo, 1);
+	argument_client_token(request->fcinfo, 2, request->arguments.client_token);
+}
+
+static void
+replace_zone_key(Request *request)
+{
+	if (retry_is_repetition(request, SEAL_ZONE))
+		return;
+	lock_zone(request);
+	credential_rotate(request, PARAM_SECRET_KEY);
+	retry_remember(request);
+}
+
+static Datum
+answer_new_key(Request *request)
+{
+	Datum		values[2];
+
+	values[0] = result_secret_key(request);
+	values[1] = result_request_id(request);
+	return result_row(request->fcinfo, values, lengthof(values));
+}
+
+const Action zone_refresh_key_action = {
+	"refresh_zone_key", REQUEST_OF_ZONES, read_refresh, replace_zone_key, answer_new_key
+};
+
+/* refresh_zone_key(zone_id, grace_period, client_token, OUT secret_key, OUT request_id) */
+Datum
+keyrot_refresh_zone_key(PG_FUNCTION_ARGS)
+{
+	return request_run(fcinfo, &zone_refresh_key_action);
+}
+
+
+static void
+read_given_key(Request *request)
+{
+	read_zone_id(request);
+	if (request->fcinfo->args[1].isnull)
+		error_missing(PARAM_SECRET_KEY);
+	argument_secret_key(request->fcinfo, 1, &request->secret);
+	request->arguments.grace = argument_grace(request->fcinfo, 2);
+	argument_client_token(request->fcinfo, 3, request->arguments.client_token);
+}
+
+const Action zone_modify_key_action = {
+	"modify_zone_key", REQUEST_OF_ZONES, read_given_key, replace_zone_key, result_request_id
+};
+
+/* modify_zone_key(zone_id, secret_key, grace_period, client_token) */
+Datum
+keyrot_modify_zone_key(PG_FUNCTION_ARGS)
+{
+	return request_run(fcinfo, &zone_modify_key_action);
+}
+
+
+static void
+describe_zone_key(Request *request)
+{
+	credential_find(request->caller, SEAL_ZONE, request->target, &request->credential);
+	credential_open(&request->credential, &request->secret);
+}
+
+static Datum
+answer_zone_key(Request *request)
+{
+	const Credential *zone = &request->credential;
+	Datum		values[5];
+
+	values[0] = result_secret_key(request);
+	values[1] = Int32GetDatum(zone->version);
+	values[2] = TimestampTzGetDatum(zone->created_at);
+	values[3] = TimestampTzGetDatum(zone->modified_at);
+	values[4] = UUIDPGetDatum(&request->id);
+	return result_row(request->fcinfo, values, lengthof(values));
+}
+
+const Action zone_describe_key_action = {
+	"describe_zone_key", REQUEST_OF_ZONES, read_zone_id, describe_zone_key, answer_zone_key
+};
+
+/* describe_zone_key(zone_id, OUT secret_key, OUT version, OUT created_at, OUT modified_at, OUT request_id) */
+Datum
+keyrot_describe_zone_key(PG_FUNCTION_ARGS)
+{
+	return request_run(fcinfo, &zone_describe_key_action);
+}
+
+
+static void
+read_owner(Request *request)
+{
+	read_zone_id(request);
+	request->arguments.owner = argument_owner(request->fcinfo, 1, &request->arguments.owner_name);
+}
+
+static void
+set_zone_owner(Request *request)
+{
+	lock_zone(request);
+	credential_set_owner(request);
+}
+
+/* set_zone_owner(zone_id, owner) */
+Datum
+keyrot_set_zone_owner(PG_FUNCTION_ARGS)
+{
+	static const Action action = {"set_zone_owner", REQUEST_OF_ZONES, read_owner, set_zone_owner, result_request_id};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+delete_zone_key(Request *request)
+{
+	lock_zone(request);
+	store_delete_gateways(request->target);
+	credential_retire(request);
+}
+
+/* delete_zone_key(zone_id) */
+Datum
+keyrot_delete_zone_key(PG_FUNCTION_ARGS)
+{
+	static const Action action = {
+		"delete_zone_key", REQUEST_OF_ZONES, read_zone_id, delete_zone_key, result_request_id
+	};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+end_zone_grace(Request *request)
+{
+	lock_zone(request);
+	credential_end_grace(request);
+}
+
+/* end_zone_grace(zone_id) */
+Datum
+keyrot_end_zone_grace(PG_FUNCTION_ARGS)
+{
+	static const Action action = {"end_zone_grace", REQUEST_OF_ZONES, read_zone_id, end_zone_grace, result_request_id};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+read_gateway(Request *request)
+{
+	read_zone_id(request);
+	argument_gateway_id(request->fcinfo, 1, request->arguments.gateway_id);
+}
+
+/*
+ * Adds the gateway under the id asked for, or under one that is made until it is free.  The zone's row is
+ * written, unchanged, so that a delete_zone_key whose snapshot does not see the gateway has to give way.
+ */
+static void
+add_gateway(Request *request)
+{
+	char	   *gateway_id = request->arguments.gateway_id;
+	bool		given = gateway_id[0] != '\0';
+	bool		inserted;
+
+	lock_zone(request);
+	do
+	{
+		CryptoStatus status = given ? CRYPTO_OK : identifier_make_gateway_id(&request->draw, gateway_id);
+
+		if (status != CRYPTO_OK)
+			error_crypto(status);
+		inserted = store_insert_gateway(request->target, gateway_id, request->started_at);
+		if (given && !inserted)
+			error_gateway_exists(request->target, gateway_id);
+	} while (!inserted);
+	rows_write_secrets(&request->credential);
+}
+
+static Datum
+answer_gateway(Request *request)
+{
+	Datum		values[2];
+
+	values[0] = CStringGetTextDatum(request->arguments.gateway_id);
+	values[1] = UUIDPGetDatum(&request->id);
+	return result_row(request->fcinfo, values, lengthof(values));
+}
+
+/* add_gateway(zone_id, INOUT gateway_id, OUT request_id) */
+Datum
+keyrot_add_gateway(PG_FUNCTION_ARGS)
+{
+	static const Action action = {"add_gateway", REQUEST_OF_ZONES, read_gateway, add_gateway, answer_gateway};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
+read_known_gateway(Request *request)
+{
+	read_gateway(request);
+	if (request->arguments.gateway_id[0] == '\0')
+		error_missing(PARAM_GATEWAY_ID);
+}
+
+static void
+remove_gateway(Request *request)
+{
+	lock_zone(request);
+	if (!store_delete_gateway(request->target, request->arguments.gateway_id))
+		error_no_such_gateway(request->target, request->arguments.gateway_id);
+}
+
+/* remove_gateway(zone_id, gateway_id) */
+Datum
+keyrot_remove_gateway(PG_FUNCTION_ARGS)
+{
+	static const Action action = {
+		"remove_gateway", REQUEST_OF_ZONES, read_known_gateway, remove_gateway, result_request_id
+	};
+
+	return request_run(fcinfo, &action);
+}

@@ -1,0 +1,172 @@
+/*
+ * data_key.c
+ *	  Data keys as rows: made, wrapped by the current master key, unwrapped by whichever one their row names.
+ *
+ * A row names its master key by fingerprint, which is looked for before anything is decrypted, so that a
+ * wrong key is called by its name instead of failing like damaged data.  The check value tells two data
+ * keys of one id apart, where one of them was rolled back or belonged to an extension since dropped.
+ *
+ * Nothing here throws: master keys are open.
+ */
+#include "keys/data_key.h"
+
+#include "access/xlog.h"
+
+#define DATA_KEY_VERSION 1
+#define DATA_KEY_NAME_BYTES 12
+
+static const char check_domain[] = "keyrot data key";
+
+/* What a wrapped data key is bound to: its id in decimal digits. */
+static SealBinding
+bind_data_key(int32 id, char name[DATA_KEY_NAME_BYTES])
+{
+	SealBinding binding = {SEAL_DATA_KEY, name, 0, DATA_KEY_VERSION};
+
+	binding.identifier_length = (size_t) snprintf(name, DATA_KEY_NAME_BYTES, "%d", id);
+	return binding;
+}
+
+static CryptoStatus
+compute_check_value(const uint8_t raw[CRYPTO_KEY_BYTES], uint8_t check_value[DATA_KEY_TAG_BYTES])
+{
+	uint8_t		digest[CRYPTO_HASH_BYTES];
+	CryptoStatus status = crypto_sha256(check_domain, sizeof(check_domain) - 1, raw, CRYPTO_KEY_BYTES, digest);
+
+	memcpy(check_value, digest, DATA_KEY_TAG_BYTES);
+	return status;
+}
+
+/* Opens a wrapped data key with the raw master key.  The result is the caller's. */
+static CryptoStatus
+unwrap(const DataKeyRow *row, const uint8_t master[CRYPTO_KEY_BYTES], CryptoKey **key)
+{
+	char		name[DATA_KEY_NAME_BYTES];
+	SealBinding binding = bind_data_key(row->id, name);
+	uint8_t		raw[CRYPTO_KEY_BYTES];
+	uint8_t		check_value[DATA_KEY_TAG_BYTES];
+	size_t		length = 0;
+	CryptoKey  *wrapping;
+	CryptoStatus status = crypto_key_make(master, &wrapping);
+
+	if (status != CRYPTO_OK)
+		return status;
+	status = seal_open(wrapping, &binding, row->wrapped.bytes, row->wrapped.length, raw, sizeof(raw), &length);
+	crypto_key_free(wrapping);
+	if (status == CRYPTO_OK && length != sizeof(raw))
+		status = CRYPTO_REFUSED;
+	if (status == CRYPTO_OK)
+		status = compute_check_value(raw, check_value);
+	if (status == CRYPTO_OK && !crypto_equal(check_value, row->check_value, sizeof(check_value)))
+		status = CRYPTO_REFUSED;
+	if (status == CRYPTO_OK)
+		status = crypto_key_make(raw, key);
+	crypto_wipe(raw, sizeof(raw));
+	return status;
+}
+
+static void
+note_missing_master(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
+{
+	char		wanted[KEYFILE_FINGERPRINT_DIGITS + 1];
+	char		held[KEYFILE_FINGERPRINT_DIGITS + 1];
+
+	keyfile_format_fingerprint(row->master_key, wanted);
+	keyfile_format_fingerprint(masters->keys[0].fingerprint, held);
+	problem_set(problem, "", "data key %d is wrapped by master key %s; %s holds %s%s", row->id, wanted, source, held,
+				masters->count > 1 ? " and older ones" : "");
+	if (RecoveryInProgress())
+		snprintf(problem->hint, sizeof(problem->hint),
+				 "This server is a standby, and its primary uses master key %s: give the standby the primary's master keys.",
+				 wanted);
+	else
+		snprintf(problem->hint, sizeof(problem->hint),
+				 "Add the line of master key %s to it, below the first line.", wanted);
+}
+
+static void
+note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *problem)
+{
+	static const char hint[] = "Restore keyrot.data_key from a backup.";
+
+	if (status == CRYPTO_REFUSED)
+		problem_set(problem, hint, "data key %d does not open: its row was changed or belongs to another data key", row->id);
+	else
+		problem_set(problem, hint, "data key %d could not be unwrapped: OpenSSL failed or is out of memory", row->id);
+}
+
+/*
+ * Unwraps a data key with whichever master key its fingerprint names; the result is the caller's.  NULL with
+ * what is wrong; the source is what master_key_source() says.
+ */
+CryptoKey *
+wrapping_open(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
+{
+	CryptoKey  *key = NULL;
+
+	for (int i = 0; i < masters->count; i++)
+	{
+		CryptoStatus status;
+
+		if (memcmp(masters->keys[i].fingerprint, row->master_key, sizeof(row->master_key)) != 0)
+			continue;
+		status = unwrap(row, masters->keys[i].raw, &key);
+		if (status != CRYPTO_OK)
+			note_failed_unwrap(row, status, problem);
+		return key;
+	}
+	note_missing_master(row, masters, source, problem);
+	return NULL;
+}
+
+/* Whether a data key is wrapped by the current master key. */
+bool
+wrapping_is_current(const DataKeyRow *row, const MasterKeys *masters)
+{
+	return memcmp(row->master_key, masters->keys[0].fingerprint, sizeof(row->master_key)) == 0;
+}
+
+/* Wraps a raw data key by the current master key, and names that in the row, whose id is set. */
+static CryptoStatus
+wrap(const uint8_t raw[CRYPTO_KEY_BYTES], const MasterKeys *masters, DataKeyRow *row)
+{
+	const MasterKey *master = &masters->keys[0];
+	char		name[DATA_KEY_NAME_BYTES];
+	SealBinding binding = bind_data_key(row->id, name);
+	uint8_t		nonce[CRYPTO_NONCE_BYTES];
+	CryptoKey  *wrapping;
+	CryptoStatus status = crypto_key_make(master->raw, &wrapping);
+
+	if (status != CRYPTO_OK)
+		return status;
+	memcpy(row->master_key, master->fingerprint, sizeof(row->master_key));
+	status = crypto_random(nonce, sizeof(nonce));
+	if (status == CRYPTO_OK)
+		status = seal_secret(wrapping, SEAL_BY_MASTER_KEY, &binding, nonce, raw, CRYPTO_KEY_BYTES, row->wrapped.bytes);
+	row->wrapped.length = CRYPTO_KEY_BYTES + SEAL_OVERHEAD;
+	crypto_key_free(wrapping);
+	return status;
+}
+
+/* Makes a data key of this id and wraps it by the current master key. */
+CryptoStatus
+wrapping_make(int32 id, const MasterKeys *masters, DataKeyRow *row)
+{
+	uint8_t		raw[CRYPTO_KEY_BYTES];
+	CryptoStatus status = crypto_random(raw, sizeof(raw));
+
+	row->id = id;
+	if (status == CRYPTO_OK)
+		status = compute_check_value(raw, row->check_value);
+	if (status == CRYPTO_OK)
+		status = wrap(raw, masters, row);
+	crypto_wipe(raw, sizeof(raw));
+	return status;
+}
+
+/* Wraps a data key anew, by the current master key; it stays the same key. */
+CryptoStatus
+wrapping_renew(const CryptoKey *key, const MasterKeys *masters, DataKeyRow *row)
+{
+	return wrap(crypto_key_raw(key), masters, row);
+}

@@ -1,0 +1,18 @@
+/*
+ * data_key.h
+ *	  Data keys as rows: made, wrapped by a master key, unwrapped.
+ */
+#ifndef KEYROT_DATA_KEY_H
+#define KEYROT_DATA_KEY_H
+
+#include "keys/master_text.h"
+#include "store/rows.h"
+#include "base/errors.h"
+
+extern CryptoKey *wrapping_open(const DataKeyRow *row, const MasterKeys *masters, const char *source,
+								KeyProblem *problem);
+extern bool wrapping_is_current(const DataKeyRow *row, const MasterKeys *masters);
+extern CryptoStatus wrapping_make(int32 id, const MasterKeys *masters, DataKeyRow *row);
+extern CryptoStatus wrapping_renew(const CryptoKey *key, const MasterKeys *masters, DataKeyRow *row);
+
+#endif

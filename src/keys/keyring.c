@@ -1,0 +1,548 @@
+/*
+ * keyring.c
+ *	  The database's data keys: made on first need, unwrapped by the master key, cached for the session.
+ *
+ * The cache follows the table, not the other way round: any change to keyrot.data_key is broadcast as a
+ * relation cache invalidation, which also reaches the session itself when its transaction rolls back.
+ * An entry is kept only while the table has its id with its check value, so that a key that was rolled
+ * back, or belonged to an extension since dropped, never seals again.  COPY and logical replication into
+ * the table broadcast nothing, nor does a DELETE.  So an empty cache is never trusted, and whoever is about
+ * to seal looks at the table itself: a secret sealed with a key that is not there would be lost with the
+ * session.
+ *
+ * The master key is read when there is something to unwrap, and forgotten.  A session that has its data
+ * keys therefore goes on when the key file is lost or spoilt; status() reads the file anew and tells.
+ */
+#include "keys/keyring.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "keys/data_key.h"
+#include "keys/key_marker.h"
+#include "keys/master.h"
+#include "store/key_statements.h"
+#include "store/rows.h"
+#include "store/tables.h"
+
+/* A data key of the table; key is NULL where it could not be unwrapped. */
+typedef struct CachedKey
+{
+	int32		id;
+	uint8_t		check_value[DATA_KEY_TAG_BYTES];
+	CryptoKey  *key;
+} CachedKey;
+
+static CachedKey *cache = NULL;
+static int	cache_count = 0;
+static int	cache_room = 0;
+static bool cache_complete = false; /* every data key was unwrapped */
+static KeyProblem cache_problem;	/* why one was not */
+static Oid	watched_table = InvalidOid;
+static uint64 table_changes = 0;	/* as they are broadcast */
+static uint64 cached_changes = 0;	/* how many of them the cache has seen */
+
+static void
+on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
+{
+	if (relation == InvalidOid || relation == watched_table)
+		table_changes++;
+}
+
+/* Lets every session know that the table has changed, this one at once. */
+static void
+announce_change(void)
+{
+	CacheInvalidateRelcacheByRelid(tables_get()->data_key);
+	CommandCounterIncrement();
+}
+
+static void
+watch_table(void)
+{
+	if (!OidIsValid(watched_table))
+		CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
+	watched_table = tables_get()->data_key;
+}
+
+/* Moves a key that is cached already out of the cache. */
+static CryptoKey *
+take_cached(const DataKeyRow *row)
+{
+	for (int i = 0; i < cache_count; i++)
+	{
+		CryptoKey  *key = cache[i].key;
+
+		if (cache[i].id != row->id || memcmp(cache[i].check_value, row->check_value, DATA_KEY_TAG_BYTES) != 0)
+			continue;
+		cache[i].key = NULL;
+		return key;
+	}
+	return NULL;
+}
+
+static bool
+all_cached(const DataKeyRow *rows, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		bool		found = false;
+
+		for (int j = 0; j < cache_count && !found; j++)
+			found = cache[j].key != NULL && cache[j].id == rows[i].id &&
+				memcmp(cache[j].check_value, rows[i].check_value, DATA_KEY_TAG_BYTES) == 0;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static void
+reserve(int count)
+{
+	if (count <= cache_room)
+		return;
+	if (cache == NULL)
+		cache = MemoryContextAlloc(TopMemoryContext, count * sizeof(CachedKey));
+	else
+		cache = repalloc(cache, count * sizeof(CachedKey));
+	cache_room = count;
+}
+
+/* Replaces the cache by the keys of these rows.  Never throws: it holds unwrapped keys. */
+static bool
+replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, const char *source, CachedKey *next)
+{
+	bool		complete = true;
+
+	for (int i = 0; i < count; i++)
+	{
+		next[i].id = rows[i].id;
+		memcpy(next[i].check_value, rows[i].check_value, DATA_KEY_TAG_BYTES);
+		next[i].key = take_cached(&rows[i]);
+		if (next[i].key == NULL && masters != NULL)
+			next[i].key = wrapping_open(&rows[i], masters, source, &cache_problem);
+		complete = complete && next[i].key != NULL;
+	}
+	for (int i = 0; i < cache_count; i++)
+		crypto_key_free(cache[i].key);
+	if (count > 0)
+		memcpy(cache, next, count * sizeof(CachedKey));
+	cache_count = count;
+	return complete;
+}
+
+/*
+ * Lets the cluster remember which master keys these data keys depend on, also where one is missing; a standby's
+ * primary does that.
+ */
+static void
+note_masters_in_use(const DataKeyRow *rows, int count)
+{
+	for (int i = 0; i < count && !RecoveryInProgress(); i++)
+		master_key_note_in_use(rows[i].master_key);
+}
+
+static bool
+holds_all(const MasterKeys *masters, const DataKeyRow *rows, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		bool		found = false;
+
+		for (int j = 0; j < masters->count && !found; j++)
+			found = memcmp(masters->keys[j].fingerprint, rows[i].master_key, sizeof(rows[i].master_key)) == 0;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+/* The master keys, from their source itself where one that these rows name is not among those at hand. */
+static MasterKeys *
+read_masters(const DataKeyRow *rows, int count, KeyProblem *problem)
+{
+	MasterKeys *masters = master_key_read(problem);
+
+	if (masters == NULL || holds_all(masters, rows, count))
+		return masters;
+	master_key_free(masters);
+	return master_key_read_again(problem);
+}
+
+/* Makes the cache agree with the table, as far as the master key allows. */
+static void
+refresh(void)
+{
+	DataKeyRow *rows;
+	CachedKey  *next;
+	MasterKeys *masters = NULL;
+	char	   *source = NULL;
+	uint64		changes;
+	bool		opened_before;
+	int			count;
+
+	if (cache_complete && cache_count > 0 && cached_changes == table_changes)
+		return;
+	watch_table();
+	changes = table_changes;
+	count = rows_read_data_keys(NULL, &rows);
+	reserve(count);
+	next = palloc(count * sizeof(CachedKey) + 1);
+	opened_before = all_cached(rows, count);
+	if (!opened_before)
+	{
+		source = master_key_source();
+		masters = read_masters(rows, count, &cache_problem);
+	}
+	cache_complete = replace_cache(rows, count, masters, source, next);
+	cached_changes = changes;
+	master_key_free(masters);
+	if (!opened_before)
+		note_masters_in_use(rows, count);
+	pfree(next);
+	pfree(rows);
+}
+
+/* The same, and believes no cache. */
+static void
+refresh_from_table(void)
+{
+	cache_complete = false;
+	refresh();
+}
+
+/* The newest of the cached keys, or NULL where there is none. */
+static CachedKey *
+newest(void)
+{
+	CachedKey  *found = NULL;
+
+	for (int i = 0; i < cache_count; i++)
+		if (found == NULL || cache[i].id > found->id)
+			found = &cache[i];
+	return found;
+}
+
+/* Holds the data keys against other changes until the transaction ends, and knows how they stand then. */
+static void
+hold_keys(void)
+{
+	LockRelationOid(tables_get()->data_key, ShareRowExclusiveLock);
+	refresh_from_table();
+}
+
+/*
+ * Holds the data keys against other changes until the transaction ends; tells whether there is any.
+ */
+bool
+keyring_hold(void)
+{
+	hold_keys();
+	return cache_count > 0;
+}
+
+/* Makes a data key with an id above all others, which are held. */
+static void
+make_key(void)
+{
+	CachedKey  *before = newest();
+	int32		id = before == NULL ? 1 : before->id + 1;
+	KeyProblem	problem;
+	DataKeyRow	row;
+	CryptoStatus status;
+	MasterKeys *masters = master_key_read_or_make(&problem);
+
+	if (masters == NULL)
+		error_unusable_key(&problem);
+	status = wrapping_make(id, masters, &row);
+	master_key_free(masters);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+	store_insert_data_key(&row, GetCurrentTimestamp());
+	announce_change();
+	refresh();
+}
+
+/*
+ * Makes the database's first data key.  Whoever comes second waits for the first one's transaction and
+ * then finds its key, or makes one where that was rolled back.
+ */
+static void
+make_first_key(void)
+{
+	hold_keys();
+	if (cache_count == 0)
+		make_key();
+}
+
+/*
+ * The key that new secrets are sealed with, and its id; made where the database has none yet.  It stays
+ * the keyring's and is good until the next call.  Raises 55000 where the master key is missing or wrong.
+ */
+CryptoKey *
+keyring_current(int32 *key_id)
+{
+	CachedKey  *current;
+
+	refresh_from_table();
+	if (cache_count == 0)
+		make_first_key();
+	current = newest();
+	if (current == NULL || current->key == NULL)
+		error_unusable_key(&cache_problem);
+	*key_id = current->id;
+	return current->key;
+}
+
+/*
+ * The newest of the keys that keyring_ready() has just unwrapped, and its id, or NULL where there is none;
+ * makes none.  It stays the keyring's and is good until the next call.
+ */
+CryptoKey *
+keyring_newest(int32 *key_id)
+{
+	CachedKey  *found = newest();
+
+	if (found == NULL)
+		return NULL;
+	*key_id = found->id;
+	return found->key;
+}
+
+/* The id of the newest data key, 0 where there is none; makes none. */
+int32
+keyring_newest_id(void)
+{
+	refresh();
+	return cache_count == 0 ? 0 : newest()->id;
+}
+
+/*
+ * A key that was dropped since the statement's snapshot was taken: whoever still sees a secret that was sealed
+ * with it also sees its row.
+ */
+static CryptoKey *
+find_dropped(int32 key_id)
+{
+	static CryptoKey *found = NULL;
+	DataKeyRow *rows;
+	KeyProblem	problem;
+	MasterKeys *masters;
+	char	   *source = master_key_source();
+	int			count;
+
+	crypto_key_free(found);
+	found = NULL;
+	if (!ActiveSnapshotSet())
+		return NULL;
+	count = rows_read_data_keys(GetActiveSnapshot(), &rows);
+	while (count > 0 && rows[count - 1].id != key_id)
+		count--;
+	if (count == 0)
+		return NULL;
+	masters = read_masters(&rows[count - 1], 1, &problem);
+	if (masters != NULL)
+		found = wrapping_open(&rows[count - 1], masters, source, &problem);
+	master_key_free(masters);
+	if (found == NULL)
+		error_unusable_key(&problem);
+	return found;
+}
+
+/*
+ * The key of this id, or NULL where the database has none, nor had one that the active snapshot sees.  It
+ * stays the keyring's and is good until the next call.  Raises 55000 where its master key is missing or
+ * wrong.
+ */
+CryptoKey *
+keyring_find(int32 key_id)
+{
+	for (int attempt = 0; attempt < 2; attempt++)
+	{
+		refresh();
+		for (int i = 0; i < cache_count; i++)
+		{
+			if (cache[i].id != key_id)
+				continue;
+			if (cache[i].key == NULL)
+				error_unusable_key(&cache_problem);
+			return cache[i].key;
+		}
+		cache_complete = false;
+	}
+	return find_dropped(key_id);
+}
+
+/*
+ * Unwraps every data key and tells whether there is any; makes none.  Raises 55000 where a master key
+ * is missing or wrong, so that what follows never fails for some credentials only.
+ */
+bool
+keyring_ready(void)
+{
+	refresh();
+	for (int i = 0; i < cache_count; i++)
+		if (cache[i].key == NULL)
+			error_unusable_key(&cache_problem);
+	return cache_count > 0;
+}
+
+/*
+ * Makes a new data key, which seals from now on, in every session once the transaction has committed; returns
+ * its id.  Raises 55000 where a master key is missing or wrong.
+ */
+int32
+keyring_add(void)
+{
+	hold_keys();
+	(void) keyring_ready();
+	make_key();
+	return newest()->id;
+}
+
+/*
+ * Wraps those data keys by the current master key that are not, and flags them.  False with what is wrong.
+ * Never throws: masters is open.
+ */
+static bool
+renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, const char *source, KeyProblem *problem)
+{
+	for (int i = 0; i < count; i++)
+	{
+		CryptoKey  *key = wrapping_open(&rows[i], masters, source, problem);
+		CryptoStatus status = CRYPTO_OK;
+
+		if (key == NULL)
+			return false;
+		renewed[i] = !wrapping_is_current(&rows[i], masters);
+		if (renewed[i])
+			status = wrapping_renew(key, masters, &rows[i]);
+		crypto_key_free(key);
+		if (status == CRYPTO_OK)
+			continue;
+		problem_set(problem, "Try again.", "data key %d could not be wrapped: OpenSSL failed or is out of memory", rows[i].id);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Wraps all data keys by the current master key and returns how many were not yet.  Raises 55000, and changes
+ * nothing, where one of them cannot be unwrapped, and 40001 where the transaction's snapshot is older than one.
+ */
+int
+keyring_rewrap(void)
+{
+	char	   *source = master_key_source();
+	int			changed = 0;
+	DataKeyRow *rows;
+	bool	   *renewed;
+	KeyProblem	problem;
+	MasterKeys *masters;
+	bool		good;
+	int			count;
+
+	hold_keys();
+	count = rows_read_data_keys(NULL, &rows);
+	if (count == 0)
+		return 0;
+	renewed = palloc0(count * sizeof(bool));
+	masters = master_key_read_or_make(&problem);
+	good = masters != NULL && renew(rows, renewed, count, masters, source, &problem);
+	master_key_free(masters);
+	if (!good)
+		error_unusable_key(&problem);
+	for (int i = 0; i < count; i++)
+	{
+		if (!renewed[i])
+			continue;
+		if (!store_rewrap_data_key(&rows[i]))
+			error_concurrent_update();
+		changed++;
+	}
+	announce_change();
+	return changed;
+}
+
+/*
+ * Drops those data keys below this one that no stored secret is sealed with, and returns how many; never the
+ * newest.  The caller knows that no open transaction has sealed with them.
+ */
+int
+keyring_drop_unused(int32 below)
+{
+	int			dropped = 0;
+	DataKeyRow *rows;
+	int			count;
+
+	hold_keys();
+	count = rows_read_data_keys(NULL, &rows);
+	for (int i = 0; i < count; i++)
+	{
+		if (rows[i].id >= below || rows[i].id == keyring_newest_id() || store_seals_anything(rows[i].id))
+			continue;
+		store_delete_data_key(rows[i].id);
+		dropped++;
+	}
+	if (dropped > 0)
+		announce_change();
+	return dropped;
+}
+
+/* Adds the master keys that these rows name to the state, each once. */
+static void
+list_masters(const DataKeyRow *rows, int count, KeyringStatus *status)
+{
+	status->masters = palloc(count * sizeof(status->masters[0]) + 1);
+	for (int i = 0; i < count; i++)
+	{
+		int			known = 0;
+
+		while (known < status->masters_count &&
+			   memcmp(status->masters[known], rows[i].master_key, DATA_KEY_TAG_BYTES) != 0)
+			known++;
+		if (known == status->masters_count)
+			memcpy(status->masters[status->masters_count++], rows[i].master_key, DATA_KEY_TAG_BYTES);
+	}
+}
+
+/* Reads table and master key anew and tells their state, without raising what is wrong with the key. */
+void
+keyring_examine(KeyringStatus *status)
+{
+	char	   *source = master_key_source();
+	DataKeyRow *rows;
+	MasterKeys *masters;
+
+	memset(status, 0, sizeof(*status));
+	status->data_keys = rows_read_data_keys(NULL, &rows);
+	for (int i = 0; i < status->data_keys; i++)
+		status->current = Max(status->current, rows[i].id);
+	list_masters(rows, status->data_keys, status);
+
+	masters = read_masters(rows, status->data_keys, &status->problem);
+	if (masters == NULL)
+	{
+		bool		none_yet = status->problem.missing && status->data_keys == 0 && !key_marker_exists();
+
+		status->has_problem = !none_yet;
+		return;
+	}
+	keyfile_format_fingerprint(masters->keys[0].fingerprint, status->master_key);
+	for (int i = 0; i < status->data_keys && !status->has_problem; i++)
+	{
+		CryptoKey  *key = wrapping_open(&rows[i], masters, source, &status->problem);
+
+		status->has_problem = key == NULL;
+		status->needs_rewrap = status->needs_rewrap || !wrapping_is_current(&rows[i], masters);
+		crypto_key_free(key);
+	}
+	master_key_free(masters);
+}

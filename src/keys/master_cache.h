@@ -1,0 +1,39 @@
+/*
+ * master_cache.h
+ *	  The master keys that keyrot.master_key_command printed, kept so that it runs seldom.
+ */
+#ifndef KEYROT_MASTER_CACHE_H
+#define KEYROT_MASTER_CACHE_H
+
+#include "keys/master_text.h"
+#include "base/errors.h"
+
+/* A run of the command; they are numbered from 1 on. */
+typedef struct KeyRun
+{
+	uint64		number;
+	uint64		reloads;		/* of the configuration, before it */
+	uint64		command;		/* its text, hashed */
+} KeyRun;
+
+/* Which runs will do for a caller: keys from this one on, or the failure of this one or a later one. */
+typedef struct KeyNeed
+{
+	uint64		keys_from;
+	uint64		failure_from;
+} KeyNeed;
+
+extern void key_cache_init(void);
+extern bool key_cache_is_shared(void);
+extern bool key_cache_is_locked(void);
+
+extern KeyNeed key_cache_need_any(void);
+extern KeyNeed key_cache_need_new(void);
+extern KeyNeed key_cache_need_again(void);
+extern bool key_cache_answer(KeyNeed need, MasterKeys **keys, KeyProblem *problem);
+
+extern KeyRun key_cache_begin_run(void);
+extern void key_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem);
+extern void key_cache_forget(void);
+
+#endif

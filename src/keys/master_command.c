@@ -1,0 +1,575 @@
+/*
+ * master_command.c
+ *	  Runs keyrot.master_key_command, and reads the master keys that it prints.
+ *
+ * Owns the child process, its pipes and what comes through them.  Leaves to master_cache.c and master.c
+ * when it is run, and to whom its keys and its failures go.
+ *
+ * Why not popen(), by way of OpenPipeStream()?  Its buffer is neither locked nor wiped, what the command
+ * says on stderr would go to the server's log and not to whom it concerns, a command that hangs could
+ * neither be cancelled nor ended with all that it started, and it would inherit the session's files, its
+ * client's connection among them.
+ *
+ * Interrupts are served while the command runs, all of them: a standby's recovery conflicts, for one, set no
+ * flag that others could look at.  Whatever they raise, an error or the session's end, meets clean_up()
+ * before anything else: it ends the command, reaps it, closes the pipes and wipes what was read.  Nothing
+ * else here throws before that is done.
+ */
+#include "keys/master_command.h"
+
+#include <ctype.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#ifdef HAVE_SYS_PRCTL_H
+#include <sys/prctl.h>
+#endif
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "storage/ipc.h"
+#include "storage/pmsignal.h"
+#include "utils/wait_event.h"
+
+#include "base/settings.h"
+
+#define OUTPUT_BYTES KEYFILE_MAX_BYTES	/* as many are too many */
+#define SAID_BYTES 1024			/* of the end of what it says on stderr, at least the half */
+#define SAID_SHOWN 300
+#define KEY_DIGITS 17			/* so many hex digits may be of a key; a fingerprint has 16 */
+#define SEPARATORS 2			/* at most, between groups of digits of one key */
+#define TURN_MS 100				/* a signal that comes just before poll() waits at most so long */
+#define LEAVE_MS 200			/* from SIGTERM to SIGKILL */
+#define REAP_MS 5000			/* what can't be killed by then is left to init */
+
+typedef enum Ending
+{
+	NOT_STARTED,
+	ENDED,
+	TOO_SLOW,
+	PIPES_LEFT_OPEN,
+	TOO_LONG
+} Ending;
+
+/* The run under way, of which a session never has two. */
+typedef struct Run
+{
+	pid_t		pid;			/* the command's and its process group's; 0: none, or reaped */
+	int			status;			/* as of waitpid(); -1: not known */
+	int			output_pipe;	/* our ends; -1: none, or at its end */
+	int			said_pipe;
+	char	   *output;			/* in locked memory */
+	size_t		output_length;
+	char		said[SAID_BYTES];
+	size_t		said_length;
+	bool		said_cut;		/* something came before it */
+	instr_time	begun;
+} Run;
+
+static Run run = {.output_pipe = -1, .said_pipe = -1};
+
+static const char hint_run[] =
+"To see what is wrong, run the command by /bin/sh as the server's user, in the data directory, with the server's environment.";
+static const char hint_format[] =
+"It must print one key a line, 64 hex digits each, the current key first, and nothing else on its standard output.";
+
+
+/* The command's side, between fork and exec: nothing but what may be called after a signal */
+
+static void
+close_other_files(void)
+{
+	const int	first = STDERR_FILENO + 1;
+	const long	no_server_has_more = 65536;
+	long		limit = sysconf(_SC_OPEN_MAX);
+
+#ifdef SYS_close_range
+	if (syscall(SYS_close_range, (unsigned int) first, ~0U, 0U) == 0)
+		return;
+#endif
+	for (int file = first; file < Min(limit, no_server_has_more); file++)
+		(void) close(file);
+}
+
+static void
+reset_signals(void)
+{
+	sigset_t	none;
+
+	for (int number = 1; number < NSIG; number++)
+		(void) signal(number, SIG_DFL);
+	sigemptyset(&none);
+	(void) sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Where the session is killed, nobody is left to end its command. */
+static void
+end_with_parent(void)
+{
+#if defined(HAVE_SYS_PRCTL_H) && defined(PR_SET_PDEATHSIG)
+	(void) prctl(PR_SET_PDEATHSIG, SIGTERM);
+	if (getppid() != MyProcPid)
+		_exit(1);
+#endif
+}
+
+static void
+become_command(const char *command, int output, int said)
+{
+	int			nothing = open("/dev/null", O_RDONLY);
+
+	(void) setpgid(0, 0);
+	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 ||
+		dup2(output, STDOUT_FILENO) < 0 || dup2(said, STDERR_FILENO) < 0)
+		_exit(126);
+	close_other_files();
+	reset_signals();
+	end_with_parent();
+	(void) execl("/bin/sh", "sh", "-c", command, (char *) NULL);
+	_exit(127);
+}
+
+
+/* The session's side */
+
+/* Opens a pipe of which our end never blocks; errno tells what is wrong. */
+static bool
+open_pipe(int *ours, int *theirs)
+{
+	int			ends[2];
+
+	if (pipe(ends) != 0)
+		return false;
+	*ours = ends[0];
+	*theirs = ends[1];
+	return fcntl(ends[0], F_SETFL, O_NONBLOCK) == 0;
+}
+
+static void
+close_pipe(int *end)
+{
+	if (*end >= 0)
+		close(*end);
+	*end = -1;
+}
+
+/*
+ * Starts the command; errno tells why it cannot.  Signals are blocked until the child has no handler of the
+ * server's any more: it would act on what is the server's.
+ */
+static bool
+start(const char *command)
+{
+	int			output = -1;
+	int			said = -1;
+	int			cause;
+	sigset_t	all;
+	sigset_t	before;
+	pid_t		pid = -1;
+
+	if (open_pipe(&run.output_pipe, &output) && open_pipe(&run.said_pipe, &said))
+	{
+		sigfillset(&all);
+		(void) sigprocmask(SIG_SETMASK, &all, &before);
+		pid = fork();
+		if (pid == 0)
+			become_command(command, output, said);
+		cause = errno;
+		(void) sigprocmask(SIG_SETMASK, &before, NULL);
+	}
+	else
+		cause = errno;
+	close_pipe(&output);
+	close_pipe(&said);
+	if (pid > 0)
+	{
+		/* As the child does; whoever comes first, the group is there from now on. */
+		(void) setpgid(pid, pid);
+		run.pid = pid;
+		run.status = -1;
+	}
+	errno = cause;
+	return pid > 0;
+}
+
+/* Whether the command itself is at its end.  It is not reaped, so that its number stays its group's. */
+static bool
+has_exited(void)
+{
+	siginfo_t	info;
+
+	memset(&info, 0, sizeof(info));
+	if (waitid(P_PID, (id_t) run.pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+		return errno != EINTR;
+	return info.si_pid == run.pid;
+}
+
+/* Reaps the command, which has ended or was killed. */
+static void
+reap(void)
+{
+	for (int waited = 0; run.pid > 0 && waited < REAP_MS; waited++)
+	{
+		pid_t		reaped = waitpid(run.pid, &run.status, WNOHANG);
+
+		if (reaped == run.pid || (reaped < 0 && errno != EINTR))
+			run.pid = 0;
+		else
+			pg_usleep(1000L);
+	}
+	run.pid = 0;
+}
+
+/* Ends the command and all that it started and that stayed in its process group. */
+static void
+end_command(void)
+{
+	if (run.pid <= 0)
+		return;
+	(void) kill(-run.pid, SIGTERM);
+	for (int waited = 0; waited < LEAVE_MS && !has_exited(); waited++)
+		pg_usleep(1000L);
+	(void) kill(-run.pid, SIGKILL);
+	reap();
+}
+
+/* Leaves nothing of the run behind, however it ends. */
+static void
+clean_up(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	end_command();
+	close_pipe(&run.output_pipe);
+	close_pipe(&run.said_pipe);
+	crypto_locked_free(run.output, OUTPUT_BYTES);
+	run.output = NULL;
+	run.output_length = 0;
+	crypto_wipe(run.said, sizeof(run.said));
+	run.said_length = 0;
+	run.said_cut = false;
+}
+
+/* Reads what a pipe has for us, and closes it at its end. */
+static void
+read_pipe(int *end, char *buffer, size_t room, size_t *length)
+{
+	ssize_t		got = read(*end, buffer, room);
+
+	if (got > 0)
+		*length += (size_t) got;
+	else if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
+		close_pipe(end);
+}
+
+/* Of what it says the end is kept, where most programs have their reason. */
+static void
+read_said(void)
+{
+	const size_t half = sizeof(run.said) / 2;
+
+	if (run.said_length == sizeof(run.said))
+	{
+		memmove(run.said, run.said + half, half);
+		run.said_length = half;
+		run.said_cut = true;
+	}
+	read_pipe(&run.said_pipe, run.said + run.said_length, sizeof(run.said) - run.said_length, &run.said_length);
+}
+
+/* Waits so long for something to read, and reads it. */
+static void
+wait_and_read(int timeout)
+{
+	struct pollfd pipes[2] = {
+		{.fd = run.output_pipe, .events = POLLIN},
+		{.fd = run.said_pipe, .events = POLLIN}
+	};
+
+	pgstat_report_wait_start(PG_WAIT_EXTENSION);
+	if (poll(pipes, lengthof(pipes), timeout) > 0)
+	{
+		if (pipes[0].revents != 0)
+			read_pipe(&run.output_pipe, run.output + run.output_length, OUTPUT_BYTES - run.output_length,
+					  &run.output_length);
+		if (pipes[1].revents != 0)
+			read_said();
+	}
+	pgstat_report_wait_end();
+}
+
+static int
+time_left(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	INSTR_TIME_SUBTRACT(now, run.begun);
+	return keyrot_master_key_timeout - (int) Min(INSTR_TIME_GET_MILLISEC(now), (double) keyrot_master_key_timeout);
+}
+
+/*
+ * Reads along until the command has ended and nothing it started has the pipes open, or the time is up.  An
+ * end is mostly seen at once, for it closes the pipes; one that comes later is looked for ever more seldom.
+ */
+static Ending
+follow(void)
+{
+	int			turn = 1;
+
+	for (;;)
+	{
+		bool		at_end = run.output_pipe < 0 && run.said_pipe < 0;
+		int			left = time_left();
+
+		CHECK_FOR_INTERRUPTS();
+		if (IsUnderPostmaster && !PostmasterIsAlive())
+			proc_exit(1);
+		if (run.output_length == OUTPUT_BYTES)
+			return TOO_LONG;
+		if (at_end && has_exited())
+			return ENDED;
+		if (left <= 0)
+			return has_exited() ? PIPES_LEFT_OPEN : TOO_SLOW;
+		wait_and_read(Min(left, at_end ? turn : TURN_MS));
+		turn = at_end ? Min(2 * turn, TURN_MS) : turn;
+	}
+}
+
+/* Runs the command to its end, or until there is reason not to; to be cleaned up. */
+static Ending
+run_command(const char *command, int *cause)
+{
+	volatile Ending ending = NOT_STARTED;
+
+	INSTR_TIME_SET_CURRENT(run.begun);
+	PG_ENSURE_ERROR_CLEANUP(clean_up, (Datum) 0);
+	{
+		if (start(command))
+			ending = follow();
+		else
+			*cause = errno;
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(clean_up, (Datum) 0);
+	if (ending == ENDED)
+		reap();
+	return ending;
+}
+
+
+/* What came of it */
+
+static size_t
+count_hex_digits(const char *text, size_t length)
+{
+	size_t		count = 0;
+
+	while (count < length && isxdigit((unsigned char) text[count]))
+		count++;
+	return count;
+}
+
+/*
+ * How much of a text may be of a key: digits in one row, or in groups of whole bytes with little between them, as
+ * programs show bytes.  0: too few for that.
+ */
+static size_t
+measure_key(const char *text, size_t length)
+{
+	size_t		end = count_hex_digits(text, length);
+	size_t		digits = end;
+	size_t		group = end;
+
+	while (group > 0 && group % 2 == 0)
+	{
+		size_t		next = end;
+
+		while (next < length && next - end < SEPARATORS && (isspace((unsigned char) text[next]) || text[next] == ':'))
+			next++;
+		group = next > end ? count_hex_digits(text + next, length - next) : 0;
+		if (group == 0 || group % 2 != 0)
+			break;
+		digits += group;
+		end = next + group;
+	}
+	return digits >= KEY_DIGITS ? end : 0;
+}
+
+/* What a terminal and every encoding show alike; blanks of all kinds are one. */
+static char
+make_printable(char byte)
+{
+	if (byte == ' ' || (byte >= '\t' && byte <= '\r'))
+		return ' ';
+	if (byte > ' ' && byte <= '~')
+		return byte;
+	return '?';
+}
+
+/*
+ * Writes what the command said as one line for a message, which goes to every caller, without what may be a
+ * key: many hex digits, or the rest of some that were cut off.
+ */
+static void
+show_said(char shown[SAID_SHOWN + 1])
+{
+	char		line[3 * SAID_BYTES];
+	size_t		length = 0;
+	size_t		digits;
+
+	for (size_t i = 0; i < run.said_length; i += Max(digits, 1))
+	{
+		size_t		key = measure_key(run.said + i, run.said_length - i);
+
+		digits = Max(key, count_hex_digits(run.said + i, run.said_length - i));
+		if (key > 0 || (digits > 0 && i == 0 && run.said_cut))
+		{
+			memcpy(line + length, "***", 3);
+			length += 3;
+		}
+		else if (digits > 0)
+		{
+			memcpy(line + length, run.said + i, digits);
+			length += digits;
+		}
+		else
+		{
+			line[length] = make_printable(run.said[i]);
+			if (line[length] != ' ' || (length > 0 && line[length - 1] != ' '))
+				length++;
+		}
+	}
+	if (length > 0 && line[length - 1] == ' ')
+		length--;
+	line[length] = '\0';
+	if (length > SAID_SHOWN)
+		snprintf(shown, SAID_SHOWN + 1, "...%s", line + length - (SAID_SHOWN - 3));
+	else
+		strlcpy(shown, line, SAID_SHOWN + 1);
+	crypto_wipe(line, sizeof(line));
+}
+
+/* Puts into words what is wrong with the output of a command that succeeded. */
+static void
+set_format_problem(KeyfileStatus status, int line, KeyProblem *problem)
+{
+	switch (status)
+	{
+		case KEYFILE_OK:
+			break;
+		case KEYFILE_EMPTY:
+			problem_set(problem, hint_format, "keyrot.master_key_command printed no key");
+			break;
+		case KEYFILE_MALFORMED_LINE:
+			problem_set(problem, hint_format, "line %d of the output of keyrot.master_key_command is not 64 hex digits", line);
+			break;
+		case KEYFILE_TOO_MANY_KEYS:
+			problem_set(problem, hint_format, "keyrot.master_key_command printed more than %d keys", KEYFILE_MAX_KEYS);
+			break;
+		case KEYFILE_CRYPTO_FAILED:
+			problem_set(problem, "Check that OpenSSL offers SHA-256.", "could not compute the fingerprint of a master key");
+			break;
+	}
+}
+
+/* The keys of a command that succeeded, in locked memory. */
+static MasterKeys *
+parse_output(KeyProblem *problem)
+{
+	MasterKeys *keys = crypto_locked_alloc(sizeof(MasterKeys));
+	int			line;
+	KeyfileStatus status;
+
+	if (keys == NULL)
+	{
+		problem_set(problem, "Close other sessions or add memory.",
+					"out of memory while reading the output of keyrot.master_key_command");
+		return NULL;
+	}
+	status = keyfile_parse(run.output, run.output_length, keys, &line);
+	if (status == KEYFILE_OK)
+		return keys;
+	set_format_problem(status, line, problem);
+	crypto_locked_free(keys, sizeof(MasterKeys));
+	return NULL;
+}
+
+/* Puts into words how a command ended that did not succeed. */
+static void
+set_ending_problem(Ending ending, int cause, KeyProblem *problem)
+{
+	char	   *result;
+
+	switch (ending)
+	{
+		case NOT_STARTED:
+			errno = cause;
+			problem_set(problem, "The server needs room for another process and a few open files.",
+						"could not start keyrot.master_key_command: %m");
+			break;
+		case ENDED:
+			result = wait_result_to_str(run.status);
+			problem_set(problem, hint_run, "keyrot.master_key_command failed: %s", result);
+			pfree(result);
+			break;
+		case TOO_SLOW:
+			problem_set(problem, "Make it faster, or raise keyrot.master_key_timeout.",
+						"keyrot.master_key_command did not end within %d ms", keyrot_master_key_timeout);
+			break;
+		case PIPES_LEFT_OPEN:
+			problem_set(problem, "Redirect the output of what it leaves running.",
+						"keyrot.master_key_command ended, but something it started kept its output open for %d ms",
+						keyrot_master_key_timeout);
+			break;
+		case TOO_LONG:
+			problem_set(problem, hint_format, "keyrot.master_key_command printed %d bytes or more", OUTPUT_BYTES);
+			break;
+	}
+}
+
+static void
+append_said(KeyProblem *problem, const char *said)
+{
+	size_t		length = strlen(problem->message);
+
+	if (said[0] != '\0')
+		snprintf(problem->message + length, sizeof(problem->message) - length, "; it said: %s", said);
+}
+
+/*
+ * Runs the command and waits for it, at most keyrot.master_key_timeout.  Returns the keys that it printed, in
+ * locked memory to be freed by master_key_free() before anything can throw, or NULL with what went wrong and
+ * what to do.  Raises what an interrupt raises, and then the command has ended.
+ */
+MasterKeys *
+key_command_run(KeyProblem *problem)
+{
+	char		said[SAID_SHOWN + 1];
+	MasterKeys *keys = NULL;
+	int			cause = 0;
+	bool		succeeded;
+	Ending		ending;
+
+	run.output = crypto_locked_alloc(OUTPUT_BYTES);
+	if (run.output == NULL)
+	{
+		problem_set(problem, "Close other sessions or add memory.",
+					"out of memory while running keyrot.master_key_command");
+		return NULL;
+	}
+	ending = run_command(keyrot_master_key_command, &cause);
+	succeeded = ending == ENDED && run.status == 0;
+	if (succeeded)
+		keys = parse_output(problem);
+	show_said(said);
+	clean_up(0, (Datum) 0);
+	if (!succeeded)
+		set_ending_problem(ending, cause, problem);
+	if (keys == NULL)
+		append_said(problem, said);
+	return keys;
+}

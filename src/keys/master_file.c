@@ -1,0 +1,388 @@
+/*
+ * master_file.c
+ *	  The cluster's key file: read on need, made on first need, given a new first line.
+ *
+ * Leaves to master.c when that is done, and that nobody else of the cluster does it meanwhile.  A new
+ * file is published by link(), which does not overwrite, as rename() would.  A new line goes into a copy,
+ * which then takes the file's place, so that at any moment, and after any crash, there is one whole file
+ * with all keys that anything depends on.
+ *
+ * What is wrong is returned as a sentence, not thrown: nothing here throws while key material or a file is
+ * open.
+ */
+#include "keys/master_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "miscadmin.h"
+
+#include "keys/files.h"
+#include "base/settings.h"
+
+#define LINE_BYTES (KEYFILE_DIGITS + 1)
+
+static const char hint_restore[] =
+"Put the file back from its backup. keyrot makes no new master key while values may depend on the old one.";
+static const char hint_mode[] =
+"It must belong to the server's user with mode 0600, or to root with mode 0640.";
+static const char hint_format[] =
+"The file holds one key a line, 64 hex digits each, the current key first. Put it back from its backup.";
+static const char hint_memory[] = "Close other sessions or add memory.";
+static const char hint_by_hand[] =
+"Put a new line of 64 hex digits before the others yourself, and call rewrap_data_keys().";
+
+/* The absolute path of the key file, in the current memory context. */
+char *
+key_file_path(void)
+{
+	if (is_absolute_path(keyrot_master_key_file))
+		return pstrdup(keyrot_master_key_file);
+	return psprintf("%s/%s", DataDir, keyrot_master_key_file);
+}
+
+/*
+ * Tells whether every base backup holds the key file beside what it protects: where a command gives the keys,
+ * one that was left there.
+ */
+bool
+key_file_is_in_data_directory(void)
+{
+	char	   *path = key_file_path();
+
+	canonicalize_path(path);
+	return path_is_prefix_of_path(DataDir, path) &&
+		(keyrot_master_key_command[0] == '\0' || access(path, F_OK) == 0);
+}
+
+/* Refuses an open file that others than its owner can read or change. */
+static bool
+check_file(int file, const char *path, KeyProblem *problem)
+{
+	struct stat info;
+
+	if (fstat(file, &info) != 0)
+	{
+		problem_set(problem, hint_restore, "could not examine master key file \"%s\": %m", path);
+		return false;
+	}
+	if (!S_ISREG(info.st_mode))
+	{
+		problem_set(problem, hint_mode, "master key file \"%s\" is not a regular file", path);
+		return false;
+	}
+	if (info.st_uid != geteuid() && info.st_uid != 0)
+	{
+		problem_set(problem, hint_mode, "master key file \"%s\" belongs to another user", path);
+		return false;
+	}
+	if ((info.st_mode & (info.st_uid == 0 ? (S_IWGRP | S_IXGRP | S_IRWXO) : (S_IRWXG | S_IRWXO))) != 0)
+	{
+		problem_set(problem, hint_mode, "master key file \"%s\" can be read by others than its owner", path);
+		return false;
+	}
+	if (info.st_size > KEYFILE_MAX_BYTES)
+	{
+		problem_set(problem, hint_format, "master key file \"%s\" is longer than %d bytes", path, KEYFILE_MAX_BYTES);
+		return false;
+	}
+	return true;
+}
+
+static bool
+parse(const char *text, size_t length, const char *path, MasterKeys *keys, KeyProblem *problem)
+{
+	int			line;
+
+	switch (keyfile_parse(text, length, keys, &line))
+	{
+		case KEYFILE_OK:
+			return true;
+		case KEYFILE_EMPTY:
+			problem_set(problem, hint_format, "master key file \"%s\" holds no key", path);
+			break;
+		case KEYFILE_MALFORMED_LINE:
+			problem_set(problem, hint_format, "master key file \"%s\": line %d is not 64 hex digits", path, line);
+			break;
+		case KEYFILE_TOO_MANY_KEYS:
+			problem_set(problem, hint_format, "master key file \"%s\" holds more than %d keys", path, KEYFILE_MAX_KEYS);
+			break;
+		case KEYFILE_CRYPTO_FAILED:
+			problem_set(problem, "Check that OpenSSL offers SHA-256.", "could not compute the fingerprint of a master key");
+			break;
+	}
+	return false;
+}
+
+/* Reads an open key file into keys, by way of locked memory. */
+static bool
+read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
+{
+	char	   *text;
+	ssize_t		length;
+	bool		good = false;
+
+	if (!check_file(file, path, problem))
+		return false;
+	text = crypto_locked_alloc(KEYFILE_MAX_BYTES);
+	if (text == NULL)
+	{
+		problem_set(problem, hint_memory, "out of memory while reading master key file \"%s\"", path);
+		return false;
+	}
+	length = files_read_all(file, text, KEYFILE_MAX_BYTES);
+	if (length < 0)
+		problem_set(problem, hint_restore, "could not read master key file \"%s\": %m", path);
+	else
+		good = parse(text, (size_t) length, path, keys, problem);
+	crypto_locked_free(text, KEYFILE_MAX_BYTES);
+	return good;
+}
+
+/* Opens the key file for reading; returns -1 with what is wrong. */
+static int
+open_key_file(const char *path, KeyProblem *problem)
+{
+	int			file = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	if (file >= 0)
+		return file;
+	if (errno == ENOENT)
+	{
+		problem_set(problem, hint_restore, "master key file \"%s\" does not exist", path);
+		problem->missing = true;
+	}
+	else if (errno == ELOOP)
+		problem_set(problem, "Set keyrot.master_key_file to the file itself.", "master key file \"%s\" is a symbolic link", path);
+	else
+		problem_set(problem, hint_mode, "could not open master key file \"%s\": %m", path);
+	return -1;
+}
+
+/* Reads the keys of the file into keys, which the caller wipes; false with what is wrong with it. */
+bool
+key_file_read(const char *path, MasterKeys *keys, KeyProblem *problem)
+{
+	int			file = open_key_file(path, problem);
+	bool		good;
+
+	if (file < 0)
+		return false;
+	good = read_keys(file, path, keys, problem);
+	close(file);
+	return good;
+}
+
+/*
+ * Makes the file as it stands outlast a crash, whoever put it there, before anything depends on it: an
+ * administrator may just have copied it, or a session have died after it made it.  A folder that the server
+ * may not read is left to whoever put the file there.  False with what went wrong.
+ */
+bool
+key_file_settle(const char *path, KeyProblem *problem)
+{
+	int			file = open_key_file(path, problem);
+	bool		good;
+
+	if (file < 0)
+		return false;
+	good = files_sync(file) && (files_sync_parent(path) || errno == EACCES);
+	if (!good)
+		problem_set(problem, "Check the disk that it is on.", "could not make sure of master key file \"%s\": %m", path);
+	close(file);
+	return good;
+}
+
+/* A name beside the file that no other cluster uses; false where the path is too long for that. */
+static bool
+name_temporary(const char *path, char temporary[MAXPGPATH])
+{
+	return snprintf(temporary, MAXPGPATH, "%s." UINT64_FORMAT ".tmp", path, GetSystemIdentifier()) < MAXPGPATH;
+}
+
+/* Removes what a crash may have left beside the file: a second name of it, or a copy of the keys. */
+void
+key_file_tidy(const char *path)
+{
+	char		temporary[MAXPGPATH];
+
+	if (name_temporary(path, temporary))
+		(void) unlink(temporary);
+}
+
+static bool
+prepare_temporary(const char *path, char temporary[MAXPGPATH], KeyProblem *problem)
+{
+	key_file_tidy(path);
+	if (name_temporary(path, temporary))
+		return true;
+	problem_set(problem, "Set keyrot.master_key_file to a shorter one.", "the path of the master key file is too long");
+	return false;
+}
+
+/* Makes a key and writes it as a line of the file. */
+static bool
+make_line(char line[LINE_BYTES], KeyProblem *problem)
+{
+	uint8_t		raw[CRYPTO_KEY_BYTES];
+	char		digits[KEYFILE_DIGITS + 1];
+
+	if (crypto_random(raw, sizeof(raw)) != CRYPTO_OK)
+	{
+		problem_set(problem, "Check that OpenSSL can draw random bytes.", "could not make a master key");
+		return false;
+	}
+	keyfile_format_key(raw, digits);
+	crypto_wipe(raw, sizeof(raw));
+	memcpy(line, digits, KEYFILE_DIGITS);
+	crypto_wipe(digits, sizeof(digits));
+	line[KEYFILE_DIGITS] = '\n';
+	return true;
+}
+
+/*
+ * Publishes a new key as the key file, unless one has appeared meanwhile; that one then counts.  To be
+ * called under the cluster's lock only; false with what went wrong.
+ */
+bool
+key_file_make(const char *path, KeyProblem *problem)
+{
+	char		temporary[MAXPGPATH];
+	char		line[LINE_BYTES];
+	bool		good;
+
+	if (!prepare_temporary(path, temporary, problem) || !make_line(line, problem))
+		return false;
+	good = files_create(temporary, line, sizeof(line)) &&
+		(link(temporary, path) == 0 || errno == EEXIST) &&
+		files_sync_parent(path);
+	crypto_wipe(line, sizeof(line));
+	if (!good)
+		problem_set(problem, "The server's user must be able to write in that folder, or the file must be put there.",
+					"could not create master key file \"%s\": %m", path);
+	(void) unlink(temporary);
+	return good;
+}
+
+/* Whether the path still names the open file, as it was when it was opened. */
+static bool
+is_unchanged(int file, const struct stat *before, const char *path)
+{
+	struct stat now;
+	struct stat named;
+
+	return fstat(file, &now) == 0 && lstat(path, &named) == 0 &&
+		named.st_dev == now.st_dev && named.st_ino == now.st_ino &&
+		now.st_size == before->st_size &&
+		now.st_mtim.tv_sec == before->st_mtim.tv_sec && now.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
+}
+
+/* Refuses a file that must not be replaced by one of the server's. */
+static bool
+check_replaceable(int file, const char *path, struct stat *info, KeyProblem *problem)
+{
+	if (!check_file(file, path, problem))
+		return false;
+	if (fstat(file, info) != 0)
+	{
+		problem_set(problem, hint_restore, "could not examine master key file \"%s\": %m", path);
+		return false;
+	}
+	if (info->st_uid != geteuid())
+	{
+		problem_set(problem, hint_by_hand, "master key file \"%s\" belongs to root, so that the server cannot add a key to it", path);
+		return false;
+	}
+	if (flock(file, LOCK_EX | LOCK_NB) != 0)
+	{
+		problem_set(problem, "Try again.", "master key file \"%s\" is being changed by another server", path);
+		return false;
+	}
+	return true;
+}
+
+/* Reads the file behind room for a line, and refuses one to which no line can be added; -1 then. */
+static ssize_t
+read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
+{
+	MasterKeys *keys = crypto_locked_alloc(sizeof(MasterKeys));
+	ssize_t		length = files_read_all(file, text + LINE_BYTES, KEYFILE_MAX_BYTES);
+	bool		good = false;
+
+	if (keys == NULL)
+		problem_set(problem, hint_memory, "out of memory while reading master key file \"%s\"", path);
+	else if (length < 0)
+		problem_set(problem, hint_restore, "could not read master key file \"%s\": %m", path);
+	else
+		good = parse(text + LINE_BYTES, (size_t) length, path, keys, problem);
+	if (good && (keys->count == KEYFILE_MAX_KEYS || length + LINE_BYTES > KEYFILE_MAX_BYTES))
+	{
+		problem_set(problem, "Take out lines of keys that nothing depends on any more.",
+					"master key file \"%s\" has no room for another key", path);
+		good = false;
+	}
+	if (keys != NULL)
+		crypto_locked_free(keys, sizeof(MasterKeys));
+	return good ? length : -1;
+}
+
+/* Writes a copy of the open file with a new first line, and puts it in the file's place. */
+static bool
+replace_with_longer(int file, const char *path, const char *temporary, const struct stat *before, KeyProblem *problem)
+{
+	char	   *text = crypto_locked_alloc(LINE_BYTES + KEYFILE_MAX_BYTES);
+	ssize_t		length;
+	bool		good = false;
+
+	if (text == NULL)
+	{
+		problem_set(problem, hint_memory, "out of memory while reading master key file \"%s\"", path);
+		return false;
+	}
+	length = read_behind_line(file, path, text, problem);
+	if (length >= 0 && make_line(text, problem))
+	{
+		good = files_create(temporary, text, LINE_BYTES + (size_t) length);
+		if (good && !is_unchanged(file, before, path))
+		{
+			problem_set(problem, "Try again.", "master key file \"%s\" was changed by somebody else meanwhile", path);
+			good = false;
+		}
+		else if (!good || !files_replace(path, temporary))
+		{
+			problem_set(problem, hint_by_hand, "could not add a key to master key file \"%s\": %m", path);
+			good = false;
+		}
+	}
+	crypto_locked_free(text, LINE_BYTES + KEYFILE_MAX_BYTES);
+	return good;
+}
+
+/*
+ * Puts a new key before the others, durably; the older lines stay as they are.  To be called under the
+ * cluster's lock only; false with what went wrong, and then the file is as it was, or has a key more than
+ * it needs.
+ */
+bool
+key_file_add_key(const char *path, KeyProblem *problem)
+{
+	char		temporary[MAXPGPATH];
+	struct stat before;
+	int			file;
+	bool		good;
+
+	if (!prepare_temporary(path, temporary, problem))
+		return false;
+	file = open_key_file(path, problem);
+	if (file < 0)
+		return false;
+	good = check_replaceable(file, path, &before, problem) &&
+		replace_with_longer(file, path, temporary, &before, problem);
+	close(file);
+	if (!good)
+		(void) unlink(temporary);
+	return good;
+}

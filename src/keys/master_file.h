@@ -1,0 +1,19 @@
+/*
+ * master_file.h
+ *	  The cluster's key file: read, made, given a new key.
+ */
+#ifndef KEYROT_MASTER_FILE_H
+#define KEYROT_MASTER_FILE_H
+
+#include "keys/master_text.h"
+#include "base/errors.h"
+
+extern char *key_file_path(void);
+extern bool key_file_is_in_data_directory(void);
+extern bool key_file_read(const char *path, MasterKeys *keys, KeyProblem *problem);
+extern bool key_file_settle(const char *path, KeyProblem *problem);
+extern void key_file_tidy(const char *path);
+extern bool key_file_make(const char *path, KeyProblem *problem);
+extern bool key_file_add_key(const char *path, KeyProblem *problem);
+
+#endif

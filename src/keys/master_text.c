@@ -1,0 +1,117 @@
+/*
+ * master_text.c
+ *	  Reads and writes master keys as text.  Where the text comes from is master.c's.
+ *
+ * Knows no PostgreSQL, so that it can be fuzzed without a server.
+ */
+#include "keys/master_text.h"
+
+#include <string.h>
+
+static const char fingerprint_domain[] = "keyrot master key";
+
+static int
+hex_value(char digit)
+{
+	if (digit >= '0' && digit <= '9')
+		return digit - '0';
+	if (digit >= 'a' && digit <= 'f')
+		return digit - 'a' + 10;
+	if (digit >= 'A' && digit <= 'F')
+		return digit - 'A' + 10;
+	return -1;
+}
+
+static void
+format_hex(const uint8_t *bytes, size_t length, char *digits)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < length; i++)
+	{
+		digits[2 * i] = hex[bytes[i] >> 4];
+		digits[2 * i + 1] = hex[bytes[i] & 15];
+	}
+	digits[2 * length] = '\0';
+}
+
+static bool
+parse_key(const char *digits, size_t length, uint8_t raw[CRYPTO_KEY_BYTES])
+{
+	if (length != KEYFILE_DIGITS)
+		return false;
+	for (size_t i = 0; i < CRYPTO_KEY_BYTES; i++)
+	{
+		int			high = hex_value(digits[2 * i]);
+		int			low = hex_value(digits[2 * i + 1]);
+
+		if (high < 0 || low < 0)
+			return false;
+		raw[i] = (uint8_t) (high * 16 + low);
+	}
+	return true;
+}
+
+static KeyfileStatus
+parse_line(const char *digits, size_t length, MasterKeys *keys)
+{
+	MasterKey  *key;
+	uint8_t		digest[CRYPTO_HASH_BYTES];
+
+	if (keys->count == KEYFILE_MAX_KEYS)
+		return KEYFILE_TOO_MANY_KEYS;
+	key = &keys->keys[keys->count];
+	if (!parse_key(digits, length, key->raw))
+		return KEYFILE_MALFORMED_LINE;
+	if (crypto_sha256(fingerprint_domain, sizeof(fingerprint_domain) - 1,
+					  key->raw, CRYPTO_KEY_BYTES, digest) != CRYPTO_OK)
+		return KEYFILE_CRYPTO_FAILED;
+	memcpy(key->fingerprint, digest, KEYFILE_FINGERPRINT_BYTES);
+	keys->count++;
+	return KEYFILE_OK;
+}
+
+/*
+ * Reads the keys of a text, whose last line need not end with a newline; empty lines count for nothing.
+ * On failure, keys is wiped and *line is the number of the line at fault.  The caller keeps both text
+ * and keys in memory of its choice and wipes them.
+ */
+KeyfileStatus
+keyfile_parse(const char *text, size_t length, MasterKeys *keys, int *line)
+{
+	const char *end = text + length;
+	KeyfileStatus status = KEYFILE_OK;
+
+	keys->count = 0;
+	*line = 0;
+	while (status == KEYFILE_OK && text < end)
+	{
+		const char *newline = memchr(text, '\n', (size_t) (end - text));
+		const char *line_end = newline ? newline : end;
+
+		++*line;
+		if (line_end > text)
+			status = parse_line(text, (size_t) (line_end - text), keys);
+		text = newline ? newline + 1 : end;
+	}
+	if (status == KEYFILE_OK && keys->count == 0)
+		status = KEYFILE_EMPTY;
+	if (status != KEYFILE_OK)
+		crypto_wipe(keys, sizeof(*keys));
+	return status;
+}
+
+/* Writes a key as its line of text, without a newline; the caller wipes it. */
+void
+keyfile_format_key(const uint8_t raw[CRYPTO_KEY_BYTES], char digits[KEYFILE_DIGITS + 1])
+{
+	format_hex(raw, CRYPTO_KEY_BYTES, digits);
+}
+
+/* Writes the fingerprint of a key, by which rows, messages and the marker file name it. */
+void
+keyfile_format_fingerprint(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES],
+						   char digits[KEYFILE_FINGERPRINT_DIGITS + 1])
+{
+	format_hex(fingerprint, KEYFILE_FINGERPRINT_BYTES, digits);
+}

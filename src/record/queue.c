@@ -1,0 +1,415 @@
+/*
+ * queue.c
+ *	  The bounded queue, in shared memory, of requests that are to be recorded from outside their own
+ *	  transaction: those that failed, and those whose success was rolled back.
+ *
+ * Owns the shared memory, its lock, who is to be woken, and when expired versions are looked for.  Which
+ * requests come here is ledger.c's to decide; what becomes of them is worker.c's.
+ *
+ * Why not write the row at once, from a session of its own?  A failing caller would wait for a connection
+ * and a commit, and a flood of failures would be a flood of both.  Here the caller copies some hundred
+ * bytes under a lock under which nothing waits, reads, writes or raises, and goes on; what has no room is
+ * counted.  One role has at most an eighth of the queue, so that its flood hides nobody else's failures.
+ *
+ * A row stays in the queue until it is committed to the table: it may be written twice, which its primary
+ * key sorts out, and is never dropped.  What waits when the server
+ * stops or crashes is lost.
+ */
+#include "record/queue.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/errcodes.h"
+#include "utils/timestamp.h"
+
+#include "base/settings.h"
+
+#define TRANCHE "keyrot request queue"
+#define SHARE_OF_ONE_CALLER 8	/* the eighth part */
+#define REFUSALS_A_SECOND 100	/* of one caller, that are recorded singly */
+#define REFUSED_CALLERS 128		/* at once */
+#define OUTCOME_OF_REFUSAL "53400"
+
+/* Looking for expired versions takes at most a hundredth of the time, and happens once an hour anyway. */
+#define SWEEP_PAUSE_FACTOR 100
+#define SWEEP_PAUSE_MIN (5 * USECS_PER_SEC)
+#define SWEEP_PAUSE_MAX USECS_PER_HOUR
+
+/* Whose requests share a part of the queue: the same caller, behind a definer's function, may be many. */
+typedef struct Asker
+{
+	Oid			session_user;
+	Oid			caller;
+} Asker;
+
+/* How many refusals of an asker were queued in a second. */
+typedef struct Refusals
+{
+	Asker		asker;
+	int			count;
+	int64		second;
+} Refusals;
+
+typedef struct Queue
+{
+	int			size;
+	int			first;			/* the oldest row */
+	int			count;
+	int64		lost;
+	int64		omitted;
+	uint64		signs_of_life;
+	WorkerState worker;			/* of the present run */
+	WorkerState last_worker;	/* of the last one that ended */
+	Latch	   *launcher_latch;
+	Latch	   *worker_latch;
+	int			taken;			/* rows that the worker is recording */
+	int			careful;		/* rows to be recorded singly, for one of them may be why a run failed */
+	bool		sweeping;
+	TimestampTz sweep_at;
+	TimestampTz sweep_not_before;
+	Refusals	refusals[REFUSED_CALLERS];
+	RequestRow	rows[FLEXIBLE_ARRAY_MEMBER];	/* and then the askers */
+} Queue;
+
+static Queue *queue = NULL;
+static LWLock *lock = NULL;
+static Asker *askers = NULL;	/* of the rows, side by side so that counting them is quick */
+
+static shmem_request_hook_type next_request_hook = NULL;
+static shmem_startup_hook_type next_startup_hook = NULL;
+
+static Size
+queue_bytes(void)
+{
+	Size		bytes = offsetof(Queue, rows);
+
+	bytes = add_size(bytes, mul_size(keyrot_request_queue_size, sizeof(RequestRow)));
+	return add_size(bytes, mul_size(keyrot_request_queue_size, sizeof(Asker)));
+}
+
+static void
+request_memory(void)
+{
+	if (next_request_hook != NULL)
+		next_request_hook();
+	RequestAddinShmemSpace(queue_bytes());
+	RequestNamedLWLockTranche(TRANCHE, 1);
+}
+
+static void
+start_up(void)
+{
+	bool		found;
+
+	if (next_startup_hook != NULL)
+		next_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	queue = ShmemInitStruct(TRANCHE, queue_bytes(), &found);
+	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
+	askers = (Asker *) &queue->rows[keyrot_request_queue_size];
+	if (!found)
+	{
+		memset(queue, 0, queue_bytes());
+		queue->size = keyrot_request_queue_size;
+		queue->worker = WORKER_DONE;
+		queue->last_worker = WORKER_DONE;
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Asks for the shared memory, where keyrot is preloaded and has a database to record in. */
+void
+queue_init(void)
+{
+	if (!settings_preloaded() || keyrot_database[0] == '\0')
+		return;
+	next_request_hook = shmem_request_hook;
+	shmem_request_hook = request_memory;
+	next_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_up;
+}
+
+bool
+queue_exists(void)
+{
+	return queue != NULL;
+}
+
+/* Tells what waits and what was lost.  Only where queue_exists(), as all that follows. */
+void
+queue_look(QueueView *view)
+{
+	LWLockAcquire(lock, LW_SHARED);
+	view->waiting = queue->count;
+	view->lost = queue->lost;
+	view->omitted = queue->omitted;
+	view->signs_of_life = queue->signs_of_life;
+	view->sweep_at = Max(queue->sweep_at, queue->sweep_not_before);
+	view->launcher = queue->launcher_latch != NULL;
+	view->worker = queue->last_worker;
+	LWLockRelease(lock);
+}
+
+static bool
+is_same(Asker a, Asker b)
+{
+	return a.session_user == b.session_user && a.caller == b.caller;
+}
+
+/* Whether this refusal is one of the first of its caller in this second.  Under the lock. */
+static bool
+admit_refusal(Asker asker, int64 second)
+{
+	Refusals   *refusals = NULL;
+
+	for (int i = 0; i < REFUSED_CALLERS; i++)
+	{
+		Refusals   *other = &queue->refusals[i];
+
+		if (other->second == second && is_same(other->asker, asker))
+			return other->count++ < REFUSALS_A_SECOND;
+		if (other->second != second)
+			refusals = other;
+	}
+	if (refusals == NULL)
+		return false;
+	*refusals = (Refusals) {.asker = asker, .count = 1, .second = second};
+	return true;
+}
+
+/* Whether there is room, and the caller has not had its share of it.  Under the lock. */
+static bool
+has_room(Asker asker)
+{
+	int			share = queue->size / SHARE_OF_ONE_CALLER;
+
+	if (queue->count == queue->size)
+		return false;
+	for (int i = 0; i < queue->count && share > 0; i++)
+		share -= is_same(askers[(queue->first + i) % queue->size], asker);
+	return share > 0;
+}
+
+/* The latch of who is to hear that there is something to do.  Under the lock. */
+static Latch *
+listener(void)
+{
+	return queue->worker_latch != NULL ? queue->worker_latch : queue->launcher_latch;
+}
+
+static void
+wake(Latch *latch)
+{
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+/* Puts a request into the queue, or counts it where there is no room; never waits and never raises. */
+void
+queue_put(const RequestRow *row)
+{
+	int64		second = GetCurrentTimestamp() / USECS_PER_SEC;
+	bool		is_refusal = strcmp(row->outcome, OUTCOME_OF_REFUSAL) == 0;
+	Asker		asker = {row->session_user.oid, row->caller.oid};
+	Latch	   *latch;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->signs_of_life++;
+	if (is_refusal && !admit_refusal(asker, second))
+		queue->omitted++;
+	else if (!has_room(asker))
+		queue->lost++;
+	else
+	{
+		int			position = (queue->first + queue->count) % queue->size;
+
+		queue->rows[position] = *row;
+		askers[position] = asker;
+		queue->count++;
+	}
+	latch = listener();
+	LWLockRelease(lock);
+	wake(latch);
+}
+
+/* Sees to it that expired versions are looked for once this time has come. */
+void
+queue_expect_expiry(TimestampTz valid_until)
+{
+	Latch	   *latch;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->signs_of_life++;
+	latch = valid_until < queue->sweep_at ? listener() : NULL;
+	queue->sweep_at = Min(queue->sweep_at, valid_until);
+	LWLockRelease(lock);
+	wake(latch);
+}
+
+static void
+detach_launcher(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->launcher_latch = NULL;
+	LWLockRelease(lock);
+}
+
+/* Makes this process, until it ends, the one that is woken when there is something to do and no worker. */
+void
+queue_attach_launcher(void)
+{
+	before_shmem_exit(detach_launcher, (Datum) 0);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->launcher_latch = MyLatch;
+	LWLockRelease(lock);
+}
+
+/* A worker is about to be started. */
+void
+queue_start_worker(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->worker = WORKER_STARTED;
+	LWLockRelease(lock);
+}
+
+/*
+ * The worker ended while it recorded rows.  They are tried again singly; one that fails by itself goes to
+ * the end, so that it is in nobody's way.  Under the lock.
+ */
+static void
+be_careful(void)
+{
+	if (queue->taken == 1 && queue->careful > 0)
+	{
+		int			last = (queue->first + queue->count) % queue->size;
+
+		queue->rows[last] = queue->rows[queue->first];
+		askers[last] = askers[queue->first];
+		queue->first = (queue->first + 1) % queue->size;
+	}
+	queue->careful = queue->count;
+	queue->taken = 0;
+}
+
+/* The worker is gone, in whatever way; returns how far it came.  A sweep that it left undone is due again. */
+WorkerState
+queue_end_worker(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	WorkerState state;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->worker_latch = NULL;
+	if (queue->taken > 0)
+		be_careful();
+	if (queue->sweeping)
+		queue->sweep_at = Min(queue->sweep_at, now);
+	queue->sweeping = false;
+	queue->last_worker = state = queue->worker;
+	LWLockRelease(lock);
+	return state;
+}
+
+/* Makes this process, which has come to be connected, the one that is woken. */
+void
+queue_attach_worker(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->worker = WORKER_CONNECTED;
+	queue->worker_latch = MyLatch;
+	LWLockRelease(lock);
+}
+
+/* Lets the worker go unless something has come in; from then on the launcher is woken. */
+bool
+queue_worker_may_leave(void)
+{
+	bool		may_leave;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	may_leave = queue->count == 0;
+	if (may_leave)
+	{
+		queue->worker = WORKER_DONE;
+		queue->worker_latch = NULL;
+	}
+	LWLockRelease(lock);
+	return may_leave;
+}
+
+/* Says how the worker's run ends. */
+void
+queue_set_worker(WorkerState state)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->worker = state;
+	LWLockRelease(lock);
+}
+
+/* Copies the oldest rows, for which there is room, to be recorded, and returns how many. */
+int
+queue_copy_oldest(RequestRow *rows, int room)
+{
+	int			count;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	count = Min(queue->careful > 0 ? 1 : room, queue->count);
+	queue->taken = count;
+	for (int i = 0; i < count; i++)
+		rows[i] = queue->rows[(queue->first + i) % queue->size];
+	LWLockRelease(lock);
+	return count;
+}
+
+/* Takes off the oldest rows, once they are committed.  Nobody but the one worker takes any. */
+void
+queue_remove_oldest(int count)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->first = (queue->first + count) % queue->size;
+	queue->count -= count;
+	queue->careful = Max(queue->careful - count, 0);
+	queue->taken = 0;
+	LWLockRelease(lock);
+}
+
+/* Whether it is time to look for expired versions, and then begins to. */
+bool
+queue_begin_sweep(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		due;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	due = Max(queue->sweep_at, queue->sweep_not_before) <= now;
+	if (due)
+	{
+		queue->sweeping = true;
+		queue->sweep_at = DT_NOEND;
+	}
+	LWLockRelease(lock);
+	return due;
+}
+
+/*
+ * All were looked at, which took so many microseconds.  A rotation that was not committed by then, and one
+ * that this server only restored, is found by the sweep that comes in any case.
+ */
+void
+queue_end_sweep(TimestampTz next_expiry, int64 duration)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		pause = Max(duration, 0);
+
+	pause = Min(Max(pause * SWEEP_PAUSE_FACTOR, SWEEP_PAUSE_MIN), SWEEP_PAUSE_MAX);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->sweeping = false;
+	queue->sweep_at = Min(queue->sweep_at, Min(next_expiry, now + SWEEP_PAUSE_MAX));
+	queue->sweep_not_before = now + pause;
+	LWLockRelease(lock);
+}

@@ -1,0 +1,386 @@
+/*
+ * worker.c
+ *	  The background worker: records the requests that wait in the queue, and wipes expired versions.
+ *
+ * Why two processes?  A worker that stayed connected to keyrot.database would make DROP DATABASE and
+ * CREATE DATABASE ... TEMPLATE fail: they wait five seconds for other sessions, and then give up.  So a
+ * launcher, which is connected to no database, starts the worker when there is something to do, and the
+ * worker leaves as soon as that is done; before each transaction it looks whether somebody has locked the
+ * database for such a command, and then leaves at once.  New requests to record come from sessions in that
+ * database only, which are in the way of those commands themselves.
+ *
+ * An error ends the worker, and the launcher starts another, later each time.  Neither starts before
+ * recovery has ended: a standby has nothing to record.
+ *
+ * To find expired versions, both tables are read from one end to the other, a piece for each transaction:
+ * an index on the end of a grace would cost every rotation its HOT update.  queue.c knows when the next
+ * grace ends, so nothing is read while nothing is in grace, once an hour excepted.
+ *
+ * Each transaction works as the tables' owner, in a security-restricted operation, and on relations that
+ * are the extension's own and locked.
+ */
+#include "record/worker.h"
+
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/procsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "record/queue.h"
+#include "store/store.h"
+#include "store/tables.h"
+#include "base/errors.h"
+#include "base/settings.h"
+
+#define RESTART_SECONDS 1		/* of a launcher that crashed */
+#define BATCH 64				/* requests recorded in one transaction */
+#define PIECE 256				/* blocks searched for expired versions in one transaction */
+#define LINGER_MS 500			/* before a worker that has nothing to do leaves */
+#define LOCK_TIMEOUT "5s"
+
+#define PAUSE_MIN_MS 1000		/* before a worker is started again that failed */
+#define PAUSE_MAX_MS 30000
+#define UNREACHABLE_PAUSE_MAX_MS 300000 /* where there is no database or no extension */
+#define IDLE_MS 60000
+
+/* What the launcher remembers of the last run that failed. */
+typedef struct Retry
+{
+	int			pause;			/* milliseconds; 0: it did not fail */
+	bool		unreachable;
+	uint64		signs_of_life;	/* when it was started */
+	TimestampTz ended_at;
+} Retry;
+
+/* How far the search for expired versions has come. */
+typedef struct Sweep
+{
+	bool		under_way;
+	SealKind	kind;
+	BlockNumber next;			/* block */
+	TimestampTz started_at;
+	TimestampTz next_expiry;
+} Sweep;
+
+
+/*
+ * The worker
+ */
+
+/* What an administrator set for the database's sessions is not meant for us. */
+static void
+set_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"lock_timeout", LOCK_TIMEOUT},
+		{"statement_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"default_transaction_deferrable", "off"},
+		{"synchronous_commit", "local"},
+	};
+
+	for (int i = 0; i < (int) lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+KEYROT_NORETURN static void
+leave(WorkerState state)
+{
+	queue_set_worker(state);
+	pgstat_report_stat(true);
+	proc_exit(0);
+}
+
+/* Whether nobody wants the database for themselves.  Whoever comes later waits until our transaction ends. */
+static bool
+lock_database(void)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
+	return LockAcquire(&tag, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* Locks keyrot's tables, so that they stay what they are, and returns their owner; InvalidOid: none there. */
+static Oid
+lock_tables(void)
+{
+	const Tables *found = tables_find();
+	Tables		before;
+
+	if (found == NULL)
+		return InvalidOid;
+	before = *found;
+	LockRelationOid(before.app, RowExclusiveLock);
+	LockRelationOid(before.zone, RowExclusiveLock);
+	LockRelationOid(before.request, RowExclusiveLock);
+	found = tables_find();
+	if (found == NULL || memcmp(found, &before, sizeof(before)) != 0)
+		return InvalidOid;
+	return before.owner;
+}
+
+/* Begins a transaction in which keyrot's tables can be written; leaves where that is not to be. */
+static void
+begin(const char *what)
+{
+	Oid			owner;
+
+	CHECK_FOR_INTERRUPTS();
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, what);
+	if (!lock_database())
+	{
+		AbortCurrentTransaction();
+		leave(WORKER_GAVE_WAY);
+	}
+	owner = lock_tables();
+	if (!OidIsValid(owner))
+	{
+		AbortCurrentTransaction();
+		leave(WORKER_NOT_INSTALLED);
+	}
+	SetUserIdAndSecContext(owner, SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	/* Only now: what is deferred to the commit has no more rights than the rest. */
+	SetUserIdAndSecContext(GetSessionUserId(), 0);
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* Records some of the requests that wait; tells whether there were any. */
+static bool
+record_some(void)
+{
+	static RequestRow rows[BATCH];
+	int			count = queue_copy_oldest(rows, BATCH);
+
+	if (count == 0)
+		return false;
+	begin("recording requests");
+	for (int i = 0; i < count; i++)
+		store_record_request(&rows[i]);
+	commit();
+	queue_remove_oldest(count);
+	return true;
+}
+
+/* Wipes what has expired in the next piece of a table; tells whether there is more to search. */
+static bool
+sweep_some(Sweep *sweep)
+{
+	BlockNumber first = sweep->next;
+	BlockNumber blocks;
+
+	if (!sweep->under_way)
+	{
+		if (!queue_begin_sweep())
+			return false;
+		*sweep = (Sweep) {
+			.under_way = true,.kind = SEAL_APP,.started_at = GetCurrentTimestamp(),.next_expiry = DT_NOEND
+		};
+		return true;
+	}
+
+	begin("wiping expired secrets");
+	blocks = rows_count_blocks(sweep->kind);
+	sweep->next = Min(blocks, first + PIECE);
+	if (first < blocks)
+	{
+		TimestampTz next_expiry;
+
+		store_wipe_expired(sweep->kind, first, sweep->next, GetCurrentTimestamp());
+		next_expiry = store_next_expiry(sweep->kind, first, sweep->next);
+		sweep->next_expiry = Min(sweep->next_expiry, next_expiry);
+	}
+	commit();
+	if (sweep->next < blocks)
+		return true;
+	sweep->next = 0;
+	sweep->under_way = sweep->kind == SEAL_APP;
+	sweep->kind = SEAL_ZONE;
+	if (!sweep->under_way)
+		queue_end_sweep(sweep->next_expiry, GetCurrentTimestamp() - sweep->started_at);
+	return true;
+}
+
+/* The worker: does what there is to do, and leaves.  Requests go before the search. */
+void
+keyrot_worker_main(Datum argument pg_attribute_unused())
+{
+	Sweep		sweep = {0};
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(keyrot_database, NULL, 0);
+	set_settings();
+	queue_attach_worker();
+
+	for (;;)
+	{
+		int			events;
+
+		if (record_some() || sweep_some(&sweep))
+			continue;
+		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LINGER_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if ((events & WL_TIMEOUT) != 0 && queue_worker_may_leave())
+			leave(WORKER_DONE);
+	}
+}
+
+
+/*
+ * The launcher
+ */
+
+/* Milliseconds until there is something to do for a worker; at most as long as one may sleep. */
+static long
+time_to_work(const Retry *retry)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due;
+	int			pause = retry->pause;
+	QueueView	view;
+
+	queue_look(&view);
+	due = view.waiting > 0 ? now : view.sweep_at;
+	if (retry->unreachable && view.signs_of_life != retry->signs_of_life)
+		pause = Min(pause, PAUSE_MIN_MS);
+	if (pause > 0)
+		due = Max(due, TimestampTzPlusMilliseconds(retry->ended_at, pause));
+	return Min(TimestampDifferenceMilliseconds(now, due), IDLE_MS);
+}
+
+static bool
+start_worker(BackgroundWorkerHandle **handle)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "keyrot worker",
+		.bgw_type = "keyrot worker",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = BGW_NEVER_RESTART,
+		.bgw_library_name = "keyrot",
+		.bgw_function_name = "keyrot_worker_main",
+		.bgw_notify_pid = MyProcPid,
+	};
+
+	queue_start_worker();
+	return RegisterDynamicBackgroundWorker(&worker, handle);
+}
+
+/* No worker could be had; the log is told once, however often it is tried. */
+static void
+note_no_slot(const QueueView *view)
+{
+	queue_set_worker(WORKER_NO_SLOT);
+	if (view->worker != WORKER_NO_SLOT)
+		log_no_worker_slot();
+}
+
+/* Has a worker do what there is to do, and decides when another may follow. */
+static void
+run_worker(Retry *retry)
+{
+	BackgroundWorkerHandle *handle;
+	WorkerState state;
+	int			longest;
+	QueueView	view;
+
+	queue_look(&view);
+	retry->signs_of_life = view.signs_of_life;
+	if (start_worker(&handle))
+	{
+		(void) WaitForBackgroundWorkerShutdown(handle);
+		pfree(handle);
+	}
+	else
+		note_no_slot(&view);
+	state = queue_end_worker();
+	retry->unreachable = state == WORKER_STARTED || state == WORKER_NOT_INSTALLED;
+	retry->ended_at = GetCurrentTimestamp();
+	longest = retry->unreachable ? UNREACHABLE_PAUSE_MAX_MS : PAUSE_MAX_MS;
+	if (state == WORKER_DONE)
+		retry->pause = 0;
+	else if (state == WORKER_GAVE_WAY || state == WORKER_NO_SLOT)
+		retry->pause = PAUSE_MIN_MS;
+	else
+		retry->pause = Min(Max(2 * retry->pause, PAUSE_MIN_MS), longest);
+}
+
+/* The launcher: waits until there is something to do for a worker, and starts one at a time. */
+void
+keyrot_launcher_main(Datum argument pg_attribute_unused())
+{
+	Retry		retry = {0};
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGUSR1, procsignal_sigusr1_handler);
+	BackgroundWorkerUnblockSignals();
+	queue_attach_launcher();
+
+	while (!ShutdownRequestPending)
+	{
+		long		pause = time_to_work(&retry);
+
+		if (pause <= 0)
+		{
+			run_worker(&retry);
+			continue;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+	/* Only a failure is followed by a restart, which is what somebody who ended us alone would want. */
+	proc_exit(1);
+}
+
+/* Registers the launcher, where there is a queue to be. */
+void
+worker_init(void)
+{
+	BackgroundWorker launcher = {
+		.bgw_name = "keyrot launcher",
+		.bgw_type = "keyrot launcher",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS,
+		.bgw_start_time = BgWorkerStart_RecoveryFinished,
+		.bgw_restart_time = RESTART_SECONDS,
+		.bgw_library_name = "keyrot",
+		.bgw_function_name = "keyrot_launcher_main",
+	};
+
+	/* pg_upgrade wants nobody to write, and its servers live for minutes. */
+	if (settings_preloaded() && keyrot_database[0] != '\0' && !IsBinaryUpgrade)
+		RegisterBackgroundWorker(&launcher);
+}

@@ -1,0 +1,216 @@
+/*
+ * app_statements.c
+ *	  The SQL statements on apps; the rules for them are those of store.c.
+ */
+#include "store/store.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "store/statement.h"
+
+static void
+add_nullable(Parameters *parameters, NullableDatum value)
+{
+	if (value.isnull)
+		add_null(parameters);
+	else
+		add(parameters, value.value);
+}
+
+static void
+read_number(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	bool		is_null;
+
+	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
+}
+
+/*
+ * Inserts a new app and sets its app_id.  Tells whether the AppKey was free; where another transaction
+ * has just inserted it, waits for that one to end.
+ */
+bool
+store_insert_app(Credential *app, Datum app_name, NullableDatum description)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, created_at, modified_at,"
+		"                        app_id, app_name, description)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.nextval('keyrot.app_id'), $8, $9)"
+		" ON CONFLICT (app_key) DO NOTHING RETURNING app_id",
+		.success = SPI_OK_INSERT_RETURNING,
+		.types = {TEXTOID, INT4OID, OIDOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, app->identifier);
+	add(&parameters, Int32GetDatum(app->version));
+	add(&parameters, ObjectIdGetDatum(app->owner));
+	add_text(&parameters, app->owner_name);
+	add_sealed(&parameters, &app->secret);
+	add_time(&parameters, app->created_at);
+	add_time(&parameters, app->modified_at);
+	add(&parameters, app_name);
+	add_nullable(&parameters, description);
+	return store_run(&insert, &parameters, read_number, &app->app_id) == 1;
+}
+
+/*
+ * Inserts the row of an app's new AppKey, with all that the predecessor's row says of the app.  Tells
+ * whether the new AppKey was free, waiting as store_insert_app does.
+ */
+bool
+store_insert_successor(const Credential *app, const char *predecessor)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, previous_valid_until,"
+		"                        created_at, modified_at, app_id, previous_app_key, app_name, description)"
+		" SELECT $2, $3, owner, owner_name, $4, $5, created_at, $6, app_id, app_key, app_name, description"
+		"   FROM keyrot.app WHERE app_key OPERATOR(pg_catalog.=) $1"
+		" ON CONFLICT (app_key) DO NOTHING",
+		.success = SPI_OK_INSERT,
+		.types = {TEXTOID, TEXTOID, INT4OID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, predecessor);
+	add_text(&parameters, app->identifier);
+	add(&parameters, Int32GetDatum(app->version));
+	add_sealed(&parameters, &app->secret);
+	add_time(&parameters, app->previous_valid_until);
+	add_time(&parameters, app->modified_at);
+	return run_without_rows(&insert, &parameters) == 1;
+}
+
+/* Changes an app's name and description, where they are not NULL. */
+void
+store_modify_app(const char *app_key, NullableDatum app_name, NullableDatum description)
+{
+	static Statement update = {
+		.text = "UPDATE keyrot.app SET app_name = coalesce($2, app_name), description = coalesce($3, description)"
+		" WHERE app_key OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {TEXTOID, TEXTOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	add_text(&parameters, app_key);
+	add_nullable(&parameters, app_name);
+	add_nullable(&parameters, description);
+	run_without_rows(&update, &parameters);
+}
+
+static void
+read_owned_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Credential *app = reader_state;
+	bool		is_null;
+	char	   *app_key = SPI_getvalue(tuple, desc, 1);
+	char	   *owner_name = SPI_getvalue(tuple, desc, 3);
+
+	strlcpy(app->identifier, app_key, sizeof(app->identifier));
+	app->owner = DatumGetObjectId(SPI_getbinval(tuple, desc, 2, &is_null));
+	strlcpy(app->owner_name, owner_name, sizeof(app->owner_name));
+}
+
+/* Finds the app that has this number, and tells whether there is one: its AppKey and owner, nothing else. */
+bool
+store_find_app(int64 app_id, Credential *app)
+{
+	static Statement find = {
+		.text = "SELECT app_key, owner, owner_name FROM keyrot.app"
+		" WHERE app_id OPERATOR(pg_catalog.=) $1 AND secret IS NOT NULL",
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, Int64GetDatum(app_id));
+	return store_run(&find, &parameters, read_owned_app, app) == 1;
+}
+
+/* Which apps a filter means, as a piece of the statements on them. */
+#define LISTED \
+	"  FROM keyrot.app" \
+	" WHERE secret IS NOT NULL" \
+	"   AND ($1 IS NULL OR app_id OPERATOR(pg_catalog.=) $1)" \
+	"   AND ($2 IS NULL OR app_key OPERATOR(pg_catalog.=) $2)" \
+	"   AND ($3 IS NULL OR app_name OPERATOR(pg_catalog.=) $3)" \
+	"   AND ($4 OR (pg_catalog.pg_has_role($5, owner, 'USAGE')" \
+	"               AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r" \
+	"                            WHERE r.oid OPERATOR(pg_catalog.=) owner" \
+	"                              AND r.rolname OPERATOR(pg_catalog.=) owner_name)))"
+
+/* The parameters of that piece. */
+static void
+add_filter(Parameters *parameters, const AppFilter *filter)
+{
+	add_nullable(parameters, filter->app_id);
+	if (filter->app_key[0] == '\0')
+		add_null(parameters);
+	else
+		add_text(parameters, filter->app_key);
+	add_nullable(parameters, filter->app_name);
+	add(parameters, BoolGetDatum(filter->sees_all));
+	add(parameters, ObjectIdGetDatum(filter->caller));
+}
+
+typedef struct Listing
+{
+	AppListingReader reader;
+	void	   *reader_state;
+} Listing;
+
+static void
+read_listing(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Listing    *listing = reader_state;
+	Datum		values[APP_LISTING_COLUMNS];
+	bool		nulls[APP_LISTING_COLUMNS];
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	listing->reader(values, nulls, listing->reader_state);
+}
+
+/*
+ * Hands the reader a page of the apps that the caller may act on, newest change first, each with the
+ * count of all that match.  The values live only until the reader returns.
+ */
+void
+store_list_apps(const AppFilter *filter, AppListingReader reader, void *reader_state)
+{
+	static Statement list = {
+		.text = "SELECT app_id, app_key, app_name, description, created_at, modified_at,"
+		"       pg_catalog.count(*) OVER () AS total_count" LISTED
+		" ORDER BY modified_at DESC, app_id DESC LIMIT $7 OFFSET $6",
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID, INT8OID, INT4OID},
+		.custom_plans = true,
+	};
+	Listing		listing = {reader, reader_state};
+	Parameters	parameters = {0};
+
+	add_filter(&parameters, filter);
+	add(&parameters, Int64GetDatum(filter->offset));
+	add(&parameters, Int32GetDatum(filter->limit));
+	store_run(&list, &parameters, read_listing, &listing);
+}
+
+/* How many apps the filter means, whatever its page. */
+int64
+store_count_apps(const AppFilter *filter)
+{
+	static Statement count = {
+		.text = "SELECT pg_catalog.count(*)" LISTED,
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID},
+		.custom_plans = true,
+	};
+	Parameters	parameters = {0};
+	int64		result = 0;
+
+	add_filter(&parameters, filter);
+	store_run(&count, &parameters, read_number, &result);
+	return result;
+}
+#undef LISTED

@@ -1,0 +1,254 @@
+/*
+ * key_statements.c
+ *	  The statements on data keys, and on which secrets are sealed with which.
+ *
+ * The id of the data key stands in bytes 2 to 5 of a sealed value, big-endian, so that bytea's order is that of
+ * the ids.
+ */
+#include "store/key_statements.h"
+
+#include "catalog/pg_type.h"
+#include "port/pg_bswap.h"
+
+#include "store/statement.h"
+
+#define KEY_OF(column) "pg_catalog.substr(" column ", 2, 4)"
+
+/* A data key's id as a sealed value holds it. */
+static void
+add_key_id(Parameters *parameters, int32 data_key)
+{
+	uint32		big_endian = pg_hton32((uint32) data_key);
+
+	add_bytes(parameters, &big_endian, sizeof(big_endian));
+}
+
+/* Inserts a data key, wrapped already. */
+void
+store_insert_data_key(const DataKeyRow *row, TimestampTz created_at)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.data_key (id, wrapped, master_key, check_value, created_at)"
+		" VALUES ($1, $2, $3, $4, $5)",
+		.success = SPI_OK_INSERT,
+		.types = {INT4OID, BYTEAOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, Int32GetDatum(row->id));
+	add_sealed(&parameters, &row->wrapped);
+	add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
+	add_bytes(&parameters, row->check_value, DATA_KEY_TAG_BYTES);
+	add_time(&parameters, created_at);
+	run_without_rows(&insert, &parameters);
+}
+
+/*
+ * Stores a data key that was wrapped by another master key.  False: the transaction's snapshot does not see its
+ * row, which was made since.
+ */
+bool
+store_rewrap_data_key(const DataKeyRow *row)
+{
+	static Statement update = {
+		.text = "UPDATE keyrot.data_key SET wrapped = $2, master_key = $3 WHERE id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {INT4OID, BYTEAOID, BYTEAOID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, Int32GetDatum(row->id));
+	add_sealed(&parameters, &row->wrapped);
+	add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
+	return run_without_rows(&update, &parameters) == 1;
+}
+
+/* Removes a data key. */
+void
+store_delete_data_key(int32 id)
+{
+	static Statement delete = {
+		.text = "DELETE FROM keyrot.data_key WHERE id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_DELETE,
+		.types = {INT4OID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, Int32GetDatum(id));
+	run_without_rows(&delete, &parameters);
+}
+
+static void
+read_boolean(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	bool		is_null;
+
+	*(bool *) reader_state = DatumGetBool(SPI_getbinval(tuple, desc, 1, &is_null));
+}
+
+/* Whether any secret, current or previous, is sealed with a data key; reads all credentials where none is. */
+bool
+store_seals_anything(int32 data_key)
+{
+#define SEALED_WITH \
+	" WHERE " KEY_OF("secret") " OPERATOR(pg_catalog.=) $1 OR " KEY_OF("previous_secret") " OPERATOR(pg_catalog.=) $1"
+	static Statement select = {
+		.text = "SELECT EXISTS (SELECT FROM keyrot.app" SEALED_WITH ")"
+		" OR EXISTS (SELECT FROM keyrot.zone" SEALED_WITH ")",
+		.success = SPI_OK_SELECT,
+		.types = {BYTEAOID},
+	};
+	Parameters	parameters = {0};
+	bool		result = true;
+
+	add_key_id(&parameters, data_key);
+	(void) store_run(&select, &parameters, read_boolean, &result);
+	return result;
+#undef SEALED_WITH
+}
+
+static void
+read_count(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	bool		is_null;
+
+	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
+}
+
+#define SEALED_BEFORE(parameter) \
+	"(" KEY_OF("secret") " OPERATOR(pg_catalog.<) " parameter \
+	" OR " KEY_OF("previous_secret") " OPERATOR(pg_catalog.<) " parameter ")"
+
+/* How many credentials have a secret that is sealed with an older data key than this one; reads them all. */
+int64
+store_count_sealed_before(int32 data_key)
+{
+	static Statement select = {
+		.text = "SELECT (SELECT pg_catalog.count(*) FROM keyrot.app WHERE " SEALED_BEFORE("$1") ")"
+		" OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM keyrot.zone WHERE " SEALED_BEFORE("$1") ")",
+		.success = SPI_OK_SELECT,
+		.types = {BYTEAOID},
+	};
+	Parameters	parameters = {0};
+	int64		result = 0;
+
+	add_key_id(&parameters, data_key);
+	(void) store_run(&select, &parameters, read_count, &result);
+	return result;
+}
+
+/* Whom identifiers are handed to. */
+typedef struct IdentifierSink
+{
+	IdentifierReader reader;
+	void	   *reader_state;
+} IdentifierSink;
+
+static void
+read_identifier(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	IdentifierSink *sink = reader_state;
+	bool		is_null;
+	char	   *identifier = TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &is_null));
+
+	sink->reader(identifier, sink->reader_state);
+	pfree(identifier);
+}
+
+/*
+ * Locks the next credentials of a kind, in the order of their identifiers, that have a secret sealed with an
+ * older data key than this one, and hands their identifiers over; at most so many, and none that somebody else
+ * has locked.  Returns how many.
+ */
+uint64
+store_lock_sealed_before(SealKind kind, int32 data_key, const char *after, int32 limit,
+						 IdentifierReader reader, void *reader_state)
+{
+#define LOCK(table, identifier) \
+	"SELECT " identifier " FROM keyrot." table " WHERE " identifier " OPERATOR(pg_catalog.>) $2 AND " SEALED_BEFORE("$1") \
+	" ORDER BY " identifier " LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"
+	static Statement lock_apps = {
+		.text = LOCK("app", "app_key"),
+		.success = SPI_OK_SELECT,
+		.types = {BYTEAOID, TEXTOID, INT4OID},
+		.custom_plans = true,
+	};
+	static Statement lock_zones = {
+		.text = LOCK("zone", "zone_id"),
+		.success = SPI_OK_SELECT,
+		.types = {BYTEAOID, TEXTOID, INT4OID},
+		.custom_plans = true,
+	};
+	Parameters	parameters = {0};
+	IdentifierSink sink = {reader, reader_state};
+
+	add_key_id(&parameters, data_key);
+	add_text(&parameters, after);
+	add(&parameters, Int32GetDatum(limit));
+	return store_run(kind == SEAL_APP ? &lock_apps : &lock_zones, &parameters, read_identifier, &sink);
+#undef LOCK
+}
+
+/* Notes how far the reseal to a data key has come, in place of what was noted of it before. */
+void
+store_note_reseal(const ResealRow *row)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.reseal AS r (data_key, started_at, updated_at, ended_at, done, total)"
+		" VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (data_key) DO UPDATE"
+		"   SET started_at = $2, updated_at = $3, ended_at = $4, done = $5, total = $6",
+		.success = SPI_OK_INSERT,
+		.types = {INT4OID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID},
+	};
+	Parameters	parameters = {0};
+
+	add(&parameters, Int32GetDatum(row->data_key));
+	add_time(&parameters, row->started_at);
+	add_time(&parameters, row->updated_at);
+	add_time(&parameters, row->ended_at);
+	add(&parameters, Int64GetDatum(row->done));
+	add(&parameters, Int64GetDatum(row->total));
+	run_without_rows(&insert, &parameters);
+}
+
+static void
+read_reseal(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	ResealRow  *row = reader_state;
+	bool		is_null;
+
+	row->data_key = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &is_null));
+	row->started_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 2, &is_null));
+	row->updated_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 3, &is_null));
+	row->ended_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 4, &is_null));
+	if (is_null)
+		row->ended_at = NO_TIME;
+	row->done = DatumGetInt64(SPI_getbinval(tuple, desc, 5, &is_null));
+	row->total = DatumGetInt64(SPI_getbinval(tuple, desc, 6, &is_null));
+}
+
+/* What is noted of the latest reseal; tells whether there was any. */
+bool
+store_find_reseal(ResealRow *row)
+{
+	static Statement select = {
+		.text = "SELECT data_key, started_at, updated_at, ended_at, done, total FROM keyrot.reseal"
+		" ORDER BY started_at DESC LIMIT 1",
+		.success = SPI_OK_SELECT,
+	};
+	Parameters	none = {0};
+
+	return store_run(&select, &none, read_reseal, row) == 1;
+}
+
+/*
+ * Commits the transaction and begins another, as COMMIT does in a procedure.  No snapshot may be active but the
+ * caller's portal's.
+ */
+void
+store_commit(void)
+{
+	SPI_connect_ext(SPI_OPT_NONATOMIC);
+	SPI_commit();
+	SPI_finish();
+}

@@ -1,0 +1,36 @@
+/*
+ * key_statements.h
+ *	  The statements on data keys and on what is sealed with them.
+ */
+#ifndef KEYROT_KEY_STATEMENTS_H
+#define KEYROT_KEY_STATEMENTS_H
+
+#include "base/compat.h"
+
+#include "store/rows.h"
+
+/* How far a reseal has come; a row of keyrot.reseal. */
+typedef struct ResealRow
+{
+	int32		data_key;		/* the one that secrets are moved to */
+	TimestampTz started_at;
+	TimestampTz updated_at;
+	TimestampTz ended_at;		/* NO_TIME: it has not reached its end */
+	int64		done;			/* credentials, as the next one */
+	int64		total;
+} ResealRow;
+
+typedef void (*IdentifierReader) (const char *identifier, void *reader_state);
+
+extern void store_insert_data_key(const DataKeyRow *row, TimestampTz created_at);
+extern bool store_rewrap_data_key(const DataKeyRow *row);
+extern void store_delete_data_key(int32 id);
+extern bool store_seals_anything(int32 data_key);
+extern int64 store_count_sealed_before(int32 data_key);
+extern uint64 store_lock_sealed_before(SealKind kind, int32 data_key, const char *after, int32 limit,
+									   IdentifierReader reader, void *reader_state);
+extern void store_note_reseal(const ResealRow *row);
+extern bool store_find_reseal(ResealRow *row);
+extern void store_commit(void);
+
+#endif

@@ -1,0 +1,27 @@
+/*
+ * tables.h
+ *	  Which relations are keyrot's tables.
+ */
+#ifndef KEYROT_TABLES_H
+#define KEYROT_TABLES_H
+
+#include "base/compat.h"
+
+typedef struct Tables
+{
+	Oid			owner;
+	Oid			app;
+	Oid			zone;
+	Oid			gateway;
+	Oid			data_key;
+	Oid			request;
+	Oid			retry;
+	Oid			reseal;
+} Tables;
+
+extern const Tables *tables_find(void);
+extern const Tables *tables_get(void);
+extern void tables_hold(void);
+extern void tables_await_writers(void);
+
+#endif
