@@ -60,13 +60,14 @@ OBJS = \
 	src/record/queue.o \
 	src/record/worker.o \
 	src/store/app_statements.o \
+	src/store/credential_statements.o \
 	src/store/key_statements.o \
-	src/store/owner.o \
 	src/store/request_statements.o \
+	src/store/retry_statements.o \
 	src/store/rows.o \
 	src/store/statement.o \
-	src/store/store.o \
-	src/store/tables.o
+	src/store/tables.o \
+	src/store/zone_statements.o
 
 # The version number stands once, in the control file.
 KEYROT_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" keyrot.control)

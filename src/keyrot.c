@@ -43,7 +43,7 @@ void
 _PG_init(void)
 {
 	settings_init();
-	key_cache_init();
+	master_cache_init();
 	limit_init();
 	queue_init();
 	ledger_init();

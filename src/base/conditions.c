@@ -109,21 +109,21 @@ conditions_accepted(Parameter parameter)
 
 /* Forgets what was raised before, so that no later error is taken for it. */
 void
-errors_begin(void)
+conditions_begin(void)
 {
 	noted.condition = CONDITION_UNEXPECTED;
 }
 
 /* What api() calls the parameter; NULL where it takes no such one. */
 const char *
-errors_parameter_name(Parameter parameter)
+conditions_parameter_name(Parameter parameter)
 {
 	return parameters[parameter].api_name;
 }
 
 /* Whether an error is no answer to a request, but says that there can be none: cancelled, shutdown, no memory. */
 bool
-errors_must_be_raised(const ErrorData *error)
+conditions_must_be_raised(const ErrorData *error)
 {
 	return ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
 		error->sqlerrcode == ERRCODE_OUT_OF_MEMORY ||
@@ -152,7 +152,7 @@ condition_of(const ErrorData *error)
  * the parameter, that gets the clouds' name.
  */
 char *
-errors_message(const ErrorData *error)
+conditions_message(const ErrorData *error)
 {
 	const char *message = error->message != NULL ? error->message : "unknown error";
 	const char *name = parameters[noted.parameter].name;
@@ -175,7 +175,7 @@ errors_message(const ErrorData *error)
 
 /* Alibaba's code for a caught error, in the current memory context, and the HTTP status that it has there. */
 char *
-errors_alibaba_code(const ErrorData *error, int *http_status)
+conditions_alibaba_code(const ErrorData *error, int *http_status)
 {
 	Condition	kind = condition_of(error);
 	const char *code = conditions[kind].alibaba;
@@ -190,7 +190,7 @@ errors_alibaba_code(const ErrorData *error, int *http_status)
 
 /* Tencent's code for a caught error. */
 const char *
-errors_tencent_code(const ErrorData *error)
+conditions_tencent_code(const ErrorData *error)
 {
 	return conditions[condition_of(error)].tencent;
 }

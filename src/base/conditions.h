@@ -65,11 +65,11 @@ extern const char *conditions_accepted(Parameter parameter);
 extern int	conditions_errcode(Condition condition, Parameter parameter);
 
 /* The same errors in the two clouds' words, for whoever caught one. */
-extern void errors_begin(void);
-extern const char *errors_parameter_name(Parameter parameter);
-extern bool errors_must_be_raised(const ErrorData *error);
-extern char *errors_message(const ErrorData *error);
-extern char *errors_alibaba_code(const ErrorData *error, int *http_status);
-extern const char *errors_tencent_code(const ErrorData *error);
+extern void conditions_begin(void);
+extern const char *conditions_parameter_name(Parameter parameter);
+extern bool conditions_must_be_raised(const ErrorData *error);
+extern char *conditions_message(const ErrorData *error);
+extern char *conditions_alibaba_code(const ErrorData *error, int *http_status);
+extern const char *conditions_tencent_code(const ErrorData *error);
 
 #endif

@@ -9,15 +9,15 @@
 
 /* What users call a credential of this kind, and the parameter that names it. */
 static const char *
-kind_name(SealKind kind)
+kind_name(CredentialKind kind)
 {
-	return kind == SEAL_APP ? "app" : "zone";
+	return kind == CREDENTIAL_APP ? "app" : "zone";
 }
 
 static const char *
-kind_parameter(SealKind kind)
+kind_parameter(CredentialKind kind)
 {
-	return conditions_parameter(kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID);
+	return conditions_parameter(kind == CREDENTIAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID);
 }
 
 /* Names the constraint that a value collides with, as PostgreSQL's own unique violation does. */
@@ -142,10 +142,10 @@ error_changed_by_command(void)
 
 /* No app has the AppKey now, or no zone with this ZoneId has a key. */
 void
-error_no_such(SealKind kind, const char *identifier)
+error_no_such(CredentialKind kind, const char *identifier)
 {
 	ereport(ERROR,
-			(conditions_errcode(CONDITION_NO_SUCH, kind == SEAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID),
+			(conditions_errcode(CONDITION_NO_SUCH, kind == CREDENTIAL_APP ? PARAM_APP_KEY : PARAM_ZONE_ID),
 			 errmsg("%s with %s \"%s\" does not exist", kind_name(kind), kind_parameter(kind), identifier)));
 }
 
@@ -169,7 +169,7 @@ error_no_such_owner(Oid role)
 
 /* The caller has not the rights of the credential's owner. */
 void
-error_not_owner(SealKind kind, const char *identifier)
+error_not_owner(CredentialKind kind, const char *identifier)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -179,7 +179,7 @@ error_not_owner(SealKind kind, const char *identifier)
 
 /* The owner's OID and name no longer belong to one role. */
 void
-error_owner_changed(SealKind kind, const char *identifier)
+error_owner_changed(CredentialKind kind, const char *identifier)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -294,7 +294,7 @@ error_unusable_key(const KeyProblem *problem)
 
 /* A sealed secret is not what was sealed for this row and version. */
 void
-error_does_not_open(SealKind kind, const char *identifier, int version)
+error_does_not_open(CredentialKind kind, const char *identifier, int version)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
@@ -488,7 +488,7 @@ error_data_key_gone(int data_key)
 
 /* A secret could not be moved to the current data key.  A warning; returns. */
 void
-warn_does_not_open(SealKind kind, const char *identifier)
+warn_does_not_open(CredentialKind kind, const char *identifier)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),

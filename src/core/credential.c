@@ -21,7 +21,8 @@
 #include "core/rights.h"
 #include "record/ledger.h"
 #include "keys/keyring.h"
-#include "store/store.h"
+#include "store/app_statements.h"
+#include "store/credential_statements.h"
 
 static const Sealed nothing = {.length = 0};
 
@@ -71,7 +72,7 @@ judge_nothing(Oid caller pg_attribute_unused(), const Credential *credential pg_
 
 /* Reads a credential, also a retired one, as it stands now; tells whether there is one. */
 bool
-credential_look_up(SealKind kind, const char *identifier, Credential *credential)
+credential_look_up(CredentialKind kind, const char *identifier, Credential *credential)
 {
 	bool		found;
 
@@ -86,7 +87,7 @@ credential_look_up(SealKind kind, const char *identifier, Credential *credential
  * retired one and 42501 for somebody else's.
  */
 void
-credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential)
+credential_find(Oid caller, CredentialKind kind, const char *identifier, Credential *credential)
 {
 	if (!credential_look_up(kind, identifier, credential))
 		error_no_such(kind, identifier);
@@ -98,7 +99,7 @@ credential_find(Oid caller, SealKind kind, const char *identifier, Credential *c
  * for whoever holds it, as lock_timeout allows.
  */
 void
-credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential)
+credential_lock(Oid caller, CredentialKind kind, const char *identifier, Credential *credential)
 {
 	if (!rows_lock_credential(kind, identifier, judge_current, caller, credential))
 		error_no_such(kind, identifier);
@@ -106,13 +107,13 @@ credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *c
 
 /* Makes a secret of the credential's kind, where the caller gave none. */
 static void
-make_secret(Request *request, SealKind kind)
+make_secret(Request *request, CredentialKind kind)
 {
 	CryptoStatus status;
 
 	if (request->secret.length > 0)
 		return;
-	if (kind == SEAL_APP)
+	if (kind == CREDENTIAL_APP)
 		status = secret_make_app_secret(&request->draw, &request->secret);
 	else
 		status = secret_make_secret_key(&request->draw, &request->secret);
@@ -148,7 +149,7 @@ seal_current(Request *request, Credential *credential)
  * 1, now, with the request's secret, given or made.  Its row is the caller's of this function to write.
  */
 void
-credential_issue(Request *request, SealKind kind, const char *identifier)
+credential_issue(Request *request, CredentialKind kind, const char *identifier)
 {
 	Credential *credential = &request->credential;
 
@@ -206,7 +207,7 @@ end_predecessor_grace(const Credential *credential)
 	if (credential->previous_app_key[0] == '\0' || credential->previous_secret.length > 0 ||
 		credential->previous_valid_until == NO_TIME)
 		return;
-	if (!rows_lock_credential(SEAL_APP, credential->previous_app_key, judge_nothing, InvalidOid, &predecessor))
+	if (!rows_lock_credential(CREDENTIAL_APP, credential->previous_app_key, judge_nothing, InvalidOid, &predecessor))
 		return;
 	predecessor.previous_secret = nothing;
 	predecessor.previous_valid_until = NO_TIME;
@@ -263,7 +264,7 @@ credential_succeed(Request *request)
 	successor.modified_at = request->started_at;
 	seal_current(request, &successor);
 	keep_previous(request, &successor, &nothing);
-	if (!store_insert_successor(&successor, credential->identifier))
+	if (!app_statements_insert_successor(&successor, credential->identifier))
 		error_app_key_taken(PARAM_NEW_APP_KEY, successor.identifier);
 
 	end_predecessor_grace(credential);
@@ -307,7 +308,7 @@ credential_set_owner(Request *request)
 
 	if (!has_privs_of_role(request->caller, arguments->owner))
 		error_not_member(arguments->owner_name);
-	store_set_owner(&request->credential, arguments->owner, arguments->owner_name);
+	credential_statements_set_owner(&request->credential, arguments->owner, arguments->owner_name);
 }
 
 /* The version that the previous secret in a credential's row was sealed for. */
@@ -406,7 +407,7 @@ credential_reseal(Credential *credential)
  * As credential_lock, whoever owns the credential and whether it is retired or not; tells whether it is there.
  */
 bool
-credential_lock_any(SealKind kind, const char *identifier, Credential *credential)
+credential_lock_any(CredentialKind kind, const char *identifier, Credential *credential)
 {
 	return rows_lock_credential(kind, identifier, judge_nothing, InvalidOid, credential);
 }

@@ -11,11 +11,11 @@
 
 /* Those that take a request act on request->credential, which the caller has locked. */
 extern void credential_require_rights(Oid caller, const Credential *credential);
-extern bool credential_look_up(SealKind kind, const char *identifier, Credential *credential);
-extern void credential_find(Oid caller, SealKind kind, const char *identifier, Credential *credential);
-extern void credential_lock(Oid caller, SealKind kind, const char *identifier, Credential *credential);
+extern bool credential_look_up(CredentialKind kind, const char *identifier, Credential *credential);
+extern void credential_find(Oid caller, CredentialKind kind, const char *identifier, Credential *credential);
+extern void credential_lock(Oid caller, CredentialKind kind, const char *identifier, Credential *credential);
 
-extern void credential_issue(Request *request, SealKind kind, const char *identifier);
+extern void credential_issue(Request *request, CredentialKind kind, const char *identifier);
 extern void credential_reissue(Request *request);
 extern void credential_rotate(Request *request, Parameter parameter);
 extern void credential_succeed(Request *request);
@@ -28,7 +28,7 @@ extern CryptoStatus credential_try_open(const Credential *credential, const Seal
 										Secret *secret);
 extern void credential_open(const Credential *credential, Secret *secret);
 
-extern bool credential_lock_any(SealKind kind, const char *identifier, Credential *credential);
+extern bool credential_lock_any(CredentialKind kind, const char *identifier, Credential *credential);
 extern bool credential_reseal(Credential *credential);
 
 #endif

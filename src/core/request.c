@@ -201,7 +201,7 @@ perform(Request *request)
 {
 	const Action *action = request->action;
 
-	tables_hold();
+	tables_lock_shared();
 	action->read(request);
 	limit_admit(request->caller, action->name, rate_limit_of(action));
 	action->act(request);
@@ -216,7 +216,7 @@ attempt(Request *request, LedgerEntry **entry)
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile error = NULL;
 
-	errors_begin();
+	conditions_begin();
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
@@ -251,7 +251,7 @@ respond(Request *request, Refusal refuse, LedgerEntry **entry)
 	error = attempt(request, entry);
 	if (error == NULL)
 		return request->action->answer(request);
-	if (errors_must_be_raised(error))
+	if (conditions_must_be_raised(error))
 		ReThrowError(error);
 	request->version = 0;
 	request->is_repetition = false;
@@ -326,7 +326,7 @@ request_run(FunctionCallInfo fcinfo, const Action *action)
 
 /*
  * As request_run(), but what the action raises is undone, recorded with its SQLSTATE in the caller's
- * transaction, and answered by the refusal; what errors_must_be_raised() is raised still.
+ * transaction, and answered by the refusal; what conditions_must_be_raised() is raised still.
  */
 Datum
 request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)

@@ -9,8 +9,8 @@
 
 #include "utils/uuid.h"
 
+#include "store/app_statements.h"
 #include "store/rows.h"
-#include "store/store.h"
 #include "crypto/secret.h"
 
 /* Which limits and which vocabulary a request belongs to. */

@@ -16,7 +16,7 @@
 #include "core/retry.h"
 
 #include "core/credential.h"
-#include "store/store.h"
+#include "store/retry_statements.h"
 #include "base/errors.h"
 
 /* The row that this call makes, or compares with the one that is there. */
@@ -50,7 +50,7 @@ is_same_call(const TokenRow *a, const TokenRow *b)
  * it.
  */
 static void
-open_first_secret(Request *request, SealKind kind, const TokenRow *first)
+open_first_secret(Request *request, CredentialKind kind, const TokenRow *first)
 {
 	const char *identifier = first->new_app_key[0] ? first->new_app_key : first->target;
 	Credential *credential = &request->credential;
@@ -66,7 +66,7 @@ open_first_secret(Request *request, SealKind kind, const TokenRow *first)
  * and with it the owner that the app or zone has now.
  */
 static void
-require_rights(Request *request, SealKind kind)
+require_rights(Request *request, CredentialKind kind)
 {
 	if (!credential_look_up(kind, request->target, &request->credential))
 		error_no_such(kind, request->target);
@@ -80,18 +80,18 @@ require_rights(Request *request, SealKind kind)
  * differ or the first one's secret was replaced since, and 42501 where the caller has lost its rights.
  */
 bool
-retry_is_repetition(Request *request, SealKind kind)
+retry_is_repetition(Request *request, CredentialKind kind)
 {
-	bool		answers_secret = kind == SEAL_ZONE && request->secret.length == 0;
+	bool		answers_secret = kind == CREDENTIAL_ZONE && request->secret.length == 0;
 	TokenRow	call;
 	TokenRow	first;
 
 	if (request->arguments.client_token[0] == '\0')
 		return false;
 	call = describe_call(request);
-	if (store_reserve_token(&call))
+	if (retry_statements_reserve(&call))
 		return false;
-	if (!store_find_token(request->caller, call.client_token, &first))
+	if (!retry_statements_find(request->caller, call.client_token, &first))
 		error_concurrent_update();
 
 	if (!is_same_call(&call, &first))
@@ -113,5 +113,5 @@ void
 retry_remember(const Request *request)
 {
 	if (request->arguments.client_token[0] != '\0')
-		store_finish_token(request->caller, request->arguments.client_token, request->version);
+		retry_statements_finish(request->caller, request->arguments.client_token, request->version);
 }

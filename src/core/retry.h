@@ -7,7 +7,7 @@
 
 #include "core/request.h"
 
-extern bool retry_is_repetition(Request *request, SealKind kind);
+extern bool retry_is_repetition(Request *request, CredentialKind kind);
 extern void retry_remember(const Request *request);
 
 #endif

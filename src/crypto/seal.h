@@ -22,17 +22,17 @@
 /* The data key id of values that the master key seals: the data keys themselves. */
 #define SEAL_BY_MASTER_KEY	0
 
-typedef enum SealKind
+typedef enum CredentialKind
 {
-	SEAL_APP = 1,
-	SEAL_ZONE = 2,
-	SEAL_DATA_KEY = 3
-} SealKind;
+	CREDENTIAL_APP = 1,
+	CREDENTIAL_ZONE = 2,
+	CREDENTIAL_DATA_KEY = 3
+} CredentialKind;
 
 /* What a sealed value is bound to. */
 typedef struct SealBinding
 {
-	SealKind	kind;
+	CredentialKind	kind;
 	const char *identifier;
 	size_t		identifier_length;
 	uint32_t	version;

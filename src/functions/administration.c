@@ -24,8 +24,10 @@
 #include "keys/keyring.h"
 #include "keys/master_cache.h"
 #include "keys/master_file.h"
+#include "store/credential_statements.h"
+#include "store/request_statements.h"
+#include "store/retry_statements.h"
 #include "store/rows.h"
-#include "store/store.h"
 #include "store/tables.h"
 #include "log/redact.h"
 #include "base/errors.h"
@@ -60,7 +62,7 @@ rebind_owners(Request *request)
 {
 	if (!superuser_arg(request->caller))
 		error_superuser_only(request->action->name);
-	request->rows = store_rebind_owners();
+	request->rows = credential_statements_rebind_owners();
 }
 
 static Datum
@@ -97,8 +99,8 @@ prune_requests(Request *request)
 	pg_uuid_t	first_kept;
 
 	uuid7_floor(request_unix_time(before), first_kept.data);
-	request->rows = store_prune_requests(&first_kept);
-	store_prune_tokens(request->started_at - Max(request->arguments.age, USECS_PER_DAY));
+	request->rows = request_statements_prune(&first_kept);
+	retry_statements_prune(request->started_at - Max(request->arguments.age, USECS_PER_DAY));
 }
 
 /* prune_requests(older_than) */
@@ -168,11 +170,11 @@ static ArrayType *
 list_masters(const KeyringStatus *keys)
 {
 	Datum	   *masters = palloc(keys->masters_count * sizeof(Datum) + 1);
-	char		digits[KEYFILE_FINGERPRINT_DIGITS + 1];
+	char		digits[MASTER_TEXT_FINGERPRINT_DIGITS + 1];
 
 	for (int i = 0; i < keys->masters_count; i++)
 	{
-		keyfile_format_fingerprint(keys->masters[i], digits);
+		master_text_format_fingerprint(keys->masters[i], digits);
 		masters[i] = CStringGetTextDatum(digits);
 	}
 	return construct_array(masters, keys->masters_count, TEXTOID, -1, false, TYPALIGN_INT);
@@ -199,7 +201,7 @@ tell_reseal_state(ResealState state, const ResealRow *row, Datum *values, bool *
 static bool
 keys_are_locked(void)
 {
-	return crypto_memory_is_locked() && key_cache_is_locked();
+	return crypto_memory_is_locked() && master_cache_is_locked();
 }
 
 static ArrayType *
@@ -214,7 +216,7 @@ list_degraded(const KeyringStatus *keys, ResealState reseal)
 		degrade(degraded, &count, "data keys are wrapped by older master keys than the current one: call keyrot.rewrap_data_keys()");
 	if (reseal == RESEAL_STOPPED)
 		degrade(degraded, &count, "a reseal was stopped before its end: call keyrot.reseal() again");
-	if (key_file_is_in_data_directory())
+	if (master_file_is_in_data_directory())
 		degrade(degraded, &count, "the master key file is in the data directory, so every base backup holds it");
 	if (!keys_are_locked())
 		degrade(degraded, &count, "keys are in memory that may be swapped out: the limit on locked memory is too low");
@@ -239,7 +241,7 @@ keyrot_status(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != STATUS_COLUMNS)
 		elog(ERROR, "status() does not return a row of %d columns", STATUS_COLUMNS);
-	tables_hold();
+	tables_lock_shared();
 	keyring_examine(&keys);
 	reseal = reseal_look(&progress);
 

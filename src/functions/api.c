@@ -20,7 +20,7 @@
 #include "functions/zone.h"
 #include "core/request.h"
 #include "core/result.h"
-#include "store/store.h"
+#include "store/app_statements.h"
 #include "base/errors.h"
 
 PG_FUNCTION_INFO_V1(keyrot_api);
@@ -39,7 +39,7 @@ answer_nothing(Request *request pg_attribute_unused(), JsonbParseState **state p
 static void
 answer_app_id(Request *request, JsonbParseState **state)
 {
-	api_put_number(state, "AppId", request->credential.app_id);
+	api_shape_put_number(state, "AppId", request->credential.app_id);
 }
 
 static void
@@ -47,30 +47,30 @@ answer_app_security(Request *request, JsonbParseState **state)
 {
 	const Credential *app = &request->credential;
 
-	api_put_string(state, "AppKey", app->identifier, strlen(app->identifier));
-	api_put_text(state, "AppSecret", result_app_secret(request));
-	api_put_time(state, "CreatedTime", app->created_at);
-	api_put_time(state, "ModifiedTime", app->modified_at);
+	api_shape_put_string(state, "AppKey", app->identifier, strlen(app->identifier));
+	api_shape_put_text(state, "AppSecret", result_app_secret(request));
+	api_shape_put_time(state, "CreatedTime", app->created_at);
+	api_shape_put_time(state, "ModifiedTime", app->modified_at);
 }
 
 static void
 answer_secret_key(Request *request, JsonbParseState **state)
 {
-	api_put_text(state, "SecretKey", result_secret_key(request));
+	api_shape_put_text(state, "SecretKey", result_secret_key(request));
 }
 
 static void
 put_app(JsonbParseState **state, const ListedApp *app)
 {
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	api_put_number(state, "AppId", app->app_id);
-	api_put_text(state, "AppName", app->app_name);
+	api_shape_put_number(state, "AppId", app->app_id);
+	api_shape_put_text(state, "AppName", app->app_name);
 	if (app->description.isnull)
-		api_put_null(state, "Description");
+		api_shape_put_null(state, "Description");
 	else
-		api_put_text(state, "Description", app->description.value);
-	api_put_time(state, "CreatedTime", app->created_at);
-	api_put_time(state, "ModifiedTime", app->modified_at);
+		api_shape_put_text(state, "Description", app->description.value);
+	api_shape_put_time(state, "CreatedTime", app->created_at);
+	api_shape_put_time(state, "ModifiedTime", app->modified_at);
 	pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
@@ -80,12 +80,12 @@ answer_apps(Request *request, JsonbParseState **state)
 	const ApiCall *call = api_call_of(request);
 	const AppFilter *filter = &request->arguments.filter;
 
-	api_put_number(state, "TotalCount", call->total_count);
-	api_put_number(state, "PageNumber", filter->offset / filter->limit + 1);
-	api_put_number(state, "PageSize", filter->limit);
-	api_put_key(state, "Apps");
+	api_shape_put_number(state, "TotalCount", call->total_count);
+	api_shape_put_number(state, "PageNumber", filter->offset / filter->limit + 1);
+	api_shape_put_number(state, "PageSize", filter->limit);
+	api_shape_put_key(state, "Apps");
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	api_put_key(state, "AppAttribute");
+	api_shape_put_key(state, "AppAttribute");
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 	for (int i = 0; i < call->app_count; i++)
 		put_app(state, &call->apps[i]);
@@ -230,7 +230,7 @@ act_on_call(Request *request)
 	request->arguments.listed = collect_app;
 	call->row->action->act(request);
 	if (call->row->action == &app_list_action && call->app_count == 0)
-		call->total_count = store_count_apps(&request->arguments.filter);
+		call->total_count = app_statements_count(&request->arguments.filter);
 }
 
 /* The row of api()'s result.  The JSON may hold a secret, and is wiped when the request ends. */

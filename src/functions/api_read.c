@@ -36,7 +36,7 @@ find_value(const ApiCall *call, const char *name)
 static const JsonbValue *
 find_parameter(const ApiCall *call, const ApiParameter *parameter)
 {
-	const JsonbValue *value = find_value(call, errors_parameter_name(parameter->parameter));
+	const JsonbValue *value = find_value(call, conditions_parameter_name(parameter->parameter));
 
 	if (value != NULL && parameter->presence == OPTIONAL_OR_EMPTY &&
 		value->type == jbvString && value->val.string.len == 0)
@@ -90,7 +90,7 @@ static bool
 is_parameter(const ApiAction *row, const JsonbValue *key)
 {
 	for (const ApiParameter *p = row->parameters; p->kind != VALUE_NONE; p++)
-		if (is_string(key, errors_parameter_name(p->parameter)))
+		if (is_string(key, conditions_parameter_name(p->parameter)))
 			return true;
 	return false;
 }
@@ -102,7 +102,7 @@ refuse_unknown_parameter(const ApiAction *row)
 
 	initStringInfo(&known);
 	for (const ApiParameter *p = row->parameters; p->kind != VALUE_NONE; p++)
-		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", errors_parameter_name(p->parameter));
+		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", conditions_parameter_name(p->parameter));
 	error_unknown_parameter(known.data);
 }
 

@@ -34,7 +34,7 @@ string_value(const char *bytes, size_t length)
 
 /* Begins a field; its value is to follow. */
 void
-api_put_key(JsonbParseState **state, const char *key)
+api_shape_put_key(JsonbParseState **state, const char *key)
 {
 	JsonbValue	value = string_value(key, strlen(key));
 
@@ -43,38 +43,38 @@ api_put_key(JsonbParseState **state, const char *key)
 
 /* A field with a string, which must live until the answer is finished. */
 void
-api_put_string(JsonbParseState **state, const char *key, const char *bytes, size_t length)
+api_shape_put_string(JsonbParseState **state, const char *key, const char *bytes, size_t length)
 {
 	JsonbValue	value = string_value(bytes, length);
 
-	api_put_key(state, key);
+	api_shape_put_key(state, key);
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
 /* A field with a text, which must live until the answer is finished. */
 void
-api_put_text(JsonbParseState **state, const char *key, Datum value)
+api_shape_put_text(JsonbParseState **state, const char *key, Datum value)
 {
 	text	   *packed = DatumGetTextPP(value);
 
-	api_put_string(state, key, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+	api_shape_put_string(state, key, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
 }
 
 /* A field with a whole number. */
 void
-api_put_number(JsonbParseState **state, const char *key, int64 number)
+api_shape_put_number(JsonbParseState **state, const char *key, int64 number)
 {
 	JsonbValue	value;
 
 	value.type = jbvNumeric;
 	value.val.numeric = int64_to_numeric(number);
-	api_put_key(state, key);
+	api_shape_put_key(state, key);
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
 /* A field with a time: ISO 8601, UTC, whole seconds. */
 void
-api_put_time(JsonbParseState **state, const char *key, TimestampTz value)
+api_shape_put_time(JsonbParseState **state, const char *key, TimestampTz value)
 {
 	struct pg_tm tm;
 	fsec_t		fraction;
@@ -84,16 +84,16 @@ api_put_time(JsonbParseState **state, const char *key, TimestampTz value)
 		elog(ERROR, "timestamp out of range");
 	string = psprintf("%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year, tm.tm_mon, tm.tm_mday,
 					  tm.tm_hour, tm.tm_min, tm.tm_sec);
-	api_put_string(state, key, string, strlen(string));
+	api_shape_put_string(state, key, string, strlen(string));
 }
 
 /* A field without a value. */
 void
-api_put_null(JsonbParseState **state, const char *key)
+api_shape_put_null(JsonbParseState **state, const char *key)
 {
 	JsonbValue	value = {.type = jbvNull};
 
-	api_put_key(state, key);
+	api_shape_put_key(state, key);
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
@@ -107,7 +107,7 @@ request_id(Request *request)
 static void
 put_cstring(JsonbParseState **state, const char *key, const char *string)
 {
-	api_put_string(state, key, string, strlen(string));
+	api_shape_put_string(state, key, string, strlen(string));
 }
 
 
@@ -142,8 +142,8 @@ alibaba_failure(Request *request, const ErrorData *error, int *http_status)
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	put_upper_case_id(&state, request);
 	put_cstring(&state, "HostId", HOST_ID);
-	put_cstring(&state, "Code", errors_alibaba_code(error, http_status));
-	put_cstring(&state, "Message", errors_message(error));
+	put_cstring(&state, "Code", conditions_alibaba_code(error, http_status));
+	put_cstring(&state, "Message", conditions_message(error));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -157,7 +157,7 @@ tencent_success(Request *request, ApiFields fields)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	api_put_key(&state, "Response");
+	api_shape_put_key(&state, "Response");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	fields(request, &state);
 	put_cstring(&state, "RequestId", request_id(request));
@@ -173,12 +173,12 @@ tencent_failure(Request *request, const ErrorData *error, int *http_status)
 
 	*http_status = HTTP_OK;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	api_put_key(&state, "Response");
+	api_shape_put_key(&state, "Response");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	api_put_key(&state, "Error");
+	api_shape_put_key(&state, "Error");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_cstring(&state, "Code", errors_tencent_code(error));
-	put_cstring(&state, "Message", errors_message(error));
+	put_cstring(&state, "Code", conditions_tencent_code(error));
+	put_cstring(&state, "Message", conditions_message(error));
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	put_cstring(&state, "RequestId", request_id(request));
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);

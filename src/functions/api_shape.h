@@ -25,11 +25,11 @@ typedef struct ApiShape
 extern const ApiShape api_alibaba;
 extern const ApiShape api_tencent;
 
-extern void api_put_key(JsonbParseState **state, const char *key);
-extern void api_put_string(JsonbParseState **state, const char *key, const char *bytes, size_t length);
-extern void api_put_text(JsonbParseState **state, const char *key, Datum value);
-extern void api_put_number(JsonbParseState **state, const char *key, int64 value);
-extern void api_put_time(JsonbParseState **state, const char *key, TimestampTz value);
-extern void api_put_null(JsonbParseState **state, const char *key);
+extern void api_shape_put_key(JsonbParseState **state, const char *key);
+extern void api_shape_put_string(JsonbParseState **state, const char *key, const char *bytes, size_t length);
+extern void api_shape_put_text(JsonbParseState **state, const char *key, Datum value);
+extern void api_shape_put_number(JsonbParseState **state, const char *key, int64 value);
+extern void api_shape_put_time(JsonbParseState **state, const char *key, TimestampTz value);
+extern void api_shape_put_null(JsonbParseState **state, const char *key);
 
 #endif

@@ -18,7 +18,7 @@
 #include "core/result.h"
 #include "core/retry.h"
 #include "core/rights.h"
-#include "store/store.h"
+#include "store/app_statements.h"
 
 PG_FUNCTION_INFO_V1(keyrot_create_app);
 PG_FUNCTION_INFO_V1(keyrot_reset_app_secret);
@@ -46,7 +46,7 @@ find_app_key(Request *request, const char *given)
 	int64		app_id = request->arguments.app_id;
 	Credential *app = &request->credential;
 
-	if (!store_find_app(app_id, app))
+	if (!app_statements_find(app_id, app))
 		error_no_such_app_id(app_id);
 	if (given[0] != '\0' && strcmp(given, app->identifier) != 0)
 		error_other_app();
@@ -67,11 +67,11 @@ lock_app(Request *request)
 		/* While we wait for its row, somebody may give the app a new AppKey. */
 		do
 			find_app_key(request, given);
-		while (!rows_lock_credential(SEAL_APP, request->target, credential_require_rights, request->caller,
+		while (!rows_lock_credential(CREDENTIAL_APP, request->target, credential_require_rights, request->caller,
 									 &request->credential) ||
 			   request->credential.secret.length == 0);
 	}
-	credential_lock(request->caller, SEAL_APP, request->target, &request->credential);
+	credential_lock(request->caller, CREDENTIAL_APP, request->target, &request->credential);
 }
 
 
@@ -103,8 +103,8 @@ create_app(Request *request)
 
 		if (status != CRYPTO_OK)
 			error_crypto(status);
-		credential_issue(request, SEAL_APP, request->target);
-		inserted = store_insert_app(&request->credential, arguments->app_name.value, arguments->description);
+		credential_issue(request, CREDENTIAL_APP, request->target);
+		inserted = app_statements_insert(&request->credential, arguments->app_name.value, arguments->description);
 		if (given && !inserted)
 			error_app_key_taken(PARAM_APP_KEY, request->target);
 	} while (!inserted);
@@ -144,7 +144,7 @@ read_reset(Request *request)
 static void
 reset_app_secret(Request *request)
 {
-	if (retry_is_repetition(request, SEAL_APP))
+	if (retry_is_repetition(request, CREDENTIAL_APP))
 		return;
 	lock_app(request);
 	if (request->arguments.new_app_key[0] != '\0')
@@ -171,7 +171,7 @@ describe_app_security(Request *request)
 {
 	if (request->arguments.app_id != 0)
 		find_app_key(request, request->target);
-	credential_find(request->caller, SEAL_APP, request->target, &request->credential);
+	credential_find(request->caller, CREDENTIAL_APP, request->target, &request->credential);
 	credential_open(&request->credential, &request->secret);
 }
 
@@ -218,7 +218,7 @@ modify_app(Request *request)
 
 	lock_app(request);
 	if (!arguments->app_name.isnull || !arguments->description.isnull)
-		store_modify_app(request->target, arguments->app_name, arguments->description);
+		app_statements_modify(request->target, arguments->app_name, arguments->description);
 }
 
 const Action app_modify_action = {"modify_app", REQUEST_OF_APPS, read_modification, modify_app, result_request_id};
@@ -327,7 +327,7 @@ list_apps(Request *request)
 
 	filter->caller = request->caller;
 	filter->sees_all = rights_is_operator(request->caller);
-	store_list_apps(filter, request->arguments.listed, request);
+	app_statements_list(filter, request->arguments.listed, request);
 }
 
 /* The listed apps are in the result set already. */

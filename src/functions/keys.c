@@ -21,7 +21,7 @@ static void
 begin(const char *function)
 {
 	request_require_writable(function);
-	tables_hold();
+	tables_lock_shared();
 }
 
 /* Raises 55000 where the keys that are in use cannot be read: no new one is made beside them. */
@@ -43,7 +43,7 @@ require_usable_keys(void)
 Datum
 keyrot_rotate_master_key(PG_FUNCTION_ARGS)
 {
-	char		fingerprint[KEYFILE_FINGERPRINT_DIGITS + 1];
+	char		fingerprint[MASTER_TEXT_FINGERPRINT_DIGITS + 1];
 	KeyProblem	problem;
 	MasterKeys *masters;
 
@@ -51,11 +51,11 @@ keyrot_rotate_master_key(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		error_missing(PARAM_REWRAP);
 	require_usable_keys();
-	masters = master_key_add(&problem);
+	masters = master_add(&problem);
 	if (masters == NULL)
 		error_unusable_key(&problem);
-	keyfile_format_fingerprint(masters->keys[0].fingerprint, fingerprint);
-	master_key_free(masters);
+	master_text_format_fingerprint(masters->keys[0].fingerprint, fingerprint);
+	master_free(masters);
 	if (PG_GETARG_BOOL(0))
 		(void) keyring_rewrap();
 	PG_RETURN_TEXT_P(cstring_to_text(fingerprint));

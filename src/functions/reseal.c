@@ -72,7 +72,7 @@ begin(Reseal *reseal)
 {
 	XactIsoLevel = XACT_READ_COMMITTED;
 	request_require_writable("reseal");
-	tables_hold();
+	tables_lock_shared();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(reseal->context);
 }
@@ -84,7 +84,7 @@ commit(Reseal *reseal)
 	MemoryContextSwitchTo(MemoryContextGetParent(reseal->context));
 	MemoryContextReset(reseal->context);
 	PopActiveSnapshot();
-	store_commit();
+	key_statements_commit();
 }
 
 /* About how long the rest takes, in microseconds. */
@@ -123,8 +123,8 @@ prepare(Reseal *reseal)
 		progress->started_at = GetCurrentTimestamp();
 		progress->updated_at = progress->started_at;
 		progress->ended_at = NO_TIME;
-		progress->total = store_count_sealed_before(progress->data_key);
-		store_note_reseal(progress);
+		progress->total = key_statements_count_sealed_before(progress->data_key);
+		key_statements_note_reseal(progress);
 	}
 	commit(reseal);
 	return any;
@@ -140,7 +140,7 @@ add_to_batch(const char *identifier, void *reader_state)
 
 /* Moves a credential, and leaves it as it is, with a warning, where it does not open. */
 static void
-move(Reseal *reseal, SealKind kind, const char *identifier)
+move(Reseal *reseal, CredentialKind kind, const char *identifier)
 {
 	Credential	credential;
 
@@ -157,7 +157,7 @@ move(Reseal *reseal, SealKind kind, const char *identifier)
 
 /* Moves the credentials of a batch, in no more memory than one of them takes. */
 static void
-move_each(Reseal *reseal, SealKind kind, const Batch *batch)
+move_each(Reseal *reseal, CredentialKind kind, const Batch *batch)
 {
 	for (int i = 0; i < batch->count; i++)
 	{
@@ -182,7 +182,7 @@ require_destination(const Reseal *reseal)
 
 /* Moves a batch of credentials that come after one; returns false where there are no more, else the last one. */
 static bool
-move_batch(Reseal *reseal, SealKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
+move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
 {
 	Batch		batch = {0};
 
@@ -190,13 +190,13 @@ move_batch(Reseal *reseal, SealKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
 	batch.identifiers = palloc((Size) reseal->batch_size * sizeof(batch.identifiers[0]));
 	rows_hold_for_writing(kind);
 	require_destination(reseal);
-	(void) store_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, add_to_batch, &batch);
+	(void) key_statements_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, add_to_batch, &batch);
 	move_each(reseal, kind, &batch);
 	if (batch.count > 0)
 	{
 		strlcpy(after, batch.identifiers[batch.count - 1], SEAL_MAX_IDENTIFIER + 1);
 		reseal->progress.updated_at = GetCurrentTimestamp();
-		store_note_reseal(&reseal->progress);
+		key_statements_note_reseal(&reseal->progress);
 	}
 	commit(reseal);
 	if (batch.count > 0)
@@ -208,7 +208,7 @@ move_batch(Reseal *reseal, SealKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
 static void
 pass(Reseal *reseal)
 {
-	static const SealKind kinds[] = {SEAL_APP, SEAL_ZONE};
+	static const CredentialKind kinds[] = {CREDENTIAL_APP, CREDENTIAL_ZONE};
 
 	reseal->unreadable = 0;
 	for (int i = 0; i < (int) lengthof(kinds); i++)
@@ -227,9 +227,9 @@ all_moved(Reseal *reseal)
 	int64		left;
 
 	tables_await_writers();
-	store_commit();
+	key_statements_commit();
 	begin(reseal);
-	left = store_count_sealed_before(reseal->progress.data_key);
+	left = key_statements_count_sealed_before(reseal->progress.data_key);
 	commit(reseal);
 	return left <= reseal->unreadable;
 }
@@ -244,7 +244,7 @@ finish(Reseal *reseal)
 	dropped = keyring_drop_unused(progress->data_key);
 	progress->updated_at = GetCurrentTimestamp();
 	progress->ended_at = progress->updated_at;
-	store_note_reseal(progress);
+	key_statements_note_reseal(progress);
 	commit(reseal);
 	tell_reseal_end(progress->data_key, progress->done, reseal->unreadable, dropped);
 }
@@ -256,7 +256,7 @@ run(int batch_size)
 
 	reseal.context = AllocSetContextCreate(CurrentMemoryContext, "keyrot reseal", ALLOCSET_DEFAULT_SIZES);
 	reseal.one = AllocSetContextCreate(CurrentMemoryContext, "keyrot reseal of a credential", ALLOCSET_DEFAULT_SIZES);
-	store_commit();
+	key_statements_commit();
 	if (!prepare(&reseal))
 		tell_nothing_to_reseal();
 	else
@@ -289,7 +289,7 @@ keyrot_reseal(PG_FUNCTION_ARGS)
 
 	request_require_writable("reseal");
 	require_top_level(fcinfo);
-	tables_hold();
+	tables_lock_shared();
 	set_lock_tag(&excludes, EXCLUDES);
 	set_lock_tag(&indicates, INDICATES);
 	if (LockAcquire(&excludes, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
@@ -326,7 +326,7 @@ reseal_look(ResealRow *row)
 	result = LockAcquire(&indicates, ShareLock, false, true);
 	if (result != LOCKACQUIRE_NOT_AVAIL)
 		LockRelease(&indicates, ShareLock, false);
-	if (!store_find_reseal(row))
+	if (!key_statements_find_reseal(row))
 		return RESEAL_NONE;
 	if (result == LOCKACQUIRE_NOT_AVAIL)
 		return RESEAL_RUNS;

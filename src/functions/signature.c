@@ -83,12 +83,12 @@ to_utf8(Bytes text, Bytes *utf8)
 
 /* A sealed value of the credential's kind for which there is no row, to spend the same work on. */
 static Credential *
-decoy_for(SealKind kind)
+decoy_for(CredentialKind kind)
 {
 	static Credential decoys[2];
 	static const uint8_t zeros[2 * SECRET_RANDOM_BYTES];
-	Credential *decoy = &decoys[kind == SEAL_APP];
-	size_t		length = kind == SEAL_APP ? sizeof(zeros) : SECRET_RANDOM_BYTES;
+	Credential *decoy = &decoys[kind == CREDENTIAL_APP];
+	size_t		length = kind == CREDENTIAL_APP ? sizeof(zeros) : SECRET_RANDOM_BYTES;
 	SealBinding binding = {kind, DECOY_NAME, sizeof(DECOY_NAME) - 1, 1};
 	uint8_t		nonce[CRYPTO_NONCE_BYTES];
 	int32		key_id = 0;
@@ -141,7 +141,7 @@ matches(const Presented *presented, const Credential *credential, const Sealed *
 
 /* Does the same work as matches(), for nothing. */
 static void
-match_decoy(const Presented *presented, SealKind kind)
+match_decoy(const Presented *presented, CredentialKind kind)
 {
 	Credential *decoy = decoy_for(kind);
 	bool		equal;
@@ -155,7 +155,7 @@ match_decoy(const Presented *presented, SealKind kind)
  * one that is malformed.
  */
 static bool
-is_signed_by(const Presented *presented, SealKind kind, const char *identifier)
+is_signed_by(const Presented *presented, CredentialKind kind, const char *identifier)
 {
 	Credential	credential;
 	bool		found = identifier != NULL &&
@@ -234,14 +234,14 @@ read_identifier(FunctionCallInfo fcinfo, int position, bool (*form) (const char 
 }
 
 static Datum
-verify(FunctionCallInfo fcinfo, SealKind kind, PresentedReader reader)
+verify(FunctionCallInfo fcinfo, CredentialKind kind, PresentedReader reader)
 {
 	Presented	presented = reader(fcinfo, 1);
 	char		identifier[SEAL_MAX_IDENTIFIER + 1];
-	bool		well_formed = read_identifier(fcinfo, 0, kind == SEAL_APP ? identifier_is_app_key : identifier_is_zone_id,
+	bool		well_formed = read_identifier(fcinfo, 0, kind == CREDENTIAL_APP ? identifier_is_app_key : identifier_is_zone_id,
 											  identifier);
 
-	tables_hold();
+	tables_lock_shared();
 	if (!keyring_ready())
 		return BoolGetDatum(false);
 	return BoolGetDatum(is_signed_by(&presented, kind, well_formed ? identifier : NULL));
@@ -257,10 +257,10 @@ verify_gateway(FunctionCallInfo fcinfo, PresentedReader reader)
 	bool		gateway_well_formed = read_identifier(fcinfo, 1, identifier_is_gateway_id, gateway_id);
 	bool		signed_by_zone;
 
-	tables_hold();
+	tables_lock_shared();
 	if (!keyring_ready())
 		return BoolGetDatum(false);
-	signed_by_zone = is_signed_by(&presented, SEAL_ZONE, zone_well_formed ? zone_id : NULL);
+	signed_by_zone = is_signed_by(&presented, CREDENTIAL_ZONE, zone_well_formed ? zone_id : NULL);
 	return BoolGetDatum(zone_well_formed && gateway_well_formed &&
 						rows_gateway_exists(zone_id, gateway_id, GetActiveSnapshot()) && signed_by_zone);
 }
@@ -269,14 +269,14 @@ verify_gateway(FunctionCallInfo fcinfo, PresentedReader reader)
 Datum
 keyrot_verify_app_signature(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, SEAL_APP, read_presented_bytes);
+	return verify(fcinfo, CREDENTIAL_APP, read_presented_bytes);
 }
 
 /* verify_zone_signature(zone_id, message, signature, algorithm) */
 Datum
 keyrot_verify_zone_signature(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, SEAL_ZONE, read_presented_bytes);
+	return verify(fcinfo, CREDENTIAL_ZONE, read_presented_bytes);
 }
 
 /* verify_gateway_signature(zone_id, gateway_id, message, signature, algorithm) */
@@ -290,14 +290,14 @@ keyrot_verify_gateway_signature(PG_FUNCTION_ARGS)
 Datum
 keyrot_verify_app_string(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, SEAL_APP, read_presented_text);
+	return verify(fcinfo, CREDENTIAL_APP, read_presented_text);
 }
 
 /* verify_zone_string(zone_id, string_to_sign, signature, algorithm) */
 Datum
 keyrot_verify_zone_string(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, SEAL_ZONE, read_presented_text);
+	return verify(fcinfo, CREDENTIAL_ZONE, read_presented_text);
 }
 
 /* verify_gateway_string(zone_id, gateway_id, string_to_sign, signature, algorithm) */
@@ -309,13 +309,13 @@ keyrot_verify_gateway_string(PG_FUNCTION_ARGS)
 
 /* Computes the HMAC of a message under a credential that the caller may act on; returns its length. */
 static size_t
-sign(SealKind kind, const char *identifier, CryptoHash hash, Bytes message, uint8_t mac[CRYPTO_MAX_MAC_BYTES])
+sign(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes message, uint8_t mac[CRYPTO_MAX_MAC_BYTES])
 {
 	Credential	credential;
 	Secret		secret;
 	CryptoStatus status;
 
-	tables_hold();
+	tables_lock_shared();
 	credential_find(GetUserId(), kind, identifier, &credential);
 	credential_open(&credential, &secret);
 	status = crypto_hmac(hash, secret.bytes, secret.length, message.bytes, message.length, mac);
@@ -326,18 +326,18 @@ sign(SealKind kind, const char *identifier, CryptoHash hash, Bytes message, uint
 }
 
 static void
-read_signer(FunctionCallInfo fcinfo, SealKind kind, const char *function, char identifier[SEAL_MAX_IDENTIFIER + 1])
+read_signer(FunctionCallInfo fcinfo, CredentialKind kind, const char *function, char identifier[SEAL_MAX_IDENTIFIER + 1])
 {
 	if (InSecurityRestrictedOperation())
 		error_restricted(function);
-	if (kind == SEAL_APP)
+	if (kind == CREDENTIAL_APP)
 		argument_app_key(fcinfo, 0, PARAM_APP_KEY, identifier);
 	else
 		argument_zone_id(fcinfo, 0, identifier);
 }
 
 static Datum
-sign_bytes(FunctionCallInfo fcinfo, SealKind kind, const char *function)
+sign_bytes(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
 {
 	char		identifier[SEAL_MAX_IDENTIFIER + 1];
 	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
@@ -356,7 +356,7 @@ sign_bytes(FunctionCallInfo fcinfo, SealKind kind, const char *function)
 }
 
 static Datum
-sign_string(FunctionCallInfo fcinfo, SealKind kind, const char *function)
+sign_string(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
 {
 	char		identifier[SEAL_MAX_IDENTIFIER + 1];
 	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
@@ -379,26 +379,26 @@ sign_string(FunctionCallInfo fcinfo, SealKind kind, const char *function)
 Datum
 keyrot_sign_for_app(PG_FUNCTION_ARGS)
 {
-	return sign_bytes(fcinfo, SEAL_APP, "sign_for_app");
+	return sign_bytes(fcinfo, CREDENTIAL_APP, "sign_for_app");
 }
 
 /* sign_for_zone(zone_id, message, algorithm) */
 Datum
 keyrot_sign_for_zone(PG_FUNCTION_ARGS)
 {
-	return sign_bytes(fcinfo, SEAL_ZONE, "sign_for_zone");
+	return sign_bytes(fcinfo, CREDENTIAL_ZONE, "sign_for_zone");
 }
 
 /* sign_string_for_app(app_key, string_to_sign, algorithm) */
 Datum
 keyrot_sign_string_for_app(PG_FUNCTION_ARGS)
 {
-	return sign_string(fcinfo, SEAL_APP, "sign_string_for_app");
+	return sign_string(fcinfo, CREDENTIAL_APP, "sign_string_for_app");
 }
 
 /* sign_string_for_zone(zone_id, string_to_sign, algorithm) */
 Datum
 keyrot_sign_string_for_zone(PG_FUNCTION_ARGS)
 {
-	return sign_string(fcinfo, SEAL_ZONE, "sign_string_for_zone");
+	return sign_string(fcinfo, CREDENTIAL_ZONE, "sign_string_for_zone");
 }

@@ -15,7 +15,7 @@
 #include "core/retry.h"
 #include "core/rights.h"
 #include "store/rows.h"
-#include "store/store.h"
+#include "store/zone_statements.h"
 
 PG_FUNCTION_INFO_V1(keyrot_create_zone_key);
 PG_FUNCTION_INFO_V1(keyrot_refresh_zone_key);
@@ -38,7 +38,7 @@ read_zone_id(Request *request)
 static void
 lock_zone(Request *request)
 {
-	credential_lock(request->caller, SEAL_ZONE, request->target, &request->credential);
+	credential_lock(request->caller, CREDENTIAL_ZONE, request->target, &request->credential);
 }
 
 
@@ -64,17 +64,17 @@ create_zone_key(Request *request)
 {
 	Credential *zone = &request->credential;
 
-	while (!rows_lock_credential(SEAL_ZONE, request->target, judge_zone_to_create, request->caller, zone))
+	while (!rows_lock_credential(CREDENTIAL_ZONE, request->target, judge_zone_to_create, request->caller, zone))
 	{
-		credential_issue(request, SEAL_ZONE, request->target);
-		if (store_insert_zone(zone))
+		credential_issue(request, CREDENTIAL_ZONE, request->target);
+		if (zone_statements_insert(zone))
 			return;
 		/* Another transaction's zone is there now. */
 	}
 	if (zone->secret.length > 0)
 		error_zone_has_key(zone->identifier);
 	credential_reissue(request);
-	store_revive_zone(zone);
+	zone_statements_revive(zone);
 }
 
 const Action zone_create_key_action = {
@@ -100,7 +100,7 @@ read_refresh(Request *request)
 static void
 replace_zone_key(Request *request)
 {
-	if (retry_is_repetition(request, SEAL_ZONE))
+	if (retry_is_repetition(request, CREDENTIAL_ZONE))
 		return;
 	lock_zone(request);
 	credential_rotate(request, PARAM_SECRET_KEY);
@@ -155,7 +155,7 @@ keyrot_modify_zone_key(PG_FUNCTION_ARGS)
 static void
 describe_zone_key(Request *request)
 {
-	credential_find(request->caller, SEAL_ZONE, request->target, &request->credential);
+	credential_find(request->caller, CREDENTIAL_ZONE, request->target, &request->credential);
 	credential_open(&request->credential, &request->secret);
 }
 
@@ -213,7 +213,7 @@ static void
 delete_zone_key(Request *request)
 {
 	lock_zone(request);
-	store_delete_gateways(request->target);
+	zone_statements_delete_gateways(request->target);
 	credential_retire(request);
 }
 
@@ -271,7 +271,7 @@ add_gateway(Request *request)
 
 		if (status != CRYPTO_OK)
 			error_crypto(status);
-		inserted = store_insert_gateway(request->target, gateway_id, request->started_at);
+		inserted = zone_statements_insert_gateway(request->target, gateway_id, request->started_at);
 		if (given && !inserted)
 			error_gateway_exists(request->target, gateway_id);
 	} while (!inserted);
@@ -310,7 +310,7 @@ static void
 remove_gateway(Request *request)
 {
 	lock_zone(request);
-	if (!store_delete_gateway(request->target, request->arguments.gateway_id))
+	if (!zone_statements_delete_gateway(request->target, request->arguments.gateway_id))
 		error_no_such_gateway(request->target, request->arguments.gateway_id);
 }
 

@@ -21,7 +21,7 @@ static const char check_domain[] = "keyrot data key";
 static SealBinding
 bind_data_key(int32 id, char name[DATA_KEY_NAME_BYTES])
 {
-	SealBinding binding = {SEAL_DATA_KEY, name, 0, DATA_KEY_VERSION};
+	SealBinding binding = {CREDENTIAL_DATA_KEY, name, 0, DATA_KEY_VERSION};
 
 	binding.identifier_length = (size_t) snprintf(name, DATA_KEY_NAME_BYTES, "%d", id);
 	return binding;
@@ -68,11 +68,11 @@ unwrap(const DataKeyRow *row, const uint8_t master[CRYPTO_KEY_BYTES], CryptoKey 
 static void
 note_missing_master(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
 {
-	char		wanted[KEYFILE_FINGERPRINT_DIGITS + 1];
-	char		held[KEYFILE_FINGERPRINT_DIGITS + 1];
+	char		wanted[MASTER_TEXT_FINGERPRINT_DIGITS + 1];
+	char		held[MASTER_TEXT_FINGERPRINT_DIGITS + 1];
 
-	keyfile_format_fingerprint(row->master_key, wanted);
-	keyfile_format_fingerprint(masters->keys[0].fingerprint, held);
+	master_text_format_fingerprint(row->master_key, wanted);
+	master_text_format_fingerprint(masters->keys[0].fingerprint, held);
 	problem_set(problem, "", "data key %d is wrapped by master key %s; %s holds %s%s", row->id, wanted, source, held,
 				masters->count > 1 ? " and older ones" : "");
 	if (RecoveryInProgress())
@@ -97,10 +97,10 @@ note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *probl
 
 /*
  * Unwraps a data key with whichever master key its fingerprint names; the result is the caller's.  NULL with
- * what is wrong; the source is what master_key_source() says.
+ * what is wrong; the source is what master_source() says.
  */
 CryptoKey *
-wrapping_open(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
+data_key_open(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
 {
 	CryptoKey  *key = NULL;
 
@@ -121,7 +121,7 @@ wrapping_open(const DataKeyRow *row, const MasterKeys *masters, const char *sour
 
 /* Whether a data key is wrapped by the current master key. */
 bool
-wrapping_is_current(const DataKeyRow *row, const MasterKeys *masters)
+data_key_is_current(const DataKeyRow *row, const MasterKeys *masters)
 {
 	return memcmp(row->master_key, masters->keys[0].fingerprint, sizeof(row->master_key)) == 0;
 }
@@ -150,7 +150,7 @@ wrap(const uint8_t raw[CRYPTO_KEY_BYTES], const MasterKeys *masters, DataKeyRow 
 
 /* Makes a data key of this id and wraps it by the current master key. */
 CryptoStatus
-wrapping_make(int32 id, const MasterKeys *masters, DataKeyRow *row)
+data_key_make(int32 id, const MasterKeys *masters, DataKeyRow *row)
 {
 	uint8_t		raw[CRYPTO_KEY_BYTES];
 	CryptoStatus status = crypto_random(raw, sizeof(raw));
@@ -166,7 +166,7 @@ wrapping_make(int32 id, const MasterKeys *masters, DataKeyRow *row)
 
 /* Wraps a data key anew, by the current master key; it stays the same key. */
 CryptoStatus
-wrapping_renew(const CryptoKey *key, const MasterKeys *masters, DataKeyRow *row)
+data_key_renew(const CryptoKey *key, const MasterKeys *masters, DataKeyRow *row)
 {
 	return wrap(crypto_key_raw(key), masters, row);
 }

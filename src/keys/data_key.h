@@ -9,10 +9,10 @@
 #include "store/rows.h"
 #include "base/errors.h"
 
-extern CryptoKey *wrapping_open(const DataKeyRow *row, const MasterKeys *masters, const char *source,
+extern CryptoKey *data_key_open(const DataKeyRow *row, const MasterKeys *masters, const char *source,
 								KeyProblem *problem);
-extern bool wrapping_is_current(const DataKeyRow *row, const MasterKeys *masters);
-extern CryptoStatus wrapping_make(int32 id, const MasterKeys *masters, DataKeyRow *row);
-extern CryptoStatus wrapping_renew(const CryptoKey *key, const MasterKeys *masters, DataKeyRow *row);
+extern bool data_key_is_current(const DataKeyRow *row, const MasterKeys *masters);
+extern CryptoStatus data_key_make(int32 id, const MasterKeys *masters, DataKeyRow *row);
+extern CryptoStatus data_key_renew(const CryptoKey *key, const MasterKeys *masters, DataKeyRow *row);
 
 #endif

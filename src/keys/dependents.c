@@ -54,7 +54,7 @@ typedef struct Look
 	Oid			database;
 	bool		complete;		/* there is nothing more to know */
 	int			count;			/* of master keys, each once; those beyond the room are left out */
-	uint8_t		masters[KEYFILE_MAX_KEYS][KEYFILE_FINGERPRINT_BYTES];
+	uint8_t		masters[MASTER_TEXT_MAX_KEYS][MASTER_TEXT_FINGERPRINT_BYTES];
 } Look;
 
 
@@ -63,13 +63,13 @@ typedef struct Look
  */
 
 static void
-add_master(Look *look, const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
+add_master(Look *look, const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES])
 {
 	for (int i = 0; i < look->count; i++)
-		if (memcmp(look->masters[i], fingerprint, KEYFILE_FINGERPRINT_BYTES) == 0)
+		if (memcmp(look->masters[i], fingerprint, MASTER_TEXT_FINGERPRINT_BYTES) == 0)
 			return;
-	if (look->count < KEYFILE_MAX_KEYS)
-		memcpy(look->masters[look->count++], fingerprint, KEYFILE_FINGERPRINT_BYTES);
+	if (look->count < MASTER_TEXT_MAX_KEYS)
+		memcpy(look->masters[look->count++], fingerprint, MASTER_TEXT_FINGERPRINT_BYTES);
 }
 
 /*
@@ -228,7 +228,7 @@ list_others(void)
 static bool
 is_none(const Look *look, const char *name, const char *key_file, KeyProblem *problem)
 {
-	char		digits[KEYFILE_FINGERPRINT_DIGITS + 1];
+	char		digits[MASTER_TEXT_FINGERPRINT_DIGITS + 1];
 
 	if (look->count == 0 && look->complete)
 		return true;
@@ -242,7 +242,7 @@ is_none(const Look *look, const char *name, const char *key_file, KeyProblem *pr
 	/* Where that fails, the next call finds them again. */
 	for (int i = 0; i < look->count; i++)
 		(void) key_marker_add(look->masters[i], problem);
-	keyfile_format_fingerprint(look->masters[0], digits);
+	master_text_format_fingerprint(look->masters[0], digits);
 	problem_set(problem, "Put the file back from its backup. keyrot makes no new master key while values may depend on the old one.",
 				"master key file \"%s\" does not exist, and database \"%s\" depends on master key %s", key_file, name, digits);
 	return false;

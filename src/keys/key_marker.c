@@ -17,7 +17,7 @@
 
 #define MARKER_FILE "keyrot_master_key.marker"
 #define MARKER_MAX_BYTES 4096
-#define LINE_BYTES (KEYFILE_FINGERPRINT_DIGITS + 1)
+#define LINE_BYTES (MASTER_TEXT_FINGERPRINT_DIGITS + 1)
 
 /* Reads the marker file; returns its length, 0 where there is none, -1 where it cannot be read. */
 static ssize_t
@@ -42,20 +42,20 @@ key_marker_exists(void)
 
 /* Whether this master key is noted. */
 bool
-key_marker_has(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
+key_marker_has(const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES])
 {
 	char		contents[MARKER_MAX_BYTES + 1];
-	char		digits[KEYFILE_FINGERPRINT_DIGITS + 1];
+	char		digits[MASTER_TEXT_FINGERPRINT_DIGITS + 1];
 	ssize_t		length = read_marker(contents);
 
-	keyfile_format_fingerprint(fingerprint, digits);
+	master_text_format_fingerprint(fingerprint, digits);
 	contents[Max(length, 0)] = '\0';
 	return strstr(contents, digits) != NULL;
 }
 
 /* Writes the marker file anew, with a line more. */
 static bool
-write_marker(const char *contents, size_t length, const char digits[KEYFILE_FINGERPRINT_DIGITS + 1])
+write_marker(const char *contents, size_t length, const char digits[MASTER_TEXT_FINGERPRINT_DIGITS + 1])
 {
 	static const char temporary[] = MARKER_FILE ".tmp";
 	char		longer[MARKER_MAX_BYTES + LINE_BYTES];
@@ -65,8 +65,8 @@ write_marker(const char *contents, size_t length, const char digits[KEYFILE_FING
 		left_out += LINE_BYTES;
 	length -= left_out;
 	memcpy(longer, contents + left_out, length);
-	memcpy(longer + length, digits, KEYFILE_FINGERPRINT_DIGITS);
-	longer[length + KEYFILE_FINGERPRINT_DIGITS] = '\n';
+	memcpy(longer + length, digits, MASTER_TEXT_FINGERPRINT_DIGITS);
+	longer[length + MASTER_TEXT_FINGERPRINT_DIGITS] = '\n';
 	(void) unlink(temporary);
 	return files_create(temporary, longer, length + LINE_BYTES) && files_replace(MARKER_FILE, temporary);
 }
@@ -76,15 +76,15 @@ write_marker(const char *contents, size_t length, const char digits[KEYFILE_FING
  * only.  False with what went wrong.
  */
 bool
-key_marker_add(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES], KeyProblem *problem)
+key_marker_add(const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES], KeyProblem *problem)
 {
 	char		contents[MARKER_MAX_BYTES];
-	char		digits[KEYFILE_FINGERPRINT_DIGITS + 1];
+	char		digits[MASTER_TEXT_FINGERPRINT_DIGITS + 1];
 	ssize_t		length;
 
 	if (key_marker_has(fingerprint))
 		return true;
-	keyfile_format_fingerprint(fingerprint, digits);
+	master_text_format_fingerprint(fingerprint, digits);
 	length = read_marker(contents);
 	if (length >= 0 && write_marker(contents, (size_t) length, digits))
 		return true;

@@ -9,7 +9,7 @@
 #include "base/errors.h"
 
 extern bool key_marker_exists(void);
-extern bool key_marker_has(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES]);
-extern bool key_marker_add(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES], KeyProblem *problem);
+extern bool key_marker_has(const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES]);
+extern bool key_marker_add(const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES], KeyProblem *problem);
 
 #endif

@@ -127,7 +127,7 @@ replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, cons
 		memcpy(next[i].check_value, rows[i].check_value, DATA_KEY_TAG_BYTES);
 		next[i].key = take_cached(&rows[i]);
 		if (next[i].key == NULL && masters != NULL)
-			next[i].key = wrapping_open(&rows[i], masters, source, &cache_problem);
+			next[i].key = data_key_open(&rows[i], masters, source, &cache_problem);
 		complete = complete && next[i].key != NULL;
 	}
 	for (int i = 0; i < cache_count; i++)
@@ -146,7 +146,7 @@ static void
 note_masters_in_use(const DataKeyRow *rows, int count)
 {
 	for (int i = 0; i < count && !RecoveryInProgress(); i++)
-		master_key_note_in_use(rows[i].master_key);
+		master_note_in_use(rows[i].master_key);
 }
 
 static bool
@@ -168,12 +168,12 @@ holds_all(const MasterKeys *masters, const DataKeyRow *rows, int count)
 static MasterKeys *
 read_masters(const DataKeyRow *rows, int count, KeyProblem *problem)
 {
-	MasterKeys *masters = master_key_read(problem);
+	MasterKeys *masters = master_read(problem);
 
 	if (masters == NULL || holds_all(masters, rows, count))
 		return masters;
-	master_key_free(masters);
-	return master_key_read_again(problem);
+	master_free(masters);
+	return master_read_again(problem);
 }
 
 /* Makes the cache agree with the table, as far as the master key allows. */
@@ -198,12 +198,12 @@ refresh(void)
 	opened_before = all_cached(rows, count);
 	if (!opened_before)
 	{
-		source = master_key_source();
+		source = master_source();
 		masters = read_masters(rows, count, &cache_problem);
 	}
 	cache_complete = replace_cache(rows, count, masters, source, next);
 	cached_changes = changes;
-	master_key_free(masters);
+	master_free(masters);
 	if (!opened_before)
 		note_masters_in_use(rows, count);
 	pfree(next);
@@ -257,15 +257,15 @@ make_key(void)
 	KeyProblem	problem;
 	DataKeyRow	row;
 	CryptoStatus status;
-	MasterKeys *masters = master_key_read_or_make(&problem);
+	MasterKeys *masters = master_read_or_make(&problem);
 
 	if (masters == NULL)
 		error_unusable_key(&problem);
-	status = wrapping_make(id, masters, &row);
-	master_key_free(masters);
+	status = data_key_make(id, masters, &row);
+	master_free(masters);
 	if (status != CRYPTO_OK)
 		error_crypto(status);
-	store_insert_data_key(&row, GetCurrentTimestamp());
+	key_statements_insert(&row, GetCurrentTimestamp());
 	announce_change();
 	refresh();
 }
@@ -335,7 +335,7 @@ find_dropped(int32 key_id)
 	DataKeyRow *rows;
 	KeyProblem	problem;
 	MasterKeys *masters;
-	char	   *source = master_key_source();
+	char	   *source = master_source();
 	int			count;
 
 	crypto_key_free(found);
@@ -349,8 +349,8 @@ find_dropped(int32 key_id)
 		return NULL;
 	masters = read_masters(&rows[count - 1], 1, &problem);
 	if (masters != NULL)
-		found = wrapping_open(&rows[count - 1], masters, source, &problem);
-	master_key_free(masters);
+		found = data_key_open(&rows[count - 1], masters, source, &problem);
+	master_free(masters);
 	if (found == NULL)
 		error_unusable_key(&problem);
 	return found;
@@ -416,14 +416,14 @@ renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, con
 {
 	for (int i = 0; i < count; i++)
 	{
-		CryptoKey  *key = wrapping_open(&rows[i], masters, source, problem);
+		CryptoKey  *key = data_key_open(&rows[i], masters, source, problem);
 		CryptoStatus status = CRYPTO_OK;
 
 		if (key == NULL)
 			return false;
-		renewed[i] = !wrapping_is_current(&rows[i], masters);
+		renewed[i] = !data_key_is_current(&rows[i], masters);
 		if (renewed[i])
-			status = wrapping_renew(key, masters, &rows[i]);
+			status = data_key_renew(key, masters, &rows[i]);
 		crypto_key_free(key);
 		if (status == CRYPTO_OK)
 			continue;
@@ -440,7 +440,7 @@ renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, con
 int
 keyring_rewrap(void)
 {
-	char	   *source = master_key_source();
+	char	   *source = master_source();
 	int			changed = 0;
 	DataKeyRow *rows;
 	bool	   *renewed;
@@ -454,16 +454,16 @@ keyring_rewrap(void)
 	if (count == 0)
 		return 0;
 	renewed = palloc0(count * sizeof(bool));
-	masters = master_key_read_or_make(&problem);
+	masters = master_read_or_make(&problem);
 	good = masters != NULL && renew(rows, renewed, count, masters, source, &problem);
-	master_key_free(masters);
+	master_free(masters);
 	if (!good)
 		error_unusable_key(&problem);
 	for (int i = 0; i < count; i++)
 	{
 		if (!renewed[i])
 			continue;
-		if (!store_rewrap_data_key(&rows[i]))
+		if (!key_statements_rewrap(&rows[i]))
 			error_concurrent_update();
 		changed++;
 	}
@@ -486,9 +486,9 @@ keyring_drop_unused(int32 below)
 	count = rows_read_data_keys(NULL, &rows);
 	for (int i = 0; i < count; i++)
 	{
-		if (rows[i].id >= below || rows[i].id == keyring_newest_id() || store_seals_anything(rows[i].id))
+		if (rows[i].id >= below || rows[i].id == keyring_newest_id() || key_statements_seals_anything(rows[i].id))
 			continue;
-		store_delete_data_key(rows[i].id);
+		key_statements_delete(rows[i].id);
 		dropped++;
 	}
 	if (dropped > 0)
@@ -517,7 +517,7 @@ list_masters(const DataKeyRow *rows, int count, KeyringStatus *status)
 void
 keyring_examine(KeyringStatus *status)
 {
-	char	   *source = master_key_source();
+	char	   *source = master_source();
 	DataKeyRow *rows;
 	MasterKeys *masters;
 
@@ -535,14 +535,14 @@ keyring_examine(KeyringStatus *status)
 		status->has_problem = !none_yet;
 		return;
 	}
-	keyfile_format_fingerprint(masters->keys[0].fingerprint, status->master_key);
+	master_text_format_fingerprint(masters->keys[0].fingerprint, status->master_key);
 	for (int i = 0; i < status->data_keys && !status->has_problem; i++)
 	{
-		CryptoKey  *key = wrapping_open(&rows[i], masters, source, &status->problem);
+		CryptoKey  *key = data_key_open(&rows[i], masters, source, &status->problem);
 
 		status->has_problem = key == NULL;
-		status->needs_rewrap = status->needs_rewrap || !wrapping_is_current(&rows[i], masters);
+		status->needs_rewrap = status->needs_rewrap || !data_key_is_current(&rows[i], masters);
 		crypto_key_free(key);
 	}
-	master_key_free(masters);
+	master_free(masters);
 }

@@ -13,8 +13,8 @@ typedef struct KeyringStatus
 {
 	int			data_keys;
 	int32		current;		/* 0: none yet */
-	char		master_key[KEYFILE_FINGERPRINT_DIGITS + 1]; /* empty: it could not be read */
-	uint8_t		(*masters)[KEYFILE_FINGERPRINT_BYTES];	/* those that data keys are wrapped by, palloc'ed */
+	char		master_key[MASTER_TEXT_FINGERPRINT_DIGITS + 1]; /* empty: it could not be read */
+	uint8_t		(*masters)[MASTER_TEXT_FINGERPRINT_BYTES];	/* those that data keys are wrapped by, palloc'ed */
 	int			masters_count;
 	bool		needs_rewrap;	/* some data key is not wrapped by the current one */
 	bool		has_problem;

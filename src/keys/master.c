@@ -41,14 +41,14 @@ has_command(void)
 
 /* Where the keys are, for a sentence that goes on with "holds", in the current memory context. */
 char *
-master_key_source(void)
+master_source(void)
 {
 	char	   *path;
 	char	   *source;
 
 	if (has_command())
 		return pstrdup("the output of keyrot.master_key_command");
-	path = key_file_path();
+	path = master_file_path();
 	source = psprintf("master key file \"%s\"", path);
 	pfree(path);
 	return source;
@@ -57,28 +57,28 @@ master_key_source(void)
 static bool
 read_and_note(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
-	return key_file_read(path, keys, problem) && key_file_settle(path, problem) &&
+	return master_file_read(path, keys, problem) && master_file_settle(path, problem) &&
 		key_marker_add(keys->keys[0].fingerprint, problem);
 }
 
 static bool
 tidy_read_and_note(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
-	key_file_tidy(path);
+	master_file_tidy(path);
 	return read_and_note(path, keys, problem);
 }
 
 static bool
 add(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
-	return key_file_add_key(path, problem) && key_file_read(path, keys, problem);
+	return master_file_add_key(path, problem) && master_file_read(path, keys, problem);
 }
 
-/* Runs key_file_read() or one of the readers above under the cluster-wide lock, on keys in locked memory. */
+/* Runs master_file_read() or one of the readers above under the cluster-wide lock, on keys in locked memory. */
 static MasterKeys *
 with_lock(bool (*reader) (const char *, MasterKeys *, KeyProblem *), LOCKMODE mode, KeyProblem *problem)
 {
-	char	   *path = key_file_path();
+	char	   *path = master_file_path();
 	LOCKTAG		tag;
 	MasterKeys *keys;
 
@@ -89,7 +89,7 @@ with_lock(bool (*reader) (const char *, MasterKeys *, KeyProblem *), LOCKMODE mo
 		problem_set(problem, "Close other sessions or add memory.", "out of memory while reading master key file \"%s\"", path);
 	else if (!reader(path, keys, problem))
 	{
-		master_key_free(keys);
+		master_free(keys);
 		keys = NULL;
 	}
 	(void) LockRelease(&tag, mode, false);
@@ -109,8 +109,8 @@ make_first(KeyProblem *problem)
 
 	if (!problem->missing || key_marker_exists())
 		return false;
-	path = key_file_path();
-	made = dependents_are_none(path, problem) && key_file_make(path, problem);
+	path = master_file_path();
+	made = dependents_are_none(path, problem) && master_file_make(path, problem);
 	pfree(path);
 	return made;
 }
@@ -142,11 +142,11 @@ run_command(KeyNeed need, KeyProblem *problem)
 	MasterKeys *keys;
 	KeyRun		run;
 
-	if (key_cache_answer(need, &keys, problem))
+	if (master_cache_answer(need, &keys, problem))
 		return keys;
-	run = key_cache_begin_run();
-	keys = key_command_run(problem);
-	key_cache_end_run(run, keys, problem);
+	run = master_cache_begin_run();
+	keys = master_command_run(problem);
+	master_cache_end_run(run, keys, problem);
 	return keys;
 }
 
@@ -154,11 +154,11 @@ run_command(KeyNeed need, KeyProblem *problem)
 static MasterKeys *
 read_command(KeyNeed need, KeyProblem *problem)
 {
-	LOCKMODE	mode = key_cache_is_shared() ? ExclusiveLock : ShareLock;
+	LOCKMODE	mode = master_cache_is_shared() ? ExclusiveLock : ShareLock;
 	LOCKTAG		tag;
 	MasterKeys *keys;
 
-	if (key_cache_answer(need, &keys, problem))
+	if (master_cache_answer(need, &keys, problem))
 		return keys;
 	set_lock_tag(&tag);
 	(void) LockAcquire(&tag, mode, false, false);
@@ -171,7 +171,7 @@ read_command(KeyNeed need, KeyProblem *problem)
 static MasterKeys *
 read_command_anew(KeyProblem *problem)
 {
-	KeyNeed		need = key_cache_need_new();
+	KeyNeed		need = master_cache_need_new();
 	LOCKTAG		tag;
 	MasterKeys *keys;
 
@@ -180,7 +180,7 @@ read_command_anew(KeyProblem *problem)
 	keys = run_command(need, problem);
 	if (keys != NULL && !key_marker_add(keys->keys[0].fingerprint, problem))
 	{
-		master_key_free(keys);
+		master_free(keys);
 		keys = NULL;
 	}
 	(void) LockRelease(&tag, ExclusiveLock, false);
@@ -190,50 +190,50 @@ read_command_anew(KeyProblem *problem)
 static MasterKeys *
 read_file(KeyProblem *problem)
 {
-	key_cache_forget();
-	return with_lock(key_file_read, ShareLock, problem);
+	master_cache_forget();
+	return with_lock(master_file_read, ShareLock, problem);
 }
 
 /*
- * Reads the master keys.  Returns them in locked memory, to be freed by master_key_free() before
+ * Reads the master keys.  Returns them in locked memory, to be freed by master_free() before
  * anything can throw, or NULL with what is wrong and what to do.  Throws only while it waits for the
  * lock or the command.
  */
 MasterKeys *
-master_key_read(KeyProblem *problem)
+master_read(KeyProblem *problem)
 {
-	return has_command() ? read_command(key_cache_need_any(), problem) : read_file(problem);
+	return has_command() ? read_command(master_cache_need_any(), problem) : read_file(problem);
 }
 
 /*
- * As master_key_read, for callers who miss a key in what that gave, and have freed it: does without what the
+ * As master_read, for callers who miss a key in what that gave, and have freed it: does without what the
  * command printed before, unless it was run within the last seconds.
  */
 MasterKeys *
-master_key_read_again(KeyProblem *problem)
+master_read_again(KeyProblem *problem)
 {
-	return has_command() ? read_command(key_cache_need_again(), problem) : read_file(problem);
+	return has_command() ? read_command(master_cache_need_again(), problem) : read_file(problem);
 }
 
 /*
- * As master_key_read, for wrapping data keys: reads the source itself, makes the key file where this cluster
+ * As master_read, for wrapping data keys: reads the source itself, makes the key file where this cluster
  * never had one, and notes the current key's fingerprint as in use.
  */
 MasterKeys *
-master_key_read_or_make(KeyProblem *problem)
+master_read_or_make(KeyProblem *problem)
 {
 	return has_command() ? read_command_anew(problem) : read_or_make(tidy_read_and_note, read_and_note, problem);
 }
 
 /*
  * Makes a new current key, durably, and keeps the others; where the cluster never had one, makes its first.
- * Returns all of them as master_key_read does.  Nothing depends on the new one yet.
+ * Returns all of them as master_read does.  Nothing depends on the new one yet.
  */
 MasterKeys *
-master_key_add(KeyProblem *problem)
+master_add(KeyProblem *problem)
 {
 	if (!has_command())
-		return read_or_make(add, key_file_read, problem);
+		return read_or_make(add, master_file_read, problem);
 	problem_set(problem,
 				"Let the command print a new line of 64 hex digits before the others, reload the configuration, and call rewrap_data_keys().",
 				"the master key comes from keyrot.master_key_command, so that keyrot cannot add a key to it");
@@ -246,7 +246,7 @@ master_key_add(KeyProblem *problem)
  * the log has it, and what depends on the key goes on.
  */
 void
-master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
+master_note_in_use(const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES])
 {
 	KeyProblem	problem;
 	LOCKTAG		tag;
@@ -254,10 +254,10 @@ master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
 
 	if (key_marker_has(fingerprint))
 		return;
-	path = key_file_path();
+	path = master_file_path();
 	set_lock_tag(&tag);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	if ((!has_command() && !key_file_settle(path, &problem) && !problem.missing) || !key_marker_add(fingerprint, &problem))
+	if ((!has_command() && !master_file_settle(path, &problem) && !problem.missing) || !key_marker_add(fingerprint, &problem))
 		ereport(LOG, (errmsg("%s", problem.message), errhint("%s", problem.hint)));
 	(void) LockRelease(&tag, ExclusiveLock, false);
 	pfree(path);
@@ -265,7 +265,7 @@ master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES])
 
 /* Wipes and frees master keys; NULL is none. */
 void
-master_key_free(MasterKeys *keys)
+master_free(MasterKeys *keys)
 {
 	if (keys != NULL)
 		crypto_locked_free(keys, sizeof(MasterKeys));

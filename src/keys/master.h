@@ -8,12 +8,12 @@
 #include "keys/master_text.h"
 #include "base/errors.h"
 
-extern MasterKeys *master_key_read(KeyProblem *problem);
-extern MasterKeys *master_key_read_again(KeyProblem *problem);
-extern MasterKeys *master_key_read_or_make(KeyProblem *problem);
-extern MasterKeys *master_key_add(KeyProblem *problem);
-extern void master_key_note_in_use(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES]);
-extern void master_key_free(MasterKeys *keys);
-extern char *master_key_source(void);
+extern MasterKeys *master_read(KeyProblem *problem);
+extern MasterKeys *master_read_again(KeyProblem *problem);
+extern MasterKeys *master_read_or_make(KeyProblem *problem);
+extern MasterKeys *master_add(KeyProblem *problem);
+extern void master_note_in_use(const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES]);
+extern void master_free(MasterKeys *keys);
+extern char *master_source(void);
 
 #endif

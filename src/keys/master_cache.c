@@ -120,7 +120,7 @@ open_shared_cache(void)
 
 /* Takes part in the server's start, where the library is preloaded; called once, after settings_init(). */
 void
-key_cache_init(void)
+master_cache_init(void)
 {
 	if (!settings_preloaded())
 		return;
@@ -132,7 +132,7 @@ key_cache_init(void)
 
 /* Whether one run serves all sessions. */
 bool
-key_cache_is_shared(void)
+master_cache_is_shared(void)
 {
 	return cache->lock != NULL;
 }
@@ -142,7 +142,7 @@ key_cache_is_shared(void)
  * are crypto.c's to tell.
  */
 bool
-key_cache_is_locked(void)
+master_cache_is_locked(void)
 {
 	return cache->locked || keyrot_master_key_command[0] == '\0';
 }
@@ -186,7 +186,7 @@ is_of_now(const KeyRun *run)
 
 /* Any keys will do that the command printed since the last reload, and a failure of just now. */
 KeyNeed
-key_cache_need_any(void)
+master_cache_need_any(void)
 {
 	KeyNeed		need = {.keys_from = 0};
 	bool		just_failed;
@@ -200,7 +200,7 @@ key_cache_need_any(void)
 
 /* The command must be run from now on. */
 KeyNeed
-key_cache_need_new(void)
+master_cache_need_new(void)
 {
 	KeyNeed		need;
 
@@ -212,7 +212,7 @@ key_cache_need_new(void)
 
 /* The keys lack one: the command is to be run again, unless the latest run is not long ago. */
 KeyNeed
-key_cache_need_again(void)
+master_cache_need_again(void)
 {
 	KeyNeed		need;
 	bool		is_due;
@@ -225,11 +225,11 @@ key_cache_need_again(void)
 }
 
 /*
- * Answers a need by a run that there was: true with keys in locked memory, to be freed by master_key_free()
+ * Answers a need by a run that there was: true with keys in locked memory, to be freed by master_free()
  * before anything can throw, or with NULL and what is wrong.  False: the command has to be run.
  */
 bool
-key_cache_answer(KeyNeed need, MasterKeys **keys, KeyProblem *problem)
+master_cache_answer(KeyNeed need, MasterKeys **keys, KeyProblem *problem)
 {
 	MasterKeys *copy = crypto_locked_alloc(sizeof(MasterKeys));
 	bool		has_keys;
@@ -270,7 +270,7 @@ wipe_kept(void)
  * interrupted need not be ended.
  */
 KeyRun
-key_cache_begin_run(void)
+master_cache_begin_run(void)
 {
 	KeyRun		run = {.reloads = settings_reloads(), .command = hash_command()};
 
@@ -308,7 +308,7 @@ keep_problem(const KeyProblem *problem)
 
 /* Notes what came of the run: keys, or none and why. */
 void
-key_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem)
+master_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem)
 {
 	require_own_memory();
 	lock_cache(LW_EXCLUSIVE);
@@ -328,7 +328,7 @@ key_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem)
 
 /* Wipes keys of a command where none is set any more. */
 void
-key_cache_forget(void)
+master_cache_forget(void)
 {
 	lock_cache(LW_EXCLUSIVE);
 	wipe_kept();

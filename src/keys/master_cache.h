@@ -23,17 +23,17 @@ typedef struct KeyNeed
 	uint64		failure_from;
 } KeyNeed;
 
-extern void key_cache_init(void);
-extern bool key_cache_is_shared(void);
-extern bool key_cache_is_locked(void);
+extern void master_cache_init(void);
+extern bool master_cache_is_shared(void);
+extern bool master_cache_is_locked(void);
 
-extern KeyNeed key_cache_need_any(void);
-extern KeyNeed key_cache_need_new(void);
-extern KeyNeed key_cache_need_again(void);
-extern bool key_cache_answer(KeyNeed need, MasterKeys **keys, KeyProblem *problem);
+extern KeyNeed master_cache_need_any(void);
+extern KeyNeed master_cache_need_new(void);
+extern KeyNeed master_cache_need_again(void);
+extern bool master_cache_answer(KeyNeed need, MasterKeys **keys, KeyProblem *problem);
 
-extern KeyRun key_cache_begin_run(void);
-extern void key_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem);
-extern void key_cache_forget(void);
+extern KeyRun master_cache_begin_run(void);
+extern void master_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem);
+extern void master_cache_forget(void);
 
 #endif

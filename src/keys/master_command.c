@@ -39,7 +39,7 @@
 
 #include "base/settings.h"
 
-#define OUTPUT_BYTES KEYFILE_MAX_BYTES	/* as many are too many */
+#define OUTPUT_BYTES MASTER_TEXT_MAX_BYTES	/* as many are too many */
 #define SAID_BYTES 1024			/* of the end of what it says on stderr, at least the half */
 #define SAID_SHOWN 300
 #define KEY_DIGITS 17			/* so many hex digits may be of a key; a fingerprint has 16 */
@@ -455,22 +455,22 @@ show_said(char shown[SAID_SHOWN + 1])
 
 /* Puts into words what is wrong with the output of a command that succeeded. */
 static void
-set_format_problem(KeyfileStatus status, int line, KeyProblem *problem)
+set_format_problem(MasterTextStatus status, int line, KeyProblem *problem)
 {
 	switch (status)
 	{
-		case KEYFILE_OK:
+		case MASTER_TEXT_OK:
 			break;
-		case KEYFILE_EMPTY:
+		case MASTER_TEXT_EMPTY:
 			problem_set(problem, hint_format, "keyrot.master_key_command printed no key");
 			break;
-		case KEYFILE_MALFORMED_LINE:
+		case MASTER_TEXT_MALFORMED_LINE:
 			problem_set(problem, hint_format, "line %d of the output of keyrot.master_key_command is not 64 hex digits", line);
 			break;
-		case KEYFILE_TOO_MANY_KEYS:
-			problem_set(problem, hint_format, "keyrot.master_key_command printed more than %d keys", KEYFILE_MAX_KEYS);
+		case MASTER_TEXT_TOO_MANY_KEYS:
+			problem_set(problem, hint_format, "keyrot.master_key_command printed more than %d keys", MASTER_TEXT_MAX_KEYS);
 			break;
-		case KEYFILE_CRYPTO_FAILED:
+		case MASTER_TEXT_CRYPTO_FAILED:
 			problem_set(problem, "Check that OpenSSL offers SHA-256.", "could not compute the fingerprint of a master key");
 			break;
 	}
@@ -482,7 +482,7 @@ parse_output(KeyProblem *problem)
 {
 	MasterKeys *keys = crypto_locked_alloc(sizeof(MasterKeys));
 	int			line;
-	KeyfileStatus status;
+	MasterTextStatus status;
 
 	if (keys == NULL)
 	{
@@ -490,8 +490,8 @@ parse_output(KeyProblem *problem)
 					"out of memory while reading the output of keyrot.master_key_command");
 		return NULL;
 	}
-	status = keyfile_parse(run.output, run.output_length, keys, &line);
-	if (status == KEYFILE_OK)
+	status = master_text_parse(run.output, run.output_length, keys, &line);
+	if (status == MASTER_TEXT_OK)
 		return keys;
 	set_format_problem(status, line, problem);
 	crypto_locked_free(keys, sizeof(MasterKeys));
@@ -542,11 +542,11 @@ append_said(KeyProblem *problem, const char *said)
 
 /*
  * Runs the command and waits for it, at most keyrot.master_key_timeout.  Returns the keys that it printed, in
- * locked memory to be freed by master_key_free() before anything can throw, or NULL with what went wrong and
+ * locked memory to be freed by master_free() before anything can throw, or NULL with what went wrong and
  * what to do.  Raises what an interrupt raises, and then the command has ended.
  */
 MasterKeys *
-key_command_run(KeyProblem *problem)
+master_command_run(KeyProblem *problem)
 {
 	char		said[SAID_SHOWN + 1];
 	MasterKeys *keys = NULL;

@@ -8,6 +8,6 @@
 #include "keys/master_text.h"
 #include "base/errors.h"
 
-extern MasterKeys *key_command_run(KeyProblem *problem);
+extern MasterKeys *master_command_run(KeyProblem *problem);
 
 #endif

@@ -23,7 +23,7 @@
 #include "keys/files.h"
 #include "base/settings.h"
 
-#define LINE_BYTES (KEYFILE_DIGITS + 1)
+#define LINE_BYTES (MASTER_TEXT_DIGITS + 1)
 
 static const char hint_restore[] =
 "Put the file back from its backup. keyrot makes no new master key while values may depend on the old one.";
@@ -37,7 +37,7 @@ static const char hint_by_hand[] =
 
 /* The absolute path of the key file, in the current memory context. */
 char *
-key_file_path(void)
+master_file_path(void)
 {
 	if (is_absolute_path(keyrot_master_key_file))
 		return pstrdup(keyrot_master_key_file);
@@ -49,9 +49,9 @@ key_file_path(void)
  * one that was left there.
  */
 bool
-key_file_is_in_data_directory(void)
+master_file_is_in_data_directory(void)
 {
-	char	   *path = key_file_path();
+	char	   *path = master_file_path();
 
 	canonicalize_path(path);
 	return path_is_prefix_of_path(DataDir, path) &&
@@ -84,9 +84,9 @@ check_file(int file, const char *path, KeyProblem *problem)
 		problem_set(problem, hint_mode, "master key file \"%s\" can be read by others than its owner", path);
 		return false;
 	}
-	if (info.st_size > KEYFILE_MAX_BYTES)
+	if (info.st_size > MASTER_TEXT_MAX_BYTES)
 	{
-		problem_set(problem, hint_format, "master key file \"%s\" is longer than %d bytes", path, KEYFILE_MAX_BYTES);
+		problem_set(problem, hint_format, "master key file \"%s\" is longer than %d bytes", path, MASTER_TEXT_MAX_BYTES);
 		return false;
 	}
 	return true;
@@ -97,20 +97,20 @@ parse(const char *text, size_t length, const char *path, MasterKeys *keys, KeyPr
 {
 	int			line;
 
-	switch (keyfile_parse(text, length, keys, &line))
+	switch (master_text_parse(text, length, keys, &line))
 	{
-		case KEYFILE_OK:
+		case MASTER_TEXT_OK:
 			return true;
-		case KEYFILE_EMPTY:
+		case MASTER_TEXT_EMPTY:
 			problem_set(problem, hint_format, "master key file \"%s\" holds no key", path);
 			break;
-		case KEYFILE_MALFORMED_LINE:
+		case MASTER_TEXT_MALFORMED_LINE:
 			problem_set(problem, hint_format, "master key file \"%s\": line %d is not 64 hex digits", path, line);
 			break;
-		case KEYFILE_TOO_MANY_KEYS:
-			problem_set(problem, hint_format, "master key file \"%s\" holds more than %d keys", path, KEYFILE_MAX_KEYS);
+		case MASTER_TEXT_TOO_MANY_KEYS:
+			problem_set(problem, hint_format, "master key file \"%s\" holds more than %d keys", path, MASTER_TEXT_MAX_KEYS);
 			break;
-		case KEYFILE_CRYPTO_FAILED:
+		case MASTER_TEXT_CRYPTO_FAILED:
 			problem_set(problem, "Check that OpenSSL offers SHA-256.", "could not compute the fingerprint of a master key");
 			break;
 	}
@@ -127,18 +127,18 @@ read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
 
 	if (!check_file(file, path, problem))
 		return false;
-	text = crypto_locked_alloc(KEYFILE_MAX_BYTES);
+	text = crypto_locked_alloc(MASTER_TEXT_MAX_BYTES);
 	if (text == NULL)
 	{
 		problem_set(problem, hint_memory, "out of memory while reading master key file \"%s\"", path);
 		return false;
 	}
-	length = files_read_all(file, text, KEYFILE_MAX_BYTES);
+	length = files_read_all(file, text, MASTER_TEXT_MAX_BYTES);
 	if (length < 0)
 		problem_set(problem, hint_restore, "could not read master key file \"%s\": %m", path);
 	else
 		good = parse(text, (size_t) length, path, keys, problem);
-	crypto_locked_free(text, KEYFILE_MAX_BYTES);
+	crypto_locked_free(text, MASTER_TEXT_MAX_BYTES);
 	return good;
 }
 
@@ -164,7 +164,7 @@ open_key_file(const char *path, KeyProblem *problem)
 
 /* Reads the keys of the file into keys, which the caller wipes; false with what is wrong with it. */
 bool
-key_file_read(const char *path, MasterKeys *keys, KeyProblem *problem)
+master_file_read(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
 	int			file = open_key_file(path, problem);
 	bool		good;
@@ -182,7 +182,7 @@ key_file_read(const char *path, MasterKeys *keys, KeyProblem *problem)
  * may not read is left to whoever put the file there.  False with what went wrong.
  */
 bool
-key_file_settle(const char *path, KeyProblem *problem)
+master_file_settle(const char *path, KeyProblem *problem)
 {
 	int			file = open_key_file(path, problem);
 	bool		good;
@@ -205,7 +205,7 @@ name_temporary(const char *path, char temporary[MAXPGPATH])
 
 /* Removes what a crash may have left beside the file: a second name of it, or a copy of the keys. */
 void
-key_file_tidy(const char *path)
+master_file_tidy(const char *path)
 {
 	char		temporary[MAXPGPATH];
 
@@ -216,7 +216,7 @@ key_file_tidy(const char *path)
 static bool
 prepare_temporary(const char *path, char temporary[MAXPGPATH], KeyProblem *problem)
 {
-	key_file_tidy(path);
+	master_file_tidy(path);
 	if (name_temporary(path, temporary))
 		return true;
 	problem_set(problem, "Set keyrot.master_key_file to a shorter one.", "the path of the master key file is too long");
@@ -228,18 +228,18 @@ static bool
 make_line(char line[LINE_BYTES], KeyProblem *problem)
 {
 	uint8_t		raw[CRYPTO_KEY_BYTES];
-	char		digits[KEYFILE_DIGITS + 1];
+	char		digits[MASTER_TEXT_DIGITS + 1];
 
 	if (crypto_random(raw, sizeof(raw)) != CRYPTO_OK)
 	{
 		problem_set(problem, "Check that OpenSSL can draw random bytes.", "could not make a master key");
 		return false;
 	}
-	keyfile_format_key(raw, digits);
+	master_text_format_key(raw, digits);
 	crypto_wipe(raw, sizeof(raw));
-	memcpy(line, digits, KEYFILE_DIGITS);
+	memcpy(line, digits, MASTER_TEXT_DIGITS);
 	crypto_wipe(digits, sizeof(digits));
-	line[KEYFILE_DIGITS] = '\n';
+	line[MASTER_TEXT_DIGITS] = '\n';
 	return true;
 }
 
@@ -248,7 +248,7 @@ make_line(char line[LINE_BYTES], KeyProblem *problem)
  * called under the cluster's lock only; false with what went wrong.
  */
 bool
-key_file_make(const char *path, KeyProblem *problem)
+master_file_make(const char *path, KeyProblem *problem)
 {
 	char		temporary[MAXPGPATH];
 	char		line[LINE_BYTES];
@@ -309,7 +309,7 @@ static ssize_t
 read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 {
 	MasterKeys *keys = crypto_locked_alloc(sizeof(MasterKeys));
-	ssize_t		length = files_read_all(file, text + LINE_BYTES, KEYFILE_MAX_BYTES);
+	ssize_t		length = files_read_all(file, text + LINE_BYTES, MASTER_TEXT_MAX_BYTES);
 	bool		good = false;
 
 	if (keys == NULL)
@@ -318,7 +318,7 @@ read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 		problem_set(problem, hint_restore, "could not read master key file \"%s\": %m", path);
 	else
 		good = parse(text + LINE_BYTES, (size_t) length, path, keys, problem);
-	if (good && (keys->count == KEYFILE_MAX_KEYS || length + LINE_BYTES > KEYFILE_MAX_BYTES))
+	if (good && (keys->count == MASTER_TEXT_MAX_KEYS || length + LINE_BYTES > MASTER_TEXT_MAX_BYTES))
 	{
 		problem_set(problem, "Take out lines of keys that nothing depends on any more.",
 					"master key file \"%s\" has no room for another key", path);
@@ -333,7 +333,7 @@ read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 static bool
 replace_with_longer(int file, const char *path, const char *temporary, const struct stat *before, KeyProblem *problem)
 {
-	char	   *text = crypto_locked_alloc(LINE_BYTES + KEYFILE_MAX_BYTES);
+	char	   *text = crypto_locked_alloc(LINE_BYTES + MASTER_TEXT_MAX_BYTES);
 	ssize_t		length;
 	bool		good = false;
 
@@ -357,7 +357,7 @@ replace_with_longer(int file, const char *path, const char *temporary, const str
 			good = false;
 		}
 	}
-	crypto_locked_free(text, LINE_BYTES + KEYFILE_MAX_BYTES);
+	crypto_locked_free(text, LINE_BYTES + MASTER_TEXT_MAX_BYTES);
 	return good;
 }
 
@@ -367,7 +367,7 @@ replace_with_longer(int file, const char *path, const char *temporary, const str
  * it needs.
  */
 bool
-key_file_add_key(const char *path, KeyProblem *problem)
+master_file_add_key(const char *path, KeyProblem *problem)
 {
 	char		temporary[MAXPGPATH];
 	struct stat before;

@@ -38,7 +38,7 @@ format_hex(const uint8_t *bytes, size_t length, char *digits)
 static bool
 parse_key(const char *digits, size_t length, uint8_t raw[CRYPTO_KEY_BYTES])
 {
-	if (length != KEYFILE_DIGITS)
+	if (length != MASTER_TEXT_DIGITS)
 		return false;
 	for (size_t i = 0; i < CRYPTO_KEY_BYTES; i++)
 	{
@@ -52,23 +52,23 @@ parse_key(const char *digits, size_t length, uint8_t raw[CRYPTO_KEY_BYTES])
 	return true;
 }
 
-static KeyfileStatus
+static MasterTextStatus
 parse_line(const char *digits, size_t length, MasterKeys *keys)
 {
 	MasterKey  *key;
 	uint8_t		digest[CRYPTO_HASH_BYTES];
 
-	if (keys->count == KEYFILE_MAX_KEYS)
-		return KEYFILE_TOO_MANY_KEYS;
+	if (keys->count == MASTER_TEXT_MAX_KEYS)
+		return MASTER_TEXT_TOO_MANY_KEYS;
 	key = &keys->keys[keys->count];
 	if (!parse_key(digits, length, key->raw))
-		return KEYFILE_MALFORMED_LINE;
+		return MASTER_TEXT_MALFORMED_LINE;
 	if (crypto_sha256(fingerprint_domain, sizeof(fingerprint_domain) - 1,
 					  key->raw, CRYPTO_KEY_BYTES, digest) != CRYPTO_OK)
-		return KEYFILE_CRYPTO_FAILED;
-	memcpy(key->fingerprint, digest, KEYFILE_FINGERPRINT_BYTES);
+		return MASTER_TEXT_CRYPTO_FAILED;
+	memcpy(key->fingerprint, digest, MASTER_TEXT_FINGERPRINT_BYTES);
 	keys->count++;
-	return KEYFILE_OK;
+	return MASTER_TEXT_OK;
 }
 
 /*
@@ -76,15 +76,15 @@ parse_line(const char *digits, size_t length, MasterKeys *keys)
  * On failure, keys is wiped and *line is the number of the line at fault.  The caller keeps both text
  * and keys in memory of its choice and wipes them.
  */
-KeyfileStatus
-keyfile_parse(const char *text, size_t length, MasterKeys *keys, int *line)
+MasterTextStatus
+master_text_parse(const char *text, size_t length, MasterKeys *keys, int *line)
 {
 	const char *end = text + length;
-	KeyfileStatus status = KEYFILE_OK;
+	MasterTextStatus status = MASTER_TEXT_OK;
 
 	keys->count = 0;
 	*line = 0;
-	while (status == KEYFILE_OK && text < end)
+	while (status == MASTER_TEXT_OK && text < end)
 	{
 		const char *newline = memchr(text, '\n', (size_t) (end - text));
 		const char *line_end = newline ? newline : end;
@@ -94,24 +94,24 @@ keyfile_parse(const char *text, size_t length, MasterKeys *keys, int *line)
 			status = parse_line(text, (size_t) (line_end - text), keys);
 		text = newline ? newline + 1 : end;
 	}
-	if (status == KEYFILE_OK && keys->count == 0)
-		status = KEYFILE_EMPTY;
-	if (status != KEYFILE_OK)
+	if (status == MASTER_TEXT_OK && keys->count == 0)
+		status = MASTER_TEXT_EMPTY;
+	if (status != MASTER_TEXT_OK)
 		crypto_wipe(keys, sizeof(*keys));
 	return status;
 }
 
 /* Writes a key as its line of text, without a newline; the caller wipes it. */
 void
-keyfile_format_key(const uint8_t raw[CRYPTO_KEY_BYTES], char digits[KEYFILE_DIGITS + 1])
+master_text_format_key(const uint8_t raw[CRYPTO_KEY_BYTES], char digits[MASTER_TEXT_DIGITS + 1])
 {
 	format_hex(raw, CRYPTO_KEY_BYTES, digits);
 }
 
 /* Writes the fingerprint of a key, by which rows, messages and the marker file name it. */
 void
-keyfile_format_fingerprint(const uint8_t fingerprint[KEYFILE_FINGERPRINT_BYTES],
-						   char digits[KEYFILE_FINGERPRINT_DIGITS + 1])
+master_text_format_fingerprint(const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES],
+							   char digits[MASTER_TEXT_FINGERPRINT_DIGITS + 1])
 {
-	format_hex(fingerprint, KEYFILE_FINGERPRINT_BYTES, digits);
+	format_hex(fingerprint, MASTER_TEXT_FINGERPRINT_BYTES, digits);
 }

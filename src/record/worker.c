@@ -39,7 +39,8 @@
 #include "utils/wait_event.h"
 
 #include "record/queue.h"
-#include "store/store.h"
+#include "store/credential_statements.h"
+#include "store/request_statements.h"
 #include "store/tables.h"
 #include "base/errors.h"
 #include "base/settings.h"
@@ -68,7 +69,7 @@ typedef struct Retry
 typedef struct Sweep
 {
 	bool		under_way;
-	SealKind	kind;
+	CredentialKind	kind;
 	BlockNumber next;			/* block */
 	TimestampTz started_at;
 	TimestampTz next_expiry;
@@ -181,7 +182,7 @@ record_some(void)
 		return false;
 	begin("recording requests");
 	for (int i = 0; i < count; i++)
-		store_record_request(&rows[i]);
+		request_statements_record(&rows[i]);
 	commit();
 	queue_remove_oldest(count);
 	return true;
@@ -199,7 +200,7 @@ sweep_some(Sweep *sweep)
 		if (!queue_begin_sweep())
 			return false;
 		*sweep = (Sweep) {
-			.under_way = true,.kind = SEAL_APP,.started_at = GetCurrentTimestamp(),.next_expiry = DT_NOEND
+			.under_way = true,.kind = CREDENTIAL_APP,.started_at = GetCurrentTimestamp(),.next_expiry = DT_NOEND
 		};
 		return true;
 	}
@@ -211,16 +212,16 @@ sweep_some(Sweep *sweep)
 	{
 		TimestampTz next_expiry;
 
-		store_wipe_expired(sweep->kind, first, sweep->next, GetCurrentTimestamp());
-		next_expiry = store_next_expiry(sweep->kind, first, sweep->next);
+		credential_statements_wipe_expired(sweep->kind, first, sweep->next, GetCurrentTimestamp());
+		next_expiry = credential_statements_next_expiry(sweep->kind, first, sweep->next);
 		sweep->next_expiry = Min(sweep->next_expiry, next_expiry);
 	}
 	commit();
 	if (sweep->next < blocks)
 		return true;
 	sweep->next = 0;
-	sweep->under_way = sweep->kind == SEAL_APP;
-	sweep->kind = SEAL_ZONE;
+	sweep->under_way = sweep->kind == CREDENTIAL_APP;
+	sweep->kind = CREDENTIAL_ZONE;
 	if (!sweep->under_way)
 		queue_end_sweep(sweep->next_expiry, GetCurrentTimestamp() - sweep->started_at);
 	return true;

@@ -2,7 +2,7 @@
  * app_statements.c
  *	  The SQL statements on apps; the rules for them are those of store.c.
  */
-#include "store/store.h"
+#include "store/app_statements.h"
 
 #include "catalog/pg_type.h"
 #include "utils/timestamp.h"
@@ -13,9 +13,9 @@ static void
 add_nullable(Parameters *parameters, NullableDatum value)
 {
 	if (value.isnull)
-		add_null(parameters);
+		parameters_add_null(parameters);
 	else
-		add(parameters, value.value);
+		parameters_add(parameters, value.value);
 }
 
 static void
@@ -31,7 +31,7 @@ read_number(HeapTuple tuple, TupleDesc desc, void *reader_state)
  * has just inserted it, waits for that one to end.
  */
 bool
-store_insert_app(Credential *app, Datum app_name, NullableDatum description)
+app_statements_insert(Credential *app, Datum app_name, NullableDatum description)
 {
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, created_at, modified_at,"
@@ -43,24 +43,24 @@ store_insert_app(Credential *app, Datum app_name, NullableDatum description)
 	};
 	Parameters	parameters = {0};
 
-	add_text(&parameters, app->identifier);
-	add(&parameters, Int32GetDatum(app->version));
-	add(&parameters, ObjectIdGetDatum(app->owner));
-	add_text(&parameters, app->owner_name);
-	add_sealed(&parameters, &app->secret);
-	add_time(&parameters, app->created_at);
-	add_time(&parameters, app->modified_at);
-	add(&parameters, app_name);
+	parameters_add_text(&parameters, app->identifier);
+	parameters_add(&parameters, Int32GetDatum(app->version));
+	parameters_add(&parameters, ObjectIdGetDatum(app->owner));
+	parameters_add_text(&parameters, app->owner_name);
+	parameters_add_sealed(&parameters, &app->secret);
+	parameters_add_time(&parameters, app->created_at);
+	parameters_add_time(&parameters, app->modified_at);
+	parameters_add(&parameters, app_name);
 	add_nullable(&parameters, description);
-	return store_run(&insert, &parameters, read_number, &app->app_id) == 1;
+	return statement_run(&insert, &parameters, read_number, &app->app_id) == 1;
 }
 
 /*
  * Inserts the row of an app's new AppKey, with all that the predecessor's row says of the app.  Tells
- * whether the new AppKey was free, waiting as store_insert_app does.
+ * whether the new AppKey was free, waiting as app_statements_insert does.
  */
 bool
-store_insert_successor(const Credential *app, const char *predecessor)
+app_statements_insert_successor(const Credential *app, const char *predecessor)
 {
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, previous_valid_until,"
@@ -73,18 +73,18 @@ store_insert_successor(const Credential *app, const char *predecessor)
 	};
 	Parameters	parameters = {0};
 
-	add_text(&parameters, predecessor);
-	add_text(&parameters, app->identifier);
-	add(&parameters, Int32GetDatum(app->version));
-	add_sealed(&parameters, &app->secret);
-	add_time(&parameters, app->previous_valid_until);
-	add_time(&parameters, app->modified_at);
-	return run_without_rows(&insert, &parameters) == 1;
+	parameters_add_text(&parameters, predecessor);
+	parameters_add_text(&parameters, app->identifier);
+	parameters_add(&parameters, Int32GetDatum(app->version));
+	parameters_add_sealed(&parameters, &app->secret);
+	parameters_add_time(&parameters, app->previous_valid_until);
+	parameters_add_time(&parameters, app->modified_at);
+	return statement_run_without_rows(&insert, &parameters) == 1;
 }
 
 /* Changes an app's name and description, where they are not NULL. */
 void
-store_modify_app(const char *app_key, NullableDatum app_name, NullableDatum description)
+app_statements_modify(const char *app_key, NullableDatum app_name, NullableDatum description)
 {
 	static Statement update = {
 		.text = "UPDATE keyrot.app SET app_name = coalesce($2, app_name), description = coalesce($3, description)"
@@ -94,10 +94,10 @@ store_modify_app(const char *app_key, NullableDatum app_name, NullableDatum desc
 	};
 	Parameters	parameters = {0};
 
-	add_text(&parameters, app_key);
+	parameters_add_text(&parameters, app_key);
 	add_nullable(&parameters, app_name);
 	add_nullable(&parameters, description);
-	run_without_rows(&update, &parameters);
+	statement_run_without_rows(&update, &parameters);
 }
 
 static void
@@ -115,7 +115,7 @@ read_owned_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
 
 /* Finds the app that has this number, and tells whether there is one: its AppKey and owner, nothing else. */
 bool
-store_find_app(int64 app_id, Credential *app)
+app_statements_find(int64 app_id, Credential *app)
 {
 	static Statement find = {
 		.text = "SELECT app_key, owner, owner_name FROM keyrot.app"
@@ -125,8 +125,8 @@ store_find_app(int64 app_id, Credential *app)
 	};
 	Parameters	parameters = {0};
 
-	add(&parameters, Int64GetDatum(app_id));
-	return store_run(&find, &parameters, read_owned_app, app) == 1;
+	parameters_add(&parameters, Int64GetDatum(app_id));
+	return statement_run(&find, &parameters, read_owned_app, app) == 1;
 }
 
 /* Which apps a filter means, as a piece of the statements on them. */
@@ -147,12 +147,12 @@ add_filter(Parameters *parameters, const AppFilter *filter)
 {
 	add_nullable(parameters, filter->app_id);
 	if (filter->app_key[0] == '\0')
-		add_null(parameters);
+		parameters_add_null(parameters);
 	else
-		add_text(parameters, filter->app_key);
+		parameters_add_text(parameters, filter->app_key);
 	add_nullable(parameters, filter->app_name);
-	add(parameters, BoolGetDatum(filter->sees_all));
-	add(parameters, ObjectIdGetDatum(filter->caller));
+	parameters_add(parameters, BoolGetDatum(filter->sees_all));
+	parameters_add(parameters, ObjectIdGetDatum(filter->caller));
 }
 
 typedef struct Listing
@@ -177,7 +177,7 @@ read_listing(HeapTuple tuple, TupleDesc desc, void *reader_state)
  * count of all that match.  The values live only until the reader returns.
  */
 void
-store_list_apps(const AppFilter *filter, AppListingReader reader, void *reader_state)
+app_statements_list(const AppFilter *filter, AppListingReader reader, void *reader_state)
 {
 	static Statement list = {
 		.text = "SELECT app_id, app_key, app_name, description, created_at, modified_at,"
@@ -191,14 +191,14 @@ store_list_apps(const AppFilter *filter, AppListingReader reader, void *reader_s
 	Parameters	parameters = {0};
 
 	add_filter(&parameters, filter);
-	add(&parameters, Int64GetDatum(filter->offset));
-	add(&parameters, Int32GetDatum(filter->limit));
-	store_run(&list, &parameters, read_listing, &listing);
+	parameters_add(&parameters, Int64GetDatum(filter->offset));
+	parameters_add(&parameters, Int32GetDatum(filter->limit));
+	statement_run(&list, &parameters, read_listing, &listing);
 }
 
 /* How many apps the filter means, whatever its page. */
 int64
-store_count_apps(const AppFilter *filter)
+app_statements_count(const AppFilter *filter)
 {
 	static Statement count = {
 		.text = "SELECT pg_catalog.count(*)" LISTED,
@@ -210,7 +210,7 @@ store_count_apps(const AppFilter *filter)
 	int64		result = 0;
 
 	add_filter(&parameters, filter);
-	store_run(&count, &parameters, read_number, &result);
+	statement_run(&count, &parameters, read_number, &result);
 	return result;
 }
 #undef LISTED

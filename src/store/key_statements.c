@@ -20,12 +20,12 @@ add_key_id(Parameters *parameters, int32 data_key)
 {
 	uint32		big_endian = pg_hton32((uint32) data_key);
 
-	add_bytes(parameters, &big_endian, sizeof(big_endian));
+	parameters_add_bytes(parameters, &big_endian, sizeof(big_endian));
 }
 
 /* Inserts a data key, wrapped already. */
 void
-store_insert_data_key(const DataKeyRow *row, TimestampTz created_at)
+key_statements_insert(const DataKeyRow *row, TimestampTz created_at)
 {
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.data_key (id, wrapped, master_key, check_value, created_at)"
@@ -35,12 +35,12 @@ store_insert_data_key(const DataKeyRow *row, TimestampTz created_at)
 	};
 	Parameters	parameters = {0};
 
-	add(&parameters, Int32GetDatum(row->id));
-	add_sealed(&parameters, &row->wrapped);
-	add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
-	add_bytes(&parameters, row->check_value, DATA_KEY_TAG_BYTES);
-	add_time(&parameters, created_at);
-	run_without_rows(&insert, &parameters);
+	parameters_add(&parameters, Int32GetDatum(row->id));
+	parameters_add_sealed(&parameters, &row->wrapped);
+	parameters_add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
+	parameters_add_bytes(&parameters, row->check_value, DATA_KEY_TAG_BYTES);
+	parameters_add_time(&parameters, created_at);
+	statement_run_without_rows(&insert, &parameters);
 }
 
 /*
@@ -48,7 +48,7 @@ store_insert_data_key(const DataKeyRow *row, TimestampTz created_at)
  * row, which was made since.
  */
 bool
-store_rewrap_data_key(const DataKeyRow *row)
+key_statements_rewrap(const DataKeyRow *row)
 {
 	static Statement update = {
 		.text = "UPDATE keyrot.data_key SET wrapped = $2, master_key = $3 WHERE id OPERATOR(pg_catalog.=) $1",
@@ -57,15 +57,15 @@ store_rewrap_data_key(const DataKeyRow *row)
 	};
 	Parameters	parameters = {0};
 
-	add(&parameters, Int32GetDatum(row->id));
-	add_sealed(&parameters, &row->wrapped);
-	add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
-	return run_without_rows(&update, &parameters) == 1;
+	parameters_add(&parameters, Int32GetDatum(row->id));
+	parameters_add_sealed(&parameters, &row->wrapped);
+	parameters_add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
+	return statement_run_without_rows(&update, &parameters) == 1;
 }
 
 /* Removes a data key. */
 void
-store_delete_data_key(int32 id)
+key_statements_delete(int32 id)
 {
 	static Statement delete = {
 		.text = "DELETE FROM keyrot.data_key WHERE id OPERATOR(pg_catalog.=) $1",
@@ -74,8 +74,8 @@ store_delete_data_key(int32 id)
 	};
 	Parameters	parameters = {0};
 
-	add(&parameters, Int32GetDatum(id));
-	run_without_rows(&delete, &parameters);
+	parameters_add(&parameters, Int32GetDatum(id));
+	statement_run_without_rows(&delete, &parameters);
 }
 
 static void
@@ -88,7 +88,7 @@ read_boolean(HeapTuple tuple, TupleDesc desc, void *reader_state)
 
 /* Whether any secret, current or previous, is sealed with a data key; reads all credentials where none is. */
 bool
-store_seals_anything(int32 data_key)
+key_statements_seals_anything(int32 data_key)
 {
 #define SEALED_WITH \
 	" WHERE " KEY_OF("secret") " OPERATOR(pg_catalog.=) $1 OR " KEY_OF("previous_secret") " OPERATOR(pg_catalog.=) $1"
@@ -102,7 +102,7 @@ store_seals_anything(int32 data_key)
 	bool		result = true;
 
 	add_key_id(&parameters, data_key);
-	(void) store_run(&select, &parameters, read_boolean, &result);
+	(void) statement_run(&select, &parameters, read_boolean, &result);
 	return result;
 #undef SEALED_WITH
 }
@@ -121,7 +121,7 @@ read_count(HeapTuple tuple, TupleDesc desc, void *reader_state)
 
 /* How many credentials have a secret that is sealed with an older data key than this one; reads them all. */
 int64
-store_count_sealed_before(int32 data_key)
+key_statements_count_sealed_before(int32 data_key)
 {
 	static Statement select = {
 		.text = "SELECT (SELECT pg_catalog.count(*) FROM keyrot.app WHERE " SEALED_BEFORE("$1") ")"
@@ -133,7 +133,7 @@ store_count_sealed_before(int32 data_key)
 	int64		result = 0;
 
 	add_key_id(&parameters, data_key);
-	(void) store_run(&select, &parameters, read_count, &result);
+	(void) statement_run(&select, &parameters, read_count, &result);
 	return result;
 }
 
@@ -161,8 +161,8 @@ read_identifier(HeapTuple tuple, TupleDesc desc, void *reader_state)
  * has locked.  Returns how many.
  */
 uint64
-store_lock_sealed_before(SealKind kind, int32 data_key, const char *after, int32 limit,
-						 IdentifierReader reader, void *reader_state)
+key_statements_lock_sealed_before(CredentialKind kind, int32 data_key, const char *after, int32 limit,
+								  IdentifierReader reader, void *reader_state)
 {
 #define LOCK(table, identifier) \
 	"SELECT " identifier " FROM keyrot." table " WHERE " identifier " OPERATOR(pg_catalog.>) $2 AND " SEALED_BEFORE("$1") \
@@ -183,15 +183,15 @@ store_lock_sealed_before(SealKind kind, int32 data_key, const char *after, int32
 	IdentifierSink sink = {reader, reader_state};
 
 	add_key_id(&parameters, data_key);
-	add_text(&parameters, after);
-	add(&parameters, Int32GetDatum(limit));
-	return store_run(kind == SEAL_APP ? &lock_apps : &lock_zones, &parameters, read_identifier, &sink);
+	parameters_add_text(&parameters, after);
+	parameters_add(&parameters, Int32GetDatum(limit));
+	return statement_run(kind == CREDENTIAL_APP ? &lock_apps : &lock_zones, &parameters, read_identifier, &sink);
 #undef LOCK
 }
 
 /* Notes how far the reseal to a data key has come, in place of what was noted of it before. */
 void
-store_note_reseal(const ResealRow *row)
+key_statements_note_reseal(const ResealRow *row)
 {
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.reseal AS r (data_key, started_at, updated_at, ended_at, done, total)"
@@ -202,13 +202,13 @@ store_note_reseal(const ResealRow *row)
 	};
 	Parameters	parameters = {0};
 
-	add(&parameters, Int32GetDatum(row->data_key));
-	add_time(&parameters, row->started_at);
-	add_time(&parameters, row->updated_at);
-	add_time(&parameters, row->ended_at);
-	add(&parameters, Int64GetDatum(row->done));
-	add(&parameters, Int64GetDatum(row->total));
-	run_without_rows(&insert, &parameters);
+	parameters_add(&parameters, Int32GetDatum(row->data_key));
+	parameters_add_time(&parameters, row->started_at);
+	parameters_add_time(&parameters, row->updated_at);
+	parameters_add_time(&parameters, row->ended_at);
+	parameters_add(&parameters, Int64GetDatum(row->done));
+	parameters_add(&parameters, Int64GetDatum(row->total));
+	statement_run_without_rows(&insert, &parameters);
 }
 
 static void
@@ -229,7 +229,7 @@ read_reseal(HeapTuple tuple, TupleDesc desc, void *reader_state)
 
 /* What is noted of the latest reseal; tells whether there was any. */
 bool
-store_find_reseal(ResealRow *row)
+key_statements_find_reseal(ResealRow *row)
 {
 	static Statement select = {
 		.text = "SELECT data_key, started_at, updated_at, ended_at, done, total FROM keyrot.reseal"
@@ -238,7 +238,7 @@ store_find_reseal(ResealRow *row)
 	};
 	Parameters	none = {0};
 
-	return store_run(&select, &none, read_reseal, row) == 1;
+	return statement_run(&select, &none, read_reseal, row) == 1;
 }
 
 /*
@@ -246,7 +246,7 @@ store_find_reseal(ResealRow *row)
  * caller's portal's.
  */
 void
-store_commit(void)
+key_statements_commit(void)
 {
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	SPI_commit();

@@ -22,15 +22,15 @@ typedef struct ResealRow
 
 typedef void (*IdentifierReader) (const char *identifier, void *reader_state);
 
-extern void store_insert_data_key(const DataKeyRow *row, TimestampTz created_at);
-extern bool store_rewrap_data_key(const DataKeyRow *row);
-extern void store_delete_data_key(int32 id);
-extern bool store_seals_anything(int32 data_key);
-extern int64 store_count_sealed_before(int32 data_key);
-extern uint64 store_lock_sealed_before(SealKind kind, int32 data_key, const char *after, int32 limit,
-									   IdentifierReader reader, void *reader_state);
-extern void store_note_reseal(const ResealRow *row);
-extern bool store_find_reseal(ResealRow *row);
-extern void store_commit(void);
+extern void key_statements_insert(const DataKeyRow *row, TimestampTz created_at);
+extern bool key_statements_rewrap(const DataKeyRow *row);
+extern void key_statements_delete(int32 id);
+extern bool key_statements_seals_anything(int32 data_key);
+extern int64 key_statements_count_sealed_before(int32 data_key);
+extern uint64 key_statements_lock_sealed_before(CredentialKind kind, int32 data_key, const char *after, int32 limit,
+												IdentifierReader reader, void *reader_state);
+extern void key_statements_note_reseal(const ResealRow *row);
+extern bool key_statements_find_reseal(ResealRow *row);
+extern void key_statements_commit(void);
 
 #endif

@@ -31,7 +31,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-#include "store/owner.h"
+#include "store/statement.h"
 #include "store/tables.h"
 #include "base/errors.h"
 
@@ -152,7 +152,7 @@ decode_time(const Columns *columns, int column)
 }
 
 static void
-decode_credential(SealKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
+decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
 {
 	Columns		columns = take_apart(tuple, desc);
 
@@ -168,7 +168,7 @@ decode_credential(SealKind kind, HeapTuple tuple, TupleDesc desc, Credential *cr
 	credential->modified_at = decode_time(&columns, CREDENTIAL_MODIFIED_AT);
 	credential->app_id = 0;
 	credential->previous_app_key[0] = '\0';
-	if (kind != SEAL_APP)
+	if (kind != CREDENTIAL_APP)
 		return;
 	credential->app_id = DatumGetInt64(columns.values[APP_ID - 1]);
 	decode_text(&columns, APP_PREVIOUS_APP_KEY, credential->previous_app_key, sizeof(credential->previous_app_key));
@@ -185,10 +185,10 @@ primary_key(Relation relation)
 
 /* Opens the table of a kind of credential, and a scan for the row of this identifier. */
 static SysScanDesc
-begin_scan(SealKind kind, const char *identifier, LOCKMODE mode, Snapshot snapshot)
+begin_scan(CredentialKind kind, const char *identifier, LOCKMODE mode, Snapshot snapshot)
 {
 	const Tables *known = tables_get();
-	Relation	relation = table_open(kind == SEAL_APP ? known->app : known->zone, mode);
+	Relation	relation = table_open(kind == CREDENTIAL_APP ? known->app : known->zone, mode);
 	ScanKeyData key;
 
 	ScanKeyInit(&key, CREDENTIAL_IDENTIFIER, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(identifier));
@@ -210,7 +210,7 @@ end_scan(SysScanDesc scan, LOCKMODE mode)
  * tells whether there is one.
  */
 bool
-rows_find_credential(SealKind kind, const char *identifier, Snapshot snapshot, Credential *credential)
+rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snapshot, Credential *credential)
 {
 	SysScanDesc scan = begin_scan(kind, identifier, AccessShareLock, snapshot);
 	HeapTuple	tuple = systable_getnext(scan);
@@ -255,7 +255,7 @@ lock_row(Relation relation, ItemPointer position, Snapshot snapshot, TupleTableS
  * stands then.  Tells whether it is there.
  */
 bool
-rows_lock_credential(SealKind kind, const char *identifier, CredentialJudge judge, Oid caller,
+rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 					 Credential *credential)
 {
 	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
@@ -312,7 +312,7 @@ begin_write(Writer *writer, Oid table)
 	memset(writer->row->tts_isnull, true, RelationGetNumberOfAttributes(writer->relation) * sizeof(bool));
 	writer->is_owner = has_triggers(writer->relation);
 	if (writer->is_owner)
-		owner_begin(&writer->session);
+		statement_become_owner(&writer->session);
 	AfterTriggerBeginQuery();
 }
 
@@ -322,7 +322,7 @@ end_write(Writer *writer)
 {
 	AfterTriggerEndQuery(writer->estate);
 	if (writer->is_owner)
-		owner_end(&writer->session);
+		statement_leave_owner(&writer->session);
 	ExecCloseResultRelations(writer->estate);
 	ExecDropSingleTupleTableSlot(writer->row);
 	ExecCloseIndices(writer->target);
@@ -374,7 +374,7 @@ rows_write_secrets(const Credential *credential)
 	TupleTableSlot *old;
 	int			columns;
 
-	begin_write(&writer, credential->kind == SEAL_APP ? tables_get()->app : tables_get()->zone);
+	begin_write(&writer, credential->kind == CREDENTIAL_APP ? tables_get()->app : tables_get()->zone);
 	old = table_slot_create(writer.relation, NULL);
 	if (!table_tuple_fetch_row_version(writer.relation, &position, SnapshotAny, old))
 		elog(ERROR, "could not find the locked row of \"%s\"", credential->identifier);
@@ -431,19 +431,19 @@ rows_insert_request(const RequestRow *request)
  * whoever drops a data key waits for all such transactions.
  */
 void
-rows_hold_for_writing(SealKind kind)
+rows_hold_for_writing(CredentialKind kind)
 {
 	const Tables *known = tables_get();
 
-	LockRelationOid(kind == SEAL_APP ? known->app : known->zone, RowExclusiveLock);
+	LockRelationOid(kind == CREDENTIAL_APP ? known->app : known->zone, RowExclusiveLock);
 }
 
 /* How many blocks the table of a kind of credential has. */
 BlockNumber
-rows_count_blocks(SealKind kind)
+rows_count_blocks(CredentialKind kind)
 {
 	const Tables *known = tables_get();
-	Relation	relation = table_open(kind == SEAL_APP ? known->app : known->zone, AccessShareLock);
+	Relation	relation = table_open(kind == CREDENTIAL_APP ? known->app : known->zone, AccessShareLock);
 	BlockNumber blocks = RelationGetNumberOfBlocks(relation);
 
 	table_close(relation, AccessShareLock);

@@ -29,7 +29,7 @@ typedef struct Sealed
 /* A row of keyrot.app or keyrot.zone. */
 typedef struct Credential
 {
-	SealKind	kind;
+	CredentialKind	kind;
 	ItemPointerData position;	/* of the row, once it is locked */
 	char		identifier[SEAL_MAX_IDENTIFIER + 1];
 	int32		version;
@@ -84,14 +84,14 @@ typedef struct RequestRow
 	char		target[SEAL_MAX_IDENTIFIER + 1];
 } RequestRow;
 
-extern bool rows_find_credential(SealKind kind, const char *identifier, Snapshot snapshot,
+extern bool rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snapshot,
 								 Credential *credential);
-extern bool rows_lock_credential(SealKind kind, const char *identifier, CredentialJudge judge, Oid caller,
+extern bool rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 								 Credential *credential);
 extern void rows_write_secrets(const Credential *credential);
 extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
-extern BlockNumber rows_count_blocks(SealKind kind);
-extern void rows_hold_for_writing(SealKind kind);
+extern BlockNumber rows_count_blocks(CredentialKind kind);
+extern void rows_hold_for_writing(CredentialKind kind);
 extern int	rows_read_data_keys(Snapshot snapshot, DataKeyRow **rows);
 extern void rows_insert_request(const RequestRow *request);
 

@@ -1,11 +1,50 @@
 /*
  * statement.c
- *	  Runs the statements of store.c and app_statements.c: prepared once and kept, as the owner of keyrot's
- *	  tables.
+ *	  How keyrot's SQL is run: constant text, typed parameters, plans that are kept, as the owner of keyrot's
+ *	  tables, so that callers need no rights on them.
+ *
+ * The role and the search_path go together.  With the role alone, a kept plan that is analysed anew, or
+ * a trigger, would look its operators and functions up on the caller's search_path and run what it finds
+ * there as the owner.  So statements run on PostgreSQL's own search_path, and write OPERATOR(pg_catalog.=)
+ * wherever an operator stands, with none of the constructs that hide one.
+ *
+ * The statements are in the files *_statements.c, by their tables; this room alone uses SPI.  No parameter
+ * ever holds a plaintext secret.  Who may do what is not decided here.
  */
 #include "store/statement.h"
 
-#include "store/owner.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+
+#include "store/tables.h"
+
+/*
+ * Becomes the tables' owner, after a last look at what has happened to them meanwhile, until statement_leave_owner();
+ * on PostgreSQL's own search_path.  Where an error comes in between, the abort of the (sub)transaction
+ * undoes it, too.
+ */
+void
+statement_become_owner(OwnerSession *session)
+{
+	Oid			owner;
+
+	AcceptInvalidationMessages();
+	owner = tables_get()->owner;
+	GetUserIdAndSecContext(&session->user, &session->security_context);
+	session->nest_level = NewGUCNestLevel();
+	SetUserIdAndSecContext(owner, session->security_context | SECURITY_LOCAL_USERID_CHANGE);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Gives back what statement_become_owner() changed. */
+void
+statement_leave_owner(const OwnerSession *session)
+{
+	AtEOXact_GUC(false, session->nest_level);
+	SetUserIdAndSecContext(session->user, session->security_context);
+}
 
 static void
 prepare(Statement *statement, int parameter_count)
@@ -40,12 +79,12 @@ execute(Statement *statement, const Parameters *parameters, RowReader reader, vo
 
 /* Runs a statement as the tables' owner, on PostgreSQL's own search_path, and returns its row count. */
 uint64
-store_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
+statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
 {
 	OwnerSession session;
 	volatile uint64 processed = 0;
 
-	owner_begin(&session);
+	statement_become_owner(&session);
 	PG_TRY();
 	{
 		SPI_connect();
@@ -54,7 +93,7 @@ store_run(Statement *statement, const Parameters *parameters, RowReader reader, 
 	}
 	PG_FINALLY();
 	{
-		owner_end(&session);
+		statement_leave_owner(&session);
 	}
 	PG_END_TRY();
 	return processed;

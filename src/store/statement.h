@@ -1,6 +1,6 @@
 /*
  * statement.h
- *	  Statements of the store: their parameters, and how they are run.  For src/store*.c alone.
+ *	  Statements: their parameters, and how they are run.  For this room alone.
  */
 #ifndef KEYROT_STATEMENT_H
 #define KEYROT_STATEMENT_H
@@ -35,60 +35,70 @@ typedef struct Parameters
 
 typedef void (*RowReader) (HeapTuple tuple, TupleDesc desc, void *reader_state);
 
-extern uint64 store_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state);
+/* What the caller was and had, to be given back. */
+typedef struct OwnerSession
+{
+	Oid			user;
+	int			security_context;
+	int			nest_level;
+} OwnerSession;
+
+extern void statement_become_owner(OwnerSession *session);
+extern void statement_leave_owner(const OwnerSession *session);
+extern uint64 statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state);
 
 static inline uint64
-run_without_rows(Statement *statement, const Parameters *parameters)
+statement_run_without_rows(Statement *statement, const Parameters *parameters)
 {
-	return store_run(statement, parameters, NULL, NULL);
+	return statement_run(statement, parameters, NULL, NULL);
 }
 
 static inline void
-add(Parameters *parameters, Datum value)
+parameters_add(Parameters *parameters, Datum value)
 {
 	parameters->values[parameters->count] = value;
 	parameters->nulls[parameters->count++] = ' ';
 }
 
 static inline void
-add_null(Parameters *parameters)
+parameters_add_null(Parameters *parameters)
 {
 	parameters->values[parameters->count] = (Datum) 0;
 	parameters->nulls[parameters->count++] = 'n';
 }
 
 static inline void
-add_text(Parameters *parameters, const char *value)
+parameters_add_text(Parameters *parameters, const char *value)
 {
-	add(parameters, CStringGetTextDatum(value));
+	parameters_add(parameters, CStringGetTextDatum(value));
 }
 
 static inline void
-add_bytes(Parameters *parameters, const void *bytes, size_t length)
+parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length)
 {
 	bytea	   *value = palloc(VARHDRSZ + length);
 
 	SET_VARSIZE(value, VARHDRSZ + length);
 	memcpy(VARDATA(value), bytes, length);
-	add(parameters, PointerGetDatum(value));
+	parameters_add(parameters, PointerGetDatum(value));
 }
 
 static inline void
-add_sealed(Parameters *parameters, const Sealed *sealed)
+parameters_add_sealed(Parameters *parameters, const Sealed *sealed)
 {
 	if (sealed->length == 0)
-		add_null(parameters);
+		parameters_add_null(parameters);
 	else
-		add_bytes(parameters, sealed->bytes, sealed->length);
+		parameters_add_bytes(parameters, sealed->bytes, sealed->length);
 }
 
 static inline void
-add_time(Parameters *parameters, TimestampTz value)
+parameters_add_time(Parameters *parameters, TimestampTz value)
 {
 	if (value == NO_TIME)
-		add_null(parameters);
+		parameters_add_null(parameters);
 	else
-		add(parameters, TimestampTzGetDatum(value));
+		parameters_add(parameters, TimestampTzGetDatum(value));
 }
 
 #endif

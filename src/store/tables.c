@@ -98,7 +98,7 @@ look_up(Tables *result)
 
 /*
  * The extension's tables and their owner, or NULL where the extension is not installed.  The answer is
- * good until the next lock or transaction, or while tables_hold() holds; do not keep it.
+ * good until the next lock or transaction, or while tables_lock_shared() holds; do not keep it.
  */
 const Tables *
 tables_find(void)
@@ -140,7 +140,7 @@ tables_get(void)
  * under the same names.  Raises 55000 where the extension is not installed.
  */
 void
-tables_hold(void)
+tables_lock_shared(void)
 {
 	/* A lock that the transaction has already would not look for changes that need no lock of ours. */
 	AcceptInvalidationMessages();

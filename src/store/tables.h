@@ -21,7 +21,7 @@ typedef struct Tables
 
 extern const Tables *tables_find(void);
 extern const Tables *tables_get(void);
-extern void tables_hold(void);
+extern void tables_lock_shared(void);
 extern void tables_await_writers(void);
 
 #endif

@@ -10,15 +10,15 @@
 
 #include "keys/master_text.h"
 
-#define MAX_TEXT (2 * KEYFILE_MAX_BYTES)
+#define MAX_TEXT (2 * MASTER_TEXT_MAX_BYTES)
 
 /* A file as the second reader has it. */
 typedef struct Expected
 {
-	KeyfileStatus status;
+	MasterTextStatus status;
 	int			line;
 	int			keys;
-	char		digits[KEYFILE_MAX_KEYS][KEYFILE_DIGITS + 1];	/* in lower case */
+	char		digits[MASTER_TEXT_MAX_KEYS][MASTER_TEXT_DIGITS + 1];	/* in lower case */
 } Expected;
 
 static const char hex[] = "0123456789abcdef";
@@ -32,20 +32,20 @@ is_hex(char c)
 static void
 end_line(Expected *expected, const char *line, size_t length)
 {
-	if (length == 0 || expected->status != KEYFILE_OK)
+	if (length == 0 || expected->status != MASTER_TEXT_OK)
 		return;
-	if (expected->keys == KEYFILE_MAX_KEYS)
-		expected->status = KEYFILE_TOO_MANY_KEYS;
-	else if (length != KEYFILE_DIGITS)
-		expected->status = KEYFILE_MALFORMED_LINE;
-	for (size_t i = 0; i < length && expected->status == KEYFILE_OK; i++)
+	if (expected->keys == MASTER_TEXT_MAX_KEYS)
+		expected->status = MASTER_TEXT_TOO_MANY_KEYS;
+	else if (length != MASTER_TEXT_DIGITS)
+		expected->status = MASTER_TEXT_MALFORMED_LINE;
+	for (size_t i = 0; i < length && expected->status == MASTER_TEXT_OK; i++)
 	{
 		if (!is_hex(line[i]))
-			expected->status = KEYFILE_MALFORMED_LINE;
+			expected->status = MASTER_TEXT_MALFORMED_LINE;
 		else
 			expected->digits[expected->keys][i] = (char) (line[i] >= 'A' && line[i] <= 'F' ? line[i] + 'a' - 'A' : line[i]);
 	}
-	if (expected->status == KEYFILE_OK)
+	if (expected->status == MASTER_TEXT_OK)
 		expected->keys++;
 }
 
@@ -55,7 +55,7 @@ read_again(Expected *expected, const char *text, size_t length)
 	size_t		start = 0;
 
 	memset(expected, 0, sizeof(*expected));
-	for (size_t i = 0; i <= length && expected->status == KEYFILE_OK; i++)
+	for (size_t i = 0; i <= length && expected->status == MASTER_TEXT_OK; i++)
 	{
 		if (i < length && text[i] != '\n')
 			continue;
@@ -64,8 +64,8 @@ read_again(Expected *expected, const char *text, size_t length)
 		end_line(expected, text + start, i - start);
 		start = i + 1;
 	}
-	if (expected->status == KEYFILE_OK && expected->keys == 0)
-		expected->status = KEYFILE_EMPTY;
+	if (expected->status == MASTER_TEXT_OK && expected->keys == 0)
+		expected->status = MASTER_TEXT_EMPTY;
 }
 
 static void
@@ -78,10 +78,10 @@ compare(const char *text, size_t length)
 
 	read_again(&expected, text, length);
 	memset(&keys, 1, sizeof(keys));
-	expect(keyfile_parse(text, length, &keys, &line) == expected.status, "both readers judge the file alike");
+	expect(master_text_parse(text, length, &keys, &line) == expected.status, "both readers judge the file alike");
 	expect(line == expected.line, "both readers stop at the same line");
-	count_end(expected.status == KEYFILE_OK, "key files", "refused");
-	if (expected.status != KEYFILE_OK)
+	count_end(expected.status == MASTER_TEXT_OK, "key files", "refused");
+	if (expected.status != MASTER_TEXT_OK)
 	{
 		expect(memcmp(&keys, &nothing, sizeof(keys)) == 0, "a refused file leaves no key in memory");
 		return;
@@ -89,13 +89,13 @@ compare(const char *text, size_t length)
 	expect(keys.count == expected.keys, "both readers find as many keys");
 	for (int i = 0; i < keys.count; i++)
 	{
-		char		digits[KEYFILE_DIGITS + 1];
-		char		fingerprint[KEYFILE_FINGERPRINT_DIGITS + 1];
+		char		digits[MASTER_TEXT_DIGITS + 1];
+		char		fingerprint[MASTER_TEXT_FINGERPRINT_DIGITS + 1];
 
-		keyfile_format_key(keys.keys[i].raw, digits);
+		master_text_format_key(keys.keys[i].raw, digits);
 		expect(strcmp(digits, expected.digits[i]) == 0, "a key is written as it was read");
-		keyfile_format_fingerprint(keys.keys[i].fingerprint, fingerprint);
-		expect(strlen(fingerprint) == KEYFILE_FINGERPRINT_DIGITS, "a key has a fingerprint");
+		master_text_format_fingerprint(keys.keys[i].fingerprint, fingerprint);
+		expect(strlen(fingerprint) == MASTER_TEXT_FINGERPRINT_DIGITS, "a key has a fingerprint");
 	}
 }
 
@@ -117,7 +117,7 @@ compose(char *text, Input *input)
 	while (input->left > 0 && length < MAX_TEXT)
 	{
 		uint8_t		how = take_byte(input);
-		size_t		digits = how % 16 == 0 ? take_byte(input) : KEYFILE_DIGITS;
+		size_t		digits = how % 16 == 0 ? take_byte(input) : MASTER_TEXT_DIGITS;
 
 		if (how % 8 == 1)
 			length = add(text, length, 1 + how % 3, "\n\r\t G\\", input);

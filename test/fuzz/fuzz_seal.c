@@ -17,7 +17,7 @@
 typedef struct Sealing
 {
 	uint8_t		key_byte;
-	SealKind	kind;
+	CredentialKind	kind;
 	size_t		identifier_length;
 	char		identifier[SEAL_MAX_IDENTIFIER + 1];
 	uint32_t	version;
@@ -84,7 +84,7 @@ change(Sealing *sealing, Input *input)
 				sealing->sealed[sealing->length++] = take_byte(input);
 			break;
 		case 3:
-			sealing->kind = (SealKind) (take_byte(input) % 5);
+			sealing->kind = (CredentialKind) (take_byte(input) % 5);
 			break;
 		case 4:
 			change_identifier(sealing, input);
@@ -146,7 +146,7 @@ opens(const Sealing *sealing, size_t room, const uint8_t *plain, size_t plain_le
 static void
 open_anything(Input *input)
 {
-	Sealing		sealing = {.kind = SEAL_APP, .version = 1};
+	Sealing		sealing = {.kind = CREDENTIAL_APP, .version = 1};
 	size_t		length;
 	uint8_t    *bytes = take_bytes(input, MAX_GROWN, &length);
 
@@ -159,7 +159,7 @@ open_anything(Input *input)
 static void
 seal_and_change(Input *input)
 {
-	Sealing		original = {.key_byte = take_byte(input), .kind = (SealKind) (1 + take_byte(input) % 3)};
+	Sealing		original = {.key_byte = take_byte(input), .kind = (CredentialKind) (1 + take_byte(input) % 3)};
 	Sealing		changed;
 	SealBinding binding;
 	uint8_t		nonce[CRYPTO_NONCE_BYTES];

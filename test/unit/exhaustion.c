@@ -287,12 +287,12 @@ try_key_file(CryptoStatus *status)
 	int			line;
 
 	memset(&keys, 1, sizeof(keys));
-	switch (keyfile_parse(DIGITS DIGITS, strlen(DIGITS DIGITS), &keys, &line))
+	switch (master_text_parse(DIGITS DIGITS, strlen(DIGITS DIGITS), &keys, &line))
 	{
-		case KEYFILE_OK:
+		case MASTER_TEXT_OK:
 			*status = CRYPTO_OK;
 			return keys.count == 2 && memcmp(&keys.keys[0], &keys.keys[1], sizeof(MasterKey)) == 0;
-		case KEYFILE_CRYPTO_FAILED:
+		case MASTER_TEXT_CRYPTO_FAILED:
 			*status = CRYPTO_BROKEN;
 			return is_zero(&keys, sizeof(keys));
 		default:

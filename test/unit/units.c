@@ -129,7 +129,7 @@ xaes_accumulated(void)
 
 /* ---------- the stored format ---------- */
 
-const SealBinding binding = {SEAL_APP, "60030986", 8, 7};
+const SealBinding binding = {CREDENTIAL_APP, "60030986", 8, 7};
 const char plain[] = "0123456789abcdef";	/* 16 bytes are used */
 
 void
@@ -187,11 +187,11 @@ static void
 sealed_value_is_bound(CryptoKey *key, const uint8_t sealed[SEALED_LENGTH])
 {
 	const SealBinding others[] = {
-		{SEAL_ZONE, "60030986", 8, 7}, {SEAL_DATA_KEY, "60030986", 8, 7},
-		{SEAL_APP, "60030987", 8, 7}, {SEAL_APP, "70030986", 8, 7}, {SEAL_APP, "60030986", 7, 7},
-		{SEAL_APP, "60030986x", 9, 7}, {SEAL_APP, "", 0, 7}, {SEAL_APP, "60030986", 8, 6},
-		{SEAL_APP, "60030986", 8, 7 + 0x100}, {SEAL_APP, "60030986", 8, 7 + 0x10000},
-		{SEAL_APP, "60030986", 8, 7 + 0x1000000}, {SEAL_APP, "60030986", 129, 7}
+		{CREDENTIAL_ZONE, "60030986", 8, 7}, {CREDENTIAL_DATA_KEY, "60030986", 8, 7},
+		{CREDENTIAL_APP, "60030987", 8, 7}, {CREDENTIAL_APP, "70030986", 8, 7}, {CREDENTIAL_APP, "60030986", 7, 7},
+		{CREDENTIAL_APP, "60030986x", 9, 7}, {CREDENTIAL_APP, "", 0, 7}, {CREDENTIAL_APP, "60030986", 8, 6},
+		{CREDENTIAL_APP, "60030986", 8, 7 + 0x100}, {CREDENTIAL_APP, "60030986", 8, 7 + 0x10000},
+		{CREDENTIAL_APP, "60030986", 8, 7 + 0x1000000}, {CREDENTIAL_APP, "60030986", 129, 7}
 	};
 	CryptoKey  *other_key = key_of(0x43);
 	bool		good = true;
@@ -208,8 +208,8 @@ seal_limits(CryptoKey *key)
 {
 	static const char zeros[SEAL_MAX_PLAINTEXT + 1];
 	static const uint8_t nonce[CRYPTO_NONCE_BYTES];
-	const SealBinding longest = {SEAL_ZONE, zeros, SEAL_MAX_IDENTIFIER, UINT32_MAX};
-	const SealBinding too_long = {SEAL_ZONE, zeros, SEAL_MAX_IDENTIFIER + 1, 1};
+	const SealBinding longest = {CREDENTIAL_ZONE, zeros, SEAL_MAX_IDENTIFIER, UINT32_MAX};
+	const SealBinding too_long = {CREDENTIAL_ZONE, zeros, SEAL_MAX_IDENTIFIER + 1, 1};
 	uint8_t		sealed[SEAL_MAX_PLAINTEXT + 1 + SEAL_OVERHEAD];
 	uint8_t		opened[SEAL_MAX_PLAINTEXT];
 	uint8_t		big_end[SEALED_LENGTH] = {SEAL_FORMAT, 0xfe, 0xdc, 0xba, 0x98};
@@ -410,7 +410,7 @@ main(int argc, char **argv)
 	mac_tests();
 	memory_tests();
 	value_tests();
-	keyfile_tests();
+	master_text_tests();
 	clean_tests();
 	exhaustion_tests();
 	printf("1..%d\n", tests);

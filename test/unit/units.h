@@ -33,7 +33,7 @@ extern void memory_tests_before_use(void);
 extern void memory_tests(void);
 
 /* master_text.c */
-extern void keyfile_tests(void);
+extern void master_text_tests(void);
 
 /* clean.c */
 extern void clean_tests(void);

@@ -1,0 +1,139 @@
+/*
+ * credential_statements.c
+ *	  The statements that apps and zones have alike: owners, and expired versions.
+ */
+#include "store/credential_statements.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "store/statement.h"
+
+/* Hands a credential over, an app with the AppKeys that it had. */
+void
+credential_statements_set_owner(const Credential *credential, Oid owner, const char *owner_name)
+{
+	static Statement set_app_owner = {
+		.text = "UPDATE keyrot.app SET owner = $2, owner_name = $3 WHERE app_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {INT8OID, OIDOID, TEXTOID},
+	};
+	static Statement set_zone_owner = {
+		.text = "UPDATE keyrot.zone SET owner = $2, owner_name = $3 WHERE zone_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {TEXTOID, OIDOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	if (credential->kind == CREDENTIAL_APP)
+		parameters_add(&parameters, Int64GetDatum(credential->app_id));
+	else
+		parameters_add_text(&parameters, credential->identifier);
+	parameters_add(&parameters, ObjectIdGetDatum(owner));
+	parameters_add_text(&parameters, owner_name);
+	statement_run_without_rows(credential->kind == CREDENTIAL_APP ? &set_app_owner : &set_zone_owner, &parameters);
+}
+
+/*
+ * Where an owner's OID and name disagree, sets both to the role of that name or, where none has it, to
+ * the role of that OID.  Returns the number of rows changed.
+ */
+int64
+credential_statements_rebind_owners(void)
+{
+#define REBIND(table) \
+	"UPDATE keyrot." table " AS c SET owner = r.oid, owner_name = r.rolname" \
+	"  FROM pg_catalog.pg_roles AS r" \
+	" WHERE r.oid OPERATOR(pg_catalog.=)" \
+	"       coalesce((SELECT n.oid FROM pg_catalog.pg_roles AS n" \
+	"                  WHERE n.rolname OPERATOR(pg_catalog.=) c.owner_name), c.owner)" \
+	"   AND (r.oid OPERATOR(pg_catalog.<>) c.owner OR r.rolname OPERATOR(pg_catalog.<>) c.owner_name)"
+	static Statement rebind_apps = {
+		.text = REBIND("app"),
+		.success = SPI_OK_UPDATE,
+	};
+	static Statement rebind_zones = {
+		.text = REBIND("zone"),
+		.success = SPI_OK_UPDATE,
+	};
+	Parameters	none = {0};
+
+	return (int64) (statement_run_without_rows(&rebind_apps, &none) + statement_run_without_rows(&rebind_zones, &none));
+#undef REBIND
+}
+
+/* The blocks of a table, from the first on and before the next, as two tids. */
+static void
+add_blocks(Parameters *parameters, BlockNumber first, BlockNumber next)
+{
+	ItemPointer tids = palloc(2 * sizeof(ItemPointerData));
+
+	ItemPointerSet(&tids[0], first, 0);
+	ItemPointerSet(&tids[1], next, 0);
+	parameters_add(parameters, PointerGetDatum(&tids[0]));
+	parameters_add(parameters, PointerGetDatum(&tids[1]));
+}
+
+/* Wipes the previous versions, in these blocks, whose grace has ended; leaves rows that somebody holds. */
+void
+credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now)
+{
+#define WIPE(table) \
+	"UPDATE keyrot." table " SET previous_secret = NULL, previous_valid_until = NULL" \
+	" WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
+	"       SELECT ctid FROM keyrot." table \
+	"        WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2" \
+	"          AND previous_valid_until OPERATOR(pg_catalog.<=) $3 FOR NO KEY UPDATE SKIP LOCKED))"
+	static Statement wipe_apps = {
+		.text = WIPE("app"),
+		.success = SPI_OK_UPDATE,
+		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
+	};
+	static Statement wipe_zones = {
+		.text = WIPE("zone"),
+		.success = SPI_OK_UPDATE,
+		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	add_blocks(&parameters, first, next);
+	parameters_add_time(&parameters, now);
+	statement_run_without_rows(kind == CREDENTIAL_APP ? &wipe_apps : &wipe_zones, &parameters);
+#undef WIPE
+}
+
+static void
+read_time(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	bool		is_null;
+	Datum		value = SPI_getbinval(tuple, desc, 1, &is_null);
+
+	if (!is_null)
+		*(TimestampTz *) reader_state = DatumGetTimestampTz(value);
+}
+
+/* When the first grace of these blocks ends; DT_NOEND where there is none. */
+TimestampTz
+credential_statements_next_expiry(CredentialKind kind, BlockNumber first, BlockNumber next)
+{
+#define NEXT(table) \
+	"SELECT pg_catalog.min(previous_valid_until) FROM keyrot." table \
+	" WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2"
+	static Statement next_of_apps = {
+		.text = NEXT("app"),
+		.success = SPI_OK_SELECT,
+		.types = {TIDOID, TIDOID},
+	};
+	static Statement next_of_zones = {
+		.text = NEXT("zone"),
+		.success = SPI_OK_SELECT,
+		.types = {TIDOID, TIDOID},
+	};
+	Parameters	parameters = {0};
+	TimestampTz result = DT_NOEND;
+
+	add_blocks(&parameters, first, next);
+	(void) statement_run(kind == CREDENTIAL_APP ? &next_of_apps : &next_of_zones, &parameters, read_time, &result);
+	return result;
+#undef NEXT
+}

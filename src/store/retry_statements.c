@@ -1,0 +1,118 @@
+/*
+ * retry_statements.c
+ *	  The statements on what client_tokens were used for.
+ */
+#include "store/retry_statements.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "store/statement.h"
+
+/*
+ * Notes what a client_token is used for.  Tells whether the caller has not used it before; where another
+ * transaction is just using it, waits for that one to end.
+ */
+bool
+retry_statements_reserve(const TokenRow *token)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.retry (caller_oid, client_token, request_id, action, target, new_app_key,"
+		"                          grace_period, secret_given, created_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (caller_oid, client_token) DO NOTHING",
+		.success = SPI_OK_INSERT,
+		.types = {OIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	parameters_add(&parameters, ObjectIdGetDatum(token->caller));
+	parameters_add_text(&parameters, token->client_token);
+	parameters_add(&parameters, UUIDPGetDatum(&token->request_id));
+	parameters_add_text(&parameters, token->action);
+	parameters_add_text(&parameters, token->target);
+	if (token->new_app_key[0] == '\0')
+		parameters_add_null(&parameters);
+	else
+		parameters_add_text(&parameters, token->new_app_key);
+	parameters_add(&parameters, Int64GetDatum(token->grace));
+	parameters_add(&parameters, BoolGetDatum(token->secret_given));
+	parameters_add_time(&parameters, token->created_at);
+	return statement_run_without_rows(&insert, &parameters) == 1;
+}
+
+static void
+read_token_text(HeapTuple tuple, TupleDesc desc, int column, char *buffer, size_t size)
+{
+	bool		is_null;
+	Datum		value = SPI_getbinval(tuple, desc, column, &is_null);
+
+	buffer[0] = '\0';
+	if (!is_null)
+		text_to_cstring_buffer(DatumGetTextPP(value), buffer, size);
+}
+
+static void
+read_token(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	TokenRow   *token = reader_state;
+	bool		is_null;
+
+	token->request_id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 1, &is_null));
+	read_token_text(tuple, desc, 2, token->action, sizeof(token->action));
+	read_token_text(tuple, desc, 3, token->target, sizeof(token->target));
+	read_token_text(tuple, desc, 4, token->new_app_key, sizeof(token->new_app_key));
+	token->grace = DatumGetInt64(SPI_getbinval(tuple, desc, 5, &is_null));
+	token->secret_given = DatumGetBool(SPI_getbinval(tuple, desc, 6, &is_null));
+	token->version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &is_null));
+}
+
+/* Reads what the caller used a client_token for; tells whether it is there. */
+bool
+retry_statements_find(Oid caller, const char *client_token, TokenRow *token)
+{
+	static Statement select = {
+		.text = "SELECT request_id, action, target, new_app_key, grace_period, secret_given, version"
+		"  FROM keyrot.retry WHERE caller_oid OPERATOR(pg_catalog.=) $1"
+		"   AND client_token OPERATOR(pg_catalog.=) $2",
+		.success = SPI_OK_SELECT,
+		.types = {OIDOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	parameters_add(&parameters, ObjectIdGetDatum(caller));
+	parameters_add_text(&parameters, client_token);
+	return statement_run(&select, &parameters, read_token, token) == 1;
+}
+
+/* Adds the version that the request of a reserved client_token made. */
+void
+retry_statements_finish(Oid caller, const char *client_token, int32 version)
+{
+	static Statement update = {
+		.text = "UPDATE keyrot.retry SET version = $3 WHERE caller_oid OPERATOR(pg_catalog.=) $1"
+		"   AND client_token OPERATOR(pg_catalog.=) $2",
+		.success = SPI_OK_UPDATE,
+		.types = {OIDOID, TEXTOID, INT4OID},
+	};
+	Parameters	parameters = {0};
+
+	parameters_add(&parameters, ObjectIdGetDatum(caller));
+	parameters_add_text(&parameters, client_token);
+	parameters_add(&parameters, Int32GetDatum(version));
+	statement_run_without_rows(&update, &parameters);
+}
+
+/* Forgets what client_tokens were used for that long ago. */
+void
+retry_statements_prune(TimestampTz before)
+{
+	static Statement delete = {
+		.text = "DELETE FROM keyrot.retry WHERE created_at OPERATOR(pg_catalog.<) $1",
+		.success = SPI_OK_DELETE,
+		.types = {TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	parameters_add_time(&parameters, before);
+	statement_run_without_rows(&delete, &parameters);
+}

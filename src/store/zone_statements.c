@@ -1,0 +1,103 @@
+/*
+ * zone_statements.c
+ *	  The statements on zones and their gateways; the rules for them are those of statement.c.
+ */
+#include "store/zone_statements.h"
+
+#include "catalog/pg_type.h"
+#include "utils/timestamp.h"
+
+#include "store/statement.h"
+
+/* Inserts a zone that never had a key; tells whether it was free, waiting as app_statements_insert does. */
+bool
+zone_statements_insert(const Credential *zone)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.zone (zone_id, version, owner, owner_name, secret, created_at, modified_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (zone_id) DO NOTHING",
+		.success = SPI_OK_INSERT,
+		.types = {TEXTOID, INT4OID, OIDOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, zone->identifier);
+	parameters_add(&parameters, Int32GetDatum(zone->version));
+	parameters_add(&parameters, ObjectIdGetDatum(zone->owner));
+	parameters_add_text(&parameters, zone->owner_name);
+	parameters_add_sealed(&parameters, &zone->secret);
+	parameters_add_time(&parameters, zone->created_at);
+	parameters_add_time(&parameters, zone->modified_at);
+	return statement_run_without_rows(&insert, &parameters) == 1;
+}
+
+/* Gives a deleted zone, whose row the caller has locked, a key again. */
+void
+zone_statements_revive(const Credential *zone)
+{
+	static Statement update = {
+		.text = "UPDATE keyrot.zone SET version = $2, secret = $3, previous_secret = NULL,"
+		"       previous_valid_until = NULL, created_at = $4, modified_at = $5"
+		" WHERE zone_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_UPDATE,
+		.types = {TEXTOID, INT4OID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, zone->identifier);
+	parameters_add(&parameters, Int32GetDatum(zone->version));
+	parameters_add_sealed(&parameters, &zone->secret);
+	parameters_add_time(&parameters, zone->created_at);
+	parameters_add_time(&parameters, zone->modified_at);
+	statement_run_without_rows(&update, &parameters);
+}
+
+/* Adds a gateway to a zone; tells whether it was not there yet. */
+bool
+zone_statements_insert_gateway(const char *zone_id, const char *gateway_id, TimestampTz added_at)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.gateway (zone_id, gateway_id, added_at) VALUES ($1, $2, $3)"
+		" ON CONFLICT (zone_id, gateway_id) DO NOTHING",
+		.success = SPI_OK_INSERT,
+		.types = {TEXTOID, TEXTOID, TIMESTAMPTZOID},
+	};
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, zone_id);
+	parameters_add_text(&parameters, gateway_id);
+	parameters_add_time(&parameters, added_at);
+	return statement_run_without_rows(&insert, &parameters) == 1;
+}
+
+/* Removes a gateway; tells whether it was there. */
+bool
+zone_statements_delete_gateway(const char *zone_id, const char *gateway_id)
+{
+	static Statement delete = {
+		.text = "DELETE FROM keyrot.gateway WHERE zone_id OPERATOR(pg_catalog.=) $1"
+		" AND gateway_id OPERATOR(pg_catalog.=) $2",
+		.success = SPI_OK_DELETE,
+		.types = {TEXTOID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, zone_id);
+	parameters_add_text(&parameters, gateway_id);
+	return statement_run_without_rows(&delete, &parameters) == 1;
+}
+
+/* Removes all gateways of a zone. */
+void
+zone_statements_delete_gateways(const char *zone_id)
+{
+	static Statement delete = {
+		.text = "DELETE FROM keyrot.gateway WHERE zone_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_DELETE,
+		.types = {TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, zone_id);
+	statement_run_without_rows(&delete, &parameters);
+}
