@@ -46,6 +46,27 @@ statement_leave_owner(const OwnerSession *session)
 	SetUserIdAndSecContext(session->user, session->security_context);
 }
 
+/* Adds a bytea. */
+void
+parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length)
+{
+	bytea	   *value = palloc(VARHDRSZ + length);
+
+	SET_VARSIZE(value, VARHDRSZ + length);
+	memcpy(VARDATA(value), bytes, length);
+	parameters_add(parameters, PointerGetDatum(value));
+}
+
+/* Adds a sealed secret, or NULL where there is none. */
+void
+parameters_add_sealed(Parameters *parameters, const Sealed *sealed)
+{
+	if (sealed->length == 0)
+		parameters_add_null(parameters);
+	else
+		parameters_add_bytes(parameters, sealed->bytes, sealed->length);
+}
+
 static void
 prepare(Statement *statement, int parameter_count)
 {

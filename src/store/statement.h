@@ -43,6 +43,8 @@ typedef struct OwnerSession
 	int			nest_level;
 } OwnerSession;
 
+extern void parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length);
+extern void parameters_add_sealed(Parameters *parameters, const Sealed *sealed);
 extern void statement_become_owner(OwnerSession *session);
 extern void statement_leave_owner(const OwnerSession *session);
 extern uint64 statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state);
@@ -71,25 +73,6 @@ static inline void
 parameters_add_text(Parameters *parameters, const char *value)
 {
 	parameters_add(parameters, CStringGetTextDatum(value));
-}
-
-static inline void
-parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length)
-{
-	bytea	   *value = palloc(VARHDRSZ + length);
-
-	SET_VARSIZE(value, VARHDRSZ + length);
-	memcpy(VARDATA(value), bytes, length);
-	parameters_add(parameters, PointerGetDatum(value));
-}
-
-static inline void
-parameters_add_sealed(Parameters *parameters, const Sealed *sealed)
-{
-	if (sealed->length == 0)
-		parameters_add_null(parameters);
-	else
-		parameters_add_bytes(parameters, sealed->bytes, sealed->length);
 }
 
 static inline void
