@@ -12,6 +12,7 @@
 MODULE_big = keyrot
 EXTENSION = keyrot
 DATA = $(wildcard sql/keyrot--*.sql)
+DOCS = $(wildcard doc/*.md)
 PGFILEDESC = "keyrot - rotation of API credentials"
 
 OBJS = \
