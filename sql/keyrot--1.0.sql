@@ -229,14 +229,15 @@ COMMENT ON FUNCTION keyrot.end_app_grace(text) IS 'the app''s previous secret st
 
 CREATE FUNCTION keyrot.list_apps(INOUT app_id bigint DEFAULT NULL, INOUT app_key text DEFAULT NULL,
                                  INOUT app_name text DEFAULT NULL, page_number integer DEFAULT 1,
-                                 page_size integer DEFAULT 10, OUT description text,
+                                 page_size integer DEFAULT 10, newest_first boolean DEFAULT true,
+                                 OUT description text,
                                  OUT created_at timestamptz, OUT modified_at timestamptz,
                                  OUT total_count bigint, OUT request_id uuid)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'keyrot_list_apps' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer) IS
-    'apps that the caller may act on, newest change first, a page at a time';
+REVOKE ALL ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer, boolean) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer, boolean) IS
+    'apps that the caller may act on, by last change, a page at a time';
 
 
 /* Zones, their keys and gateways. */

@@ -14,7 +14,7 @@
 #define AN_APP_KEY "4 to 128 characters of A-Z, a-z, 0-9, \"_\", \".\" and \"-\", the first a letter or digit, " \
 	"and not 64 hex digits as a secret has"
 #define AN_APP_SECRET "16 to 128 printable ASCII characters without blanks"
-#define UNAVAILABLE "ServiceUnavailable", "OperationDenied.ResourceLockedTemporary"
+#define UNAVAILABLE "ServiceUnavailable", "InvalidParameter.ActionInProgress"
 #define A_ZONE_ID "1 to 64 characters of A-Z, a-z, 0-9, \"_\" and \"-\", the first a letter or digit"
 
 static const struct
@@ -40,6 +40,8 @@ static const struct
 	[PARAM_PAGE_NUMBER] = {"page_number", "PageNumber", "at least 1"},
 	[PARAM_PAGE_SIZE] = {"page_size", "PageSize", "at least 1"},
 	[PARAM_BOUNDED_PAGE_SIZE] = {"page_size", "PageSize", "from 1 to 100"},
+	[PARAM_NEWEST_FIRST] = {"newest_first", "Sort", "true or false"},
+	[PARAM_SORT] = {"newest_first", "Sort", "\"desc\" or \"asc\""},
 	[PARAM_ALGORITHM] = {"algorithm", NULL, "\"sha256\" or \"sha1\""},
 	[PARAM_MESSAGE] = {"message", NULL, "bytes"},
 	[PARAM_STRING_TO_SIGN] = {"string_to_sign", NULL, "text that can be written in UTF-8"},
@@ -64,13 +66,12 @@ static const struct
 	[CONDITION_MALFORMED] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "Invalid%s", "InvalidParameterValue"},
 	[CONDITION_WRONG_TYPE] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "Invalid%s", "InvalidParameter"},
 	[CONDITION_UNKNOWN_PARAMETER] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "Invalid%s", "UnknownParameter"},
-	[CONDITION_TAKEN] = {ERRCODE_UNIQUE_VIOLATION, 400, "Invalid%s.Duplicate", "OperationDenied"},
-	[CONDITION_NO_SUCH] = {ERRCODE_NO_DATA_FOUND, 404, "Invalid%s.NotFound", "InvalidParameter.ZoneNotFound"},
-	[CONDITION_EXISTS] = {ERRCODE_UNIQUE_VIOLATION, 400, "Invalid%s.Duplicate", "OperationDenied"},
+	[CONDITION_TAKEN] = {ERRCODE_UNIQUE_VIOLATION, 400, "Duplicate%s", "OperationDenied"},
+	[CONDITION_NO_SUCH] = {ERRCODE_NO_DATA_FOUND, 400, "NotFoundApp", "ResourceNotFound.ZoneNotFound"},
 	[CONDITION_TOKEN_MISMATCH] = {ERRCODE_INVALID_PARAMETER_VALUE, 400, "IdempotentParameterMismatch", "InvalidParameter"},
 	[CONDITION_UNKNOWN_ACTION] = {ERRCODE_FEATURE_NOT_SUPPORTED, 404, "InvalidAction.NotFound", "InvalidAction"},
 	[CONDITION_UNKNOWN_VERSION] = {ERRCODE_FEATURE_NOT_SUPPORTED, 404, "InvalidAction.NotFound", "NoSuchVersion"},
-	[CONDITION_NOT_ALLOWED] = {ERRCODE_INSUFFICIENT_PRIVILEGE, 403, "Forbidden", "UnauthorizedOperation"},
+	[CONDITION_NOT_ALLOWED] = {ERRCODE_INSUFFICIENT_PRIVILEGE, 403, "NoPermission", "UnauthorizedOperation"},
 	[CONDITION_TOO_MANY] = {ERRCODE_CONFIGURATION_LIMIT_EXCEEDED, 400, "Throttling.User", "RequestLimitExceeded"},
 	[CONDITION_LOCKED] = {ERRCODE_LOCK_NOT_AVAILABLE, 503, UNAVAILABLE},
 	[CONDITION_NOT_SERIALIZABLE] = {ERRCODE_T_R_SERIALIZATION_FAILURE, 503, UNAVAILABLE},

@@ -105,7 +105,7 @@ void
 error_zone_has_key(const char *zone_id)
 {
 	ereport(ERROR,
-			(conditions_errcode(CONDITION_EXISTS, PARAM_ZONE_ID),
+			(conditions_errcode(CONDITION_TAKEN, PARAM_ZONE_ID),
 			 errmsg("zone \"%s\" has a key already", zone_id),
 			 errhint("Use refresh_zone_key or modify_zone_key to replace it."),
 			 violated("zone", "zone_pkey")));
@@ -116,7 +116,7 @@ void
 error_gateway_exists(const char *zone_id, const char *gateway_id)
 {
 	ereport(ERROR,
-			(conditions_errcode(CONDITION_EXISTS, PARAM_GATEWAY_ID),
+			(conditions_errcode(CONDITION_TAKEN, PARAM_GATEWAY_ID),
 			 errmsg("gateway \"%s\" of zone \"%s\" exists already", gateway_id, zone_id),
 			 violated("gateway", "gateway_pkey")));
 }
@@ -353,14 +353,17 @@ error_unknown_version(const char *accepted)
 			 errmsg("Version must be \"%s\" for this action, where it is given", accepted)));
 }
 
-/* A parameter that the action has not; known are those that it has. */
+/*
+ * A parameter that the action does not have; "name" is its own, or NULL where it may be anything: a name that no
+ * parameter could have is not repeated, since it may be a secret.
+ */
 void
-error_unknown_parameter(const char *known)
+error_unknown_parameter(const char *name, const char *known)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_UNKNOWN_PARAMETER, PARAM_PARAMS),
-			 errmsg("a parameter is not known to the action"),
-			 errhint("It takes %s, and what all actions take.", known)));
+			 name == NULL ? errmsg("unknown parameter") : errmsg("unknown parameter \"%s\"", name),
+			 errhint("The action takes %s, and the parameters common to all actions.", known)));
 }
 
 /* An app was named neither by its number nor by its AppKey. */

@@ -61,7 +61,7 @@ extern void log_disclosure_undone(const char *request_id, const char *action, co
 
 KEYROT_NORETURN extern void error_unknown_action(void);
 KEYROT_NORETURN extern void error_unknown_version(const char *accepted);
-KEYROT_NORETURN extern void error_unknown_parameter(const char *known);
+KEYROT_NORETURN extern void error_unknown_parameter(const char *name, const char *known);
 KEYROT_NORETURN extern void error_missing_app(void);
 KEYROT_NORETURN extern void error_wrong_type(Parameter parameter);
 KEYROT_NORETURN extern void error_may_not_call(const char *function);

@@ -264,6 +264,15 @@ argument_owner(FunctionCallInfo fcinfo, int position, const char **name)
 	return role;
 }
 
+/* True or false; raises 22004 for NULL. */
+bool
+argument_boolean(FunctionCallInfo fcinfo, int position, Parameter parameter)
+{
+	if (PG_ARGISNULL(position))
+		error_missing(parameter);
+	return PG_GETARG_BOOL(position);
+}
+
 /* A number of at least 1; raises 22004 for NULL, 22023 for less. */
 int
 argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter)

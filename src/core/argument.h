@@ -33,6 +33,7 @@ extern NullableDatum argument_description(FunctionCallInfo fcinfo, int position)
 extern int64 argument_grace(FunctionCallInfo fcinfo, int position);
 extern int64 argument_age(FunctionCallInfo fcinfo, int position);
 extern Oid	argument_owner(FunctionCallInfo fcinfo, int position, const char **name);
+extern bool argument_boolean(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern int	argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern int	argument_batch_size(FunctionCallInfo fcinfo, int position);
 extern CryptoHash argument_algorithm(FunctionCallInfo fcinfo, int position);

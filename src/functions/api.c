@@ -36,6 +36,23 @@ answer_nothing(Request *request pg_attribute_unused(), JsonbParseState **state p
 {
 }
 
+/* Begins a list as Alibaba's answers have it: an array, alone in an object. */
+static void
+begin_list(JsonbParseState **state, const char *key, const char *element)
+{
+	api_shape_put_key(state, key);
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	api_shape_put_key(state, element);
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+}
+
+static void
+end_list(JsonbParseState **state)
+{
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
 static void
 answer_app_id(Request *request, JsonbParseState **state)
 {
@@ -53,6 +70,24 @@ answer_app_security(Request *request, JsonbParseState **state)
 	api_shape_put_time(state, "ModifiedTime", app->modified_at);
 }
 
+/* The one pair of AppKey and AppSecret that an app has here, as a list. */
+static void
+answer_app_securities(Request *request, JsonbParseState **state)
+{
+	begin_list(state, "AppSecuritys", "AppSecurity");
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	answer_app_security(request, state);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	end_list(state);
+}
+
+static void
+answer_no_tags(Request *request pg_attribute_unused(), JsonbParseState **state)
+{
+	begin_list(state, "TagResources", "TagResource");
+	end_list(state);
+}
+
 static void
 answer_secret_key(Request *request, JsonbParseState **state)
 {
@@ -62,7 +97,6 @@ answer_secret_key(Request *request, JsonbParseState **state)
 static void
 put_app(JsonbParseState **state, const ListedApp *app)
 {
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	api_shape_put_number(state, "AppId", app->app_id);
 	api_shape_put_text(state, "AppName", app->app_name);
 	if (app->description.isnull)
@@ -71,7 +105,12 @@ put_app(JsonbParseState **state, const ListedApp *app)
 		api_shape_put_text(state, "Description", app->description.value);
 	api_shape_put_time(state, "CreatedTime", app->created_at);
 	api_shape_put_time(state, "ModifiedTime", app->modified_at);
-	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+static void
+answer_app(Request *request, JsonbParseState **state)
+{
+	put_app(state, &api_call_of(request)->apps[0]);
 }
 
 static void
@@ -83,14 +122,14 @@ answer_apps(Request *request, JsonbParseState **state)
 	api_shape_put_number(state, "TotalCount", call->total_count);
 	api_shape_put_number(state, "PageNumber", filter->offset / filter->limit + 1);
 	api_shape_put_number(state, "PageSize", filter->limit);
-	api_shape_put_key(state, "Apps");
-	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
-	api_shape_put_key(state, "AppAttribute");
-	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	begin_list(state, "Apps", "AppAttribute");
 	for (int i = 0; i < call->app_count; i++)
+	{
+		pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 		put_app(state, &call->apps[i]);
-	pushJsonbValue(state, WJB_END_ARRAY, NULL);
-	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+		pushJsonbValue(state, WJB_END_OBJECT, NULL);
+	}
+	end_list(state);
 }
 
 
@@ -120,6 +159,11 @@ static const ApiAction actions[] = {
 		}
 	},
 	{
+		"DescribeAppSecurities", &api_alibaba, &app_describe_security_action, answer_app_securities, {
+			APP_ID
+		}
+	},
+	{
 		"ResetAppSecret", &api_alibaba, &app_reset_secret_action, answer_nothing, {
 			NAME(PARAM_APP_KEY, 0, REQUIRED),
 			NAME(PARAM_NEW_APP_KEY, 1, OPTIONAL),
@@ -142,8 +186,18 @@ static const ApiAction actions[] = {
 			NAME(PARAM_APP_KEY, 1, OPTIONAL),
 			NAME(PARAM_APP_NAME, 2, OPTIONAL),
 			{PARAM_PAGE_NUMBER, VALUE_INT4, 3, OPTIONAL, 1, PG_INT32_MAX, 1},
-			{PARAM_BOUNDED_PAGE_SIZE, VALUE_INT4, 4, OPTIONAL, 1, API_LARGEST_PAGE, 10}
+			{PARAM_BOUNDED_PAGE_SIZE, VALUE_INT4, 4, OPTIONAL, 1, API_LARGEST_PAGE, 10},
+			{PARAM_SORT, VALUE_ORDER, 5, OPTIONAL, 0, 0, 0}
 		}
+	},
+	{
+		"DescribeApp", &api_alibaba, &app_describe_action, answer_app, {
+			APP_ID
+		}
+	},
+	/* An app has no tags here; clients that ask for them before each read are told so. */
+	{
+		"ListTagResources", &api_alibaba, &app_list_nothing_action, answer_no_tags, {{0}}
 	},
 	{
 		"DeleteApp", &api_alibaba, &app_delete_action, answer_nothing, {
@@ -231,6 +285,9 @@ act_on_call(Request *request)
 	call->row->action->act(request);
 	if (call->row->action == &app_list_action && call->app_count == 0)
 		call->total_count = app_statements_count(&request->arguments.filter);
+	/* Somebody deleted it between the two looks at it. */
+	if (call->row->action == &app_describe_action && call->app_count == 0)
+		error_no_such_app_id(request->arguments.app_id);
 }
 
 /* The row of api()'s result.  The JSON may hold a secret, and is wiped when the request ends. */

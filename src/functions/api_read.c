@@ -19,6 +19,7 @@
 #include "crypto/identifier.h"
 
 #define LONGEST_TEXT 4000		/* bytes of the longest text that can be well formed, a description */
+#define LONGEST_NAME 40			/* of a parameter; the clouds' own have fewer letters */
 #define LONGEST_NUMBER 19		/* digits of the largest int64 */
 
 /* The value of a parameter in the JSON, or NULL where it is absent or null.  Strings are not copied. */
@@ -95,15 +96,31 @@ is_parameter(const ApiAction *row, const JsonbValue *key)
 	return false;
 }
 
+/* The name that a parameter could have, copied; NULL where none could. */
+static char *
+possible_name(const JsonbValue *key)
+{
+	const char *name = key->val.string.val;
+	int			length = key->val.string.len;
+
+	if (length < 1 || length > LONGEST_NAME || name[0] < 'A' || name[0] > 'Z')
+		return NULL;
+	for (int i = 1; i < length; i++)
+		if (!((name[i] >= 'A' && name[i] <= 'Z') || (name[i] >= 'a' && name[i] <= 'z') ||
+			  (name[i] >= '0' && name[i] <= '9')))
+			return NULL;
+	return pnstrdup(name, length);
+}
+
 KEYROT_NORETURN static void
-refuse_unknown_parameter(const ApiAction *row)
+refuse_unknown_parameter(const ApiAction *row, const char *name)
 {
 	StringInfoData known;
 
 	initStringInfo(&known);
 	for (const ApiParameter *p = row->parameters; p->kind != VALUE_NONE; p++)
 		appendStringInfo(&known, "%s%s", known.len > 0 ? ", " : "", conditions_parameter_name(p->parameter));
-	error_unknown_parameter(known.data);
+	error_unknown_parameter(name, known.data);
 }
 
 /* Raises 22023 for a parameter that neither the action has nor all actions of its cloud have. */
@@ -114,6 +131,7 @@ require_known_parameters(const ApiCall *call)
 	JsonbIteratorToken token;
 	JsonbValue	item;
 	bool		known = true;
+	char	   *name = NULL;
 
 	if (call->params == NULL || call->shape->common == NULL)
 		return;
@@ -122,9 +140,12 @@ require_known_parameters(const ApiCall *call)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (token == WJB_KEY)
+		{
 			known = is_parameter(call->row, &item) || is_one_of(call->shape->common, &item);
+			name = known ? NULL : possible_name(&item);
+		}
 		else if (token == WJB_VALUE && !known && item.type != jbvNull)
-			refuse_unknown_parameter(call->row);
+			refuse_unknown_parameter(call->row, name);
 	}
 }
 
@@ -193,6 +214,19 @@ read_number(const ApiParameter *p, const JsonbValue *value)
 	return (int64) number;
 }
 
+/* "desc" or "asc", as whether the newest comes first; where it is absent, it does. */
+static Datum
+read_order(const ApiParameter *p, const JsonbValue *value)
+{
+	if (value == NULL || is_string(value, "desc"))
+		return BoolGetDatum(true);
+	if (value->type != jbvString)
+		error_wrong_type(p->parameter);
+	if (!is_string(value, "asc"))
+		error_malformed(p->parameter);
+	return BoolGetDatum(false);
+}
+
 static Datum
 interval_of_seconds(int64 seconds)
 {
@@ -209,7 +243,8 @@ read_parameter(ApiCall *call, Request *request, const ApiParameter *p)
 	const JsonbValue *value = find_parameter(call, p);
 	NullableDatum *argument = &call->arguments[p->position];
 	bool		is_text = p->kind == VALUE_TEXT || p->kind == VALUE_SECRET;
-	int64		number = is_text || value == NULL ? p->otherwise : read_number(p, value);
+	bool		is_number = !is_text && p->kind != VALUE_ORDER;
+	int64		number = is_number && value != NULL ? read_number(p, value) : p->otherwise;
 
 	if (p->kind == VALUE_APP_ID)
 	{
@@ -220,6 +255,8 @@ read_parameter(ApiCall *call, Request *request, const ApiParameter *p)
 		return;
 	if (is_text)
 		argument->value = read_text(p, value);
+	else if (p->kind == VALUE_ORDER)
+		argument->value = read_order(p, value);
 	else if (p->kind == VALUE_INT8)
 		argument->value = Int64GetDatum(number);
 	else if (p->kind == VALUE_INT4)

@@ -22,7 +22,8 @@ typedef enum ValueKind
 	VALUE_APP_ID,				/* names the app: no argument of the function */
 	VALUE_INT8,
 	VALUE_INT4,
-	VALUE_SECONDS				/* becomes an interval */
+	VALUE_SECONDS,				/* becomes an interval */
+	VALUE_ORDER					/* becomes whether the newest comes first */
 } ValueKind;
 
 typedef enum Presence

@@ -317,6 +317,7 @@ read_listing(Request *request)
 	filter->offset = argument_positive(fcinfo, 3, PARAM_PAGE_NUMBER) - 1;
 	filter->limit = argument_positive(fcinfo, 4, PARAM_PAGE_SIZE);
 	filter->offset *= filter->limit;
+	filter->newest_first = argument_boolean(fcinfo, 5, PARAM_NEWEST_FIRST);
 	request->arguments.listed = list_app;
 }
 
@@ -330,6 +331,27 @@ list_apps(Request *request)
 	app_statements_list(filter, request->arguments.listed, request);
 }
 
+/* Lists the one app that the request names, by its number. */
+static void
+describe_app(Request *request)
+{
+	AppFilter  *filter = &request->arguments.filter;
+
+	find_app_key(request, request->target);
+	filter->app_id.value = Int64GetDatum(request->arguments.app_id);
+	filter->app_key = request->target;
+	filter->app_name.isnull = true;
+	filter->sees_all = true;
+	filter->limit = 1;
+	app_statements_list(filter, request->arguments.listed, request);
+}
+
+/* Lists what apps have none of. */
+static void
+read_nothing(Request *request pg_attribute_unused())
+{
+}
+
 /* The listed apps are in the result set already. */
 static Datum
 answer_listing(Request *request pg_attribute_unused())
@@ -338,8 +360,10 @@ answer_listing(Request *request pg_attribute_unused())
 }
 
 const Action app_list_action = {"list_apps", REQUEST_OF_APPS, read_listing, list_apps, answer_listing};
+const Action app_describe_action = {"list_apps", REQUEST_OF_APPS, read_app_key, describe_app, answer_listing};
+const Action app_list_nothing_action = {"list_apps", REQUEST_OF_APPS, read_nothing, read_nothing, answer_listing};
 
-/* list_apps(INOUT app_id, INOUT app_key, INOUT app_name, page_number, page_size, OUT description, ...) */
+/* list_apps(INOUT app_id, INOUT app_key, INOUT app_name, page_number, page_size, newest_first, OUT ...) */
 Datum
 keyrot_list_apps(PG_FUNCTION_ARGS)
 {

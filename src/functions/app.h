@@ -13,5 +13,7 @@ extern const Action app_describe_security_action;
 extern const Action app_modify_action;
 extern const Action app_delete_action;
 extern const Action app_list_action;
+extern const Action app_describe_action;
+extern const Action app_list_nothing_action;
 
 #endif

@@ -173,27 +173,30 @@ read_listing(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * Hands the reader a page of the apps that the caller may act on, newest change first, each with the
- * count of all that match.  The values live only until the reader returns.
+ * Hands the reader a page of the apps that the caller may act on, in the order of their last change, each with
+ * the count of all that match.  The values live only until the reader returns.
  */
 void
 app_statements_list(const AppFilter *filter, AppListingReader reader, void *reader_state)
 {
-	static Statement list = {
-		.text = "SELECT app_id, app_key, app_name, description, created_at, modified_at,"
-		"       pg_catalog.count(*) OVER () AS total_count" LISTED
-		" ORDER BY modified_at DESC, app_id DESC LIMIT $7 OFFSET $6",
-		.success = SPI_OK_SELECT,
-		.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID, INT8OID, INT4OID},
-		.custom_plans = true,
-	};
+#define LIST(order) { \
+	.text = "SELECT app_id, app_key, app_name, description, created_at, modified_at," \
+	"       pg_catalog.count(*) OVER () AS total_count" LISTED \
+	" ORDER BY modified_at " order ", app_id " order " LIMIT $7 OFFSET $6", \
+	.success = SPI_OK_SELECT, \
+	.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID, INT8OID, INT4OID}, \
+	.custom_plans = true, \
+}
+	static Statement newest_first = LIST("DESC");
+	static Statement oldest_first = LIST("ASC");
 	Listing		listing = {reader, reader_state};
 	Parameters	parameters = {0};
 
 	add_filter(&parameters, filter);
 	parameters_add(&parameters, Int64GetDatum(filter->offset));
 	parameters_add(&parameters, Int32GetDatum(filter->limit));
-	statement_run(&list, &parameters, read_listing, &listing);
+	statement_run(filter->newest_first ? &newest_first : &oldest_first, &parameters, read_listing, &listing);
+#undef LIST
 }
 
 /* How many apps the filter means, whatever its page. */

@@ -17,6 +17,7 @@ typedef struct AppFilter
 	NullableDatum app_name;
 	Oid			caller;
 	bool		sees_all;
+	bool		newest_first;
 	int64		offset;
 	int32		limit;
 } AppFilter;

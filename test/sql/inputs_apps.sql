@@ -181,6 +181,7 @@ INSERT INTO bad_input (function, parameter, arguments, expected, value) VALUES
     ('list_apps', 'page_number', 'page_number => 0', '22023', NULL),
     ('list_apps', 'page_number', 'page_number => -1', '22023', NULL),
     ('list_apps', 'page_number', 'page_number => -2147483648', '22023', NULL),
+    ('list_apps', 'newest_first', 'newest_first => NULL', '22004', NULL),
     ('list_apps', 'page_size', 'page_size => NULL', '22004', NULL),
     ('list_apps', 'page_size', 'page_size => 0', '22023', NULL),
     ('list_apps', 'page_size', 'page_size => -10', '22023', NULL);
