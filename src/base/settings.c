@@ -16,6 +16,7 @@
 
 #include "base/errors.h"
 #include "base/settings.h"
+#include "crypto/secret.h"
 
 #define PREFIX "keyrot"
 #define SECONDS_PER_DAY 86400
@@ -32,6 +33,7 @@ char	   *keyrot_master_key_file;
 char	   *keyrot_master_key_command;
 int			keyrot_master_key_timeout;
 char	   *keyrot_operator_role;
+char	   *keyrot_app_secret_prefix;
 int			keyrot_max_grace;
 int			keyrot_zone_rate_limit;
 int			keyrot_app_rate_limit;
@@ -209,6 +211,28 @@ define_server_settings(void)
 							NULL, NULL, NULL);
 }
 
+static bool
+check_app_secret_prefix(char **value, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
+{
+	if (secret_is_prefix(*value, strlen(*value)))
+		return true;
+	GUC_check_errdetail("It must be up to %d characters of A-Z, a-z, 0-9 and \"_\".", APP_SECRET_PREFIX_MAX);
+	return false;
+}
+
+static void
+define_app_secret_prefix(void)
+{
+	DefineCustomStringVariable("keyrot.app_secret_prefix",
+							   "Begins each generated AppSecret, so that scanners for leaked secrets recognize it.",
+							   "Such a secret ends with a checksum. Empty: 64 hex digits are generated.",
+							   &keyrot_app_secret_prefix,
+							   "",
+							   PGC_SUSET,
+							   0,
+							   check_app_secret_prefix, NULL, NULL);
+}
+
 static void
 define_redaction(void)
 {
@@ -255,6 +279,7 @@ settings_init(void)
 
 	define_rate_limits();
 	define_server_settings();
+	define_app_secret_prefix();
 	define_redaction();
 	MarkGUCPrefixReserved(PREFIX);
 }

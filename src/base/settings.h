@@ -13,6 +13,7 @@ extern char *keyrot_master_key_file;
 extern char *keyrot_master_key_command; /* empty: the file counts */
 extern int	keyrot_master_key_timeout;	/* milliseconds */
 extern char *keyrot_operator_role;
+extern char *keyrot_app_secret_prefix;	/* empty: generated AppSecrets have none */
 extern int	keyrot_max_grace;		/* seconds */
 extern int	keyrot_zone_rate_limit; /* requests a second; 0: no limit */
 extern int	keyrot_app_rate_limit;

@@ -23,6 +23,7 @@
 #include "keys/keyring.h"
 #include "store/app_statements.h"
 #include "store/credential_statements.h"
+#include "base/settings.h"
 
 static const Sealed nothing = {.length = 0};
 
@@ -113,7 +114,9 @@ make_secret(Request *request, CredentialKind kind)
 
 	if (request->secret.length > 0)
 		return;
-	if (kind == CREDENTIAL_APP)
+	if (kind == CREDENTIAL_APP && keyrot_app_secret_prefix[0] != '\0')
+		status = secret_make_prefixed_app_secret(&request->draw, keyrot_app_secret_prefix, &request->secret);
+	else if (kind == CREDENTIAL_APP)
 		status = secret_make_app_secret(&request->draw, &request->secret);
 	else
 		status = secret_make_secret_key(&request->draw, &request->secret);

@@ -12,6 +12,11 @@
 
 #include <string.h>
 
+static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+#define BASE62		62
+#define FAIR_BYTES	248			/* the greatest multiple of that in a byte: what is above would be drawn more often */
+
 /* Overwrites all of a secret; its length is 0 then. */
 void
 secret_wipe(Secret *secret)
@@ -92,6 +97,77 @@ secret_make_app_secret(CryptoDraw *draw, Secret *secret)
 		secret->bytes[secret->length++] = (uint8_t) digits[random[i] & 15];
 	}
 	crypto_wipe(random, sizeof(random));
+	return CRYPTO_OK;
+}
+
+/* Whether generated AppSecrets may begin with it: up to 40 of A-Za-z0-9_. */
+bool
+secret_is_prefix(const char *text, size_t length)
+{
+	if (length > APP_SECRET_PREFIX_MAX)
+		return false;
+	for (size_t i = 0; i < length; i++)
+		if (text[i] != '_' && (text[i] == '\0' || strchr(base62, text[i]) == NULL))
+			return false;
+	return true;
+}
+
+/* The CRC-32 of zlib, PNG and Ethernet. */
+static uint32_t
+crc32_of(const uint8_t *bytes, size_t length)
+{
+	uint32_t	crc = 0xFFFFFFFF;
+
+	for (size_t i = 0; i < length; i++)
+	{
+		crc ^= bytes[i];
+		for (int bit = 0; bit < 8; bit++)
+			crc = (crc >> 1) ^ (0xEDB88320 & (0 - (crc & 1)));
+	}
+	return ~crc;
+}
+
+static CryptoStatus
+append_random_digits(CryptoDraw *draw, Secret *secret, size_t end)
+{
+	CryptoStatus status = CRYPTO_OK;
+
+	while (secret->length < end && status == CRYPTO_OK)
+	{
+		uint8_t		byte;
+
+		status = crypto_take(draw, &byte, 1);
+		if (byte < FAIR_BYTES)
+			secret->bytes[secret->length++] = (uint8_t) base62[byte % BASE62];
+		crypto_wipe(&byte, 1);
+	}
+	return status;
+}
+
+/*
+ * Makes an AppSecret that scanners for leaked secrets know: the prefix, which secret_is_prefix() has approved,
+ * 43 random digits of base62, and the CRC-32 of all that as 6 more, the most significant first.  On failure the
+ * secret is empty.
+ */
+CryptoStatus
+secret_make_prefixed_app_secret(CryptoDraw *draw, const char *prefix, Secret *secret)
+{
+	CryptoStatus status;
+	uint32_t	check;
+
+	secret_wipe(secret);
+	secret->length = strlen(prefix);
+	memcpy(secret->bytes, prefix, secret->length);
+	status = append_random_digits(draw, secret, secret->length + APP_SECRET_RANDOM);
+	if (status != CRYPTO_OK)
+	{
+		secret_wipe(secret);
+		return status;
+	}
+	check = crc32_of(secret->bytes, secret->length);
+	for (int i = APP_SECRET_CHECK - 1; i >= 0; i--, check /= BASE62)
+		secret->bytes[secret->length + i] = (uint8_t) base62[check % BASE62];
+	secret->length += APP_SECRET_CHECK;
 	return CRYPTO_OK;
 }
 

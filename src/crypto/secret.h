@@ -14,6 +14,9 @@
 #define SECRET_RANDOM_BYTES		32
 #define APP_SECRET_MIN			16
 #define APP_SECRET_MAX			128
+#define APP_SECRET_PREFIX_MAX	40
+#define APP_SECRET_RANDOM		43	/* digits of base62: 256 bits */
+#define APP_SECRET_CHECK		6	/* digits of base62: 32 bits */
 #define SECRET_KEY_MIN_BYTES	32
 #define SECRET_KEY_MAX_BYTES	48
 #define SECRET_KEY_MAX_TEXT		64	/* base64 of 48 bytes */
@@ -32,6 +35,8 @@ extern bool secret_from_secret_key(const char *text, size_t length, Secret *secr
 extern size_t secret_key_to_text(const Secret *secret, char *text);
 
 extern CryptoStatus secret_make_app_secret(CryptoDraw *draw, Secret *secret);
+extern bool secret_is_prefix(const char *text, size_t length);
+extern CryptoStatus secret_make_prefixed_app_secret(CryptoDraw *draw, const char *prefix, Secret *secret);
 extern CryptoStatus secret_make_secret_key(CryptoDraw *draw, Secret *secret);
 
 #endif

@@ -267,6 +267,17 @@ try_app_secret(CryptoStatus *status)
 }
 
 static bool
+try_prefixed_app_secret(CryptoStatus *status)
+{
+	CryptoDraw	draw = {{0}, 0};
+	Secret		secret;
+
+	memset(&secret, 1, sizeof(secret));
+	*status = secret_make_prefixed_app_secret(&draw, "prefix_", &secret);
+	return *status != CRYPTO_OK ? is_zero(&secret, sizeof(secret)) : secret.length == 7 + APP_SECRET_RANDOM + APP_SECRET_CHECK;
+}
+
+static bool
 try_secret_key(CryptoStatus *status)
 {
 	CryptoDraw	draw = {{0}, 0};
@@ -344,6 +355,7 @@ static const struct
 	{"SHA-256", try_sha256, false},
 	{"base64", try_base64, false},
 	{"making an AppSecret", try_app_secret, false},
+	{"making an AppSecret with a prefix", try_prefixed_app_secret, false},
 	{"making a SecretKey", try_secret_key, false},
 	{"reading a key file", try_key_file, false},
 	{"making a RequestId", try_request_id, false},

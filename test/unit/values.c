@@ -266,6 +266,25 @@ known_draw_test(void)
 	   made.bytes[0] == 224 && made.bytes[31] == (uint8_t) (63 * 7), "a SecretKey is its random bytes");
 }
 
+/* Bytes that would favour some digits are passed over; the check was computed by zlib. */
+static void
+prefixed_secret_test(void)
+{
+	CryptoDraw	draw = {{0}, CRYPTO_DRAW_BYTES};
+	Secret		made;
+
+	for (int i = 0; i < CRYPTO_DRAW_BYTES; i++)
+		draw.bytes[i] = (uint8_t) (i < 2 ? 255 - 7 * i : i == 2 ? 247 : i - 3);
+	ok(secret_make_prefixed_app_secret(&draw, "acme_", &made) == CRYPTO_OK && made.length == 54 &&
+	   memcmp(made.bytes, "acme_z0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef", 48) == 0 &&
+	   memcmp(made.bytes + 48, "1Zf9tT", 6) == 0, "a prefixed AppSecret: fair digits, then their check");
+	ok(secret_make_prefixed_app_secret(&draw, "", &made) == CRYPTO_OK && made.length == 49, "an empty prefix");
+	ok(secret_is_prefix("", 0) && secret_is_prefix("acme_Live_0123456789012345678901234567890", 40) &&
+	   !secret_is_prefix("acme_Live_01234567890123456789012345678901", 41) && !secret_is_prefix("a-b", 3) &&
+	   !secret_is_prefix("a b", 3) && !secret_is_prefix("a\0b", 3) && !secret_is_prefix("\xc3\xa4", 2),
+	   "what a prefix may be");
+}
+
 static void
 secret_tests(void)
 {
@@ -341,6 +360,7 @@ value_tests(void)
 	base64_tests();
 	secret_tests();
 	fair_bytes_test();
+	prefixed_secret_test();
 	known_draw_test();
 	made_well("generated AppKeys", make_app_key, 2);
 	made_well("generated GatewayIds", make_gateway_id, 5);
