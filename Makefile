@@ -21,6 +21,7 @@ OBJS = \
 	src/base/settings.o \
 	src/core/argument.o \
 	src/core/credential.o \
+	src/core/lifetime.o \
 	src/core/limit.o \
 	src/core/request.o \
 	src/core/result.o \
@@ -36,7 +37,9 @@ OBJS = \
 	src/functions/api_read.o \
 	src/functions/api_shape.o \
 	src/functions/app.o \
+	src/functions/find.o \
 	src/functions/keys.o \
+	src/functions/policy.o \
 	src/functions/reseal.o \
 	src/functions/signature.o \
 	src/functions/zone.o \

@@ -8,7 +8,7 @@ REVOKE ALL ON SCHEMA keyrot FROM PUBLIC;
 COMMENT ON SCHEMA keyrot IS 'credentials of API callers and edge sites: issue, rotate, verify, guard';
 
 
-/* Tables.  Credentials start with the same nine columns, which the C code reads by position. */
+/* Tables.  Credentials start with the same fifteen columns, which the C code reads by position. */
 
 CREATE SEQUENCE keyrot.app_id AS bigint;
 REVOKE ALL ON SEQUENCE keyrot.app_id FROM PUBLIC;
@@ -24,6 +24,12 @@ CREATE TABLE keyrot.app (
     previous_valid_until timestamptz,
     created_at           timestamptz NOT NULL,
     modified_at          timestamptz NOT NULL,
+    disabled_at          timestamptz,
+    valid_until          timestamptz,
+    due_at               timestamptz,
+    rotate_after         interval,
+    lifetime             interval,
+    policy_grace         bigint,
     app_id               bigint      NOT NULL,
     previous_app_key     text COLLATE "C",
     app_name             text        NOT NULL,
@@ -45,7 +51,13 @@ CREATE TABLE keyrot.zone (
     previous_secret      bytea,
     previous_valid_until timestamptz,
     created_at           timestamptz NOT NULL,
-    modified_at          timestamptz NOT NULL
+    modified_at          timestamptz NOT NULL,
+    disabled_at          timestamptz,
+    valid_until          timestamptz,
+    due_at               timestamptz,
+    rotate_after         interval,
+    lifetime             interval,
+    policy_grace         bigint
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.zone FROM PUBLIC;
 COMMENT ON TABLE keyrot.zone IS 'one row for each zone that ever had a key; a deleted one stays, without a key';
@@ -142,23 +154,27 @@ COMMENT ON FUNCTION keyrot.has_rights_of(oid, text) IS
 
 CREATE VIEW keyrot.credentials WITH (security_barrier) AS
     SELECT kind, id, app_id, name, description, owner,
-           CASE WHEN has_secret THEN 'current' WHEN grace_end IS NOT NULL THEN 'retiring' ELSE 'retired' END AS state,
+           CASE WHEN NOT has_secret AND grace_end IS NULL THEN 'retired'
+                WHEN is_disabled THEN 'disabled'
+                WHEN NOT has_secret THEN 'retiring'
+                WHEN valid_until <= pg_catalog.clock_timestamp() THEN 'expired'
+                ELSE 'current' END AS state,
            version, created_at, modified_at,
            pg_catalog.clock_timestamp() - modified_at AS age,
-           grace_end AS previous_valid_until
+           grace_end AS previous_valid_until, valid_until, due_at
       FROM (SELECT 'app'::text AS kind, app_key AS id, app_id, app_name AS name, description,
                    owner AS owner_id, owner_name AS owner, secret IS NOT NULL AS has_secret, version,
-                   created_at, modified_at,
+                   created_at, modified_at, disabled_at IS NOT NULL AS is_disabled, valid_until, due_at,
                    CASE WHEN previous_valid_until > pg_catalog.clock_timestamp() THEN previous_valid_until END AS grace_end
               FROM keyrot.app
             UNION ALL
             SELECT 'zone', zone_id, NULL, NULL, NULL, owner, owner_name, secret IS NOT NULL, version,
-                   created_at, modified_at,
+                   created_at, modified_at, disabled_at IS NOT NULL, valid_until, due_at,
                    CASE WHEN previous_valid_until > pg_catalog.clock_timestamp() THEN previous_valid_until END
               FROM keyrot.zone) AS credential
      WHERE keyrot.has_rights_of(owner_id, owner);
 REVOKE ALL ON TABLE keyrot.credentials FROM PUBLIC;
-COMMENT ON VIEW keyrot.credentials IS 'apps and zones that the reader may act on, with version, age and grace';
+COMMENT ON VIEW keyrot.credentials IS 'apps and zones that the reader may act on, with state, version, age, grace and lifetime';
 
 CREATE VIEW keyrot.gateways WITH (security_barrier) AS
     SELECT g.zone_id, g.gateway_id, g.added_at
@@ -227,12 +243,38 @@ CREATE FUNCTION keyrot.end_app_grace(app_key text) RETURNS uuid
 REVOKE ALL ON FUNCTION keyrot.end_app_grace(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.end_app_grace(text) IS 'the app''s previous secret stops working now';
 
+CREATE FUNCTION keyrot.revert_app_secret(app_key text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_revert_app_secret' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.revert_app_secret(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.revert_app_secret(text) IS
+    'makes the app''s previous secret current again, as a new version, while its grace period runs';
+
+CREATE FUNCTION keyrot.disable_app(app_key text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_disable_app' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.disable_app(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.disable_app(text) IS
+    'switches an app off: nothing verifies or signs by it until it is enabled';
+
+CREATE FUNCTION keyrot.enable_app(app_key text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_enable_app' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.enable_app(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.enable_app(text) IS
+    'switches a disabled app on again';
+
+CREATE FUNCTION keyrot.set_app_policy(app_key text, rotate_after interval DEFAULT NULL,
+                                      lifetime interval DEFAULT NULL, grace_period interval DEFAULT '0')
+    RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_set_app_policy' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.set_app_policy(text, interval, interval, interval) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.set_app_policy(text, interval, interval, interval) IS
+    'sets when an app is due for rotation, how long a version lives, and the grace period of scheduled rotations';
+
 CREATE FUNCTION keyrot.list_apps(INOUT app_id bigint DEFAULT NULL, INOUT app_key text DEFAULT NULL,
                                  INOUT app_name text DEFAULT NULL, page_number integer DEFAULT 1,
                                  page_size integer DEFAULT 10, newest_first boolean DEFAULT true,
                                  OUT description text,
                                  OUT created_at timestamptz, OUT modified_at timestamptz,
-                                 OUT total_count bigint, OUT request_id uuid)
+                                 OUT total_count bigint, OUT request_id uuid, OUT disabled boolean)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'keyrot_list_apps' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer, boolean) FROM PUBLIC;
@@ -285,6 +327,32 @@ CREATE FUNCTION keyrot.end_zone_grace(zone_id text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_end_zone_grace' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.end_zone_grace(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.end_zone_grace(text) IS 'the zone''s previous key stops working now';
+
+CREATE FUNCTION keyrot.revert_zone_key(zone_id text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_revert_zone_key' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.revert_zone_key(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.revert_zone_key(text) IS
+    'makes the zone''s previous key current again, as a new version, while its grace period runs';
+
+CREATE FUNCTION keyrot.disable_zone(zone_id text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_disable_zone' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.disable_zone(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.disable_zone(text) IS
+    'switches a zone off: nothing verifies or signs by it until it is enabled';
+
+CREATE FUNCTION keyrot.enable_zone(zone_id text) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_enable_zone' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.enable_zone(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.enable_zone(text) IS
+    'switches a disabled zone on again';
+
+CREATE FUNCTION keyrot.set_zone_policy(zone_id text, rotate_after interval DEFAULT NULL,
+                                       lifetime interval DEFAULT NULL, grace_period interval DEFAULT '0')
+    RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_set_zone_policy' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.set_zone_policy(text, interval, interval, interval) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.set_zone_policy(text, interval, interval, interval) IS
+    'sets when a zone is due for rotation, how long a version lives, and the grace period of scheduled rotations';
 
 CREATE FUNCTION keyrot.add_gateway(zone_id text, INOUT gateway_id text DEFAULT NULL, OUT request_id uuid)
     AS 'MODULE_PATHNAME', 'keyrot_add_gateway' LANGUAGE C VOLATILE;
@@ -382,6 +450,13 @@ CREATE FUNCTION keyrot.rebind_owners() RETURNS bigint
 REVOKE ALL ON FUNCTION keyrot.rebind_owners() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.rebind_owners() IS
     'makes owners'' OIDs and names agree again, after a restore or a rename; superusers only';
+
+CREATE FUNCTION keyrot.find_secret(secret text, OUT kind text, OUT id text, OUT version integer, OUT state text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'keyrot_find_secret' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.find_secret(text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.find_secret(text) IS
+    'whose secret this is, among the credentials that the caller may act on; for one that has leaked';
 
 CREATE FUNCTION keyrot.prune_requests(older_than interval) RETURNS bigint
     AS 'MODULE_PATHNAME', 'keyrot_prune_requests' LANGUAGE C VOLATILE;

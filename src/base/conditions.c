@@ -14,6 +14,7 @@
 #define AN_APP_KEY "4 to 128 characters of A-Z, a-z, 0-9, \"_\", \".\" and \"-\", the first a letter or digit, " \
 	"and not 64 hex digits as a secret has"
 #define AN_APP_SECRET "16 to 128 printable ASCII characters without blanks"
+#define A_PERIOD "an interval above 0 that ends at a time which timestamptz can hold"
 #define UNAVAILABLE "ServiceUnavailable", "InvalidParameter.ActionInProgress"
 #define A_ZONE_ID "1 to 64 characters of A-Z, a-z, 0-9, \"_\" and \"-\", the first a letter or digit"
 
@@ -35,6 +36,8 @@ static const struct
 	[PARAM_GATEWAY_ID] = {"gateway_id", NULL, A_ZONE_ID},
 	[PARAM_GRACE_PERIOD] = {"grace_period", "GracePeriod", "an interval from 0 to keyrot.max_grace"},
 	[PARAM_GRACE_SECONDS] = {"grace_period", "GracePeriod", "whole seconds from 0 to keyrot.max_grace"},
+	[PARAM_ROTATE_AFTER] = {"rotate_after", NULL, A_PERIOD},
+	[PARAM_LIFETIME] = {"lifetime", NULL, A_PERIOD},
 	[PARAM_CLIENT_TOKEN] = {"client_token", "ClientToken", "1 to 64 printable ASCII characters without blanks"},
 	[PARAM_OWNER] = {"owner", NULL, "a role"},
 	[PARAM_PAGE_NUMBER] = {"page_number", "PageNumber", "at least 1"},
@@ -42,6 +45,8 @@ static const struct
 	[PARAM_BOUNDED_PAGE_SIZE] = {"page_size", "PageSize", "from 1 to 100"},
 	[PARAM_NEWEST_FIRST] = {"newest_first", "Sort", "true or false"},
 	[PARAM_SORT] = {"newest_first", "Sort", "\"desc\" or \"asc\""},
+	[PARAM_DISABLED] = {"disabled", "Disabled", "true or false"},
+	[PARAM_SECRET] = {"secret", NULL, "an AppSecret or a SecretKey"},
 	[PARAM_ALGORITHM] = {"algorithm", NULL, "\"sha256\" or \"sha1\""},
 	[PARAM_MESSAGE] = {"message", NULL, "bytes"},
 	[PARAM_STRING_TO_SIGN] = {"string_to_sign", NULL, "text that can be written in UTF-8"},

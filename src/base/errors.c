@@ -80,12 +80,12 @@ error_token_superseded(void)
 
 /* A rotation was asked to set the secret that is current already. */
 void
-error_same_secret(Parameter parameter)
+error_same_secret(void)
 {
 	ereport(ERROR,
-			(conditions_errcode(CONDITION_MALFORMED, parameter),
-			 errmsg("%s must not be the current secret", conditions_parameter(parameter)),
-			 errhint("Leave it out to have a new one made, where the function allows that.")));
+			(conditions_errcode(CONDITION_MALFORMED, PARAM_NEW_APP_SECRET),
+			 errmsg("%s must not be the current secret", conditions_parameter(PARAM_NEW_APP_SECRET)),
+			 errhint("Leave it out to have a new one generated.")));
 }
 
 /* The AppKey was issued before, to whomever. */
@@ -290,6 +290,46 @@ error_unusable_key(const KeyProblem *problem)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("%s", problem->message),
 			 errhint("%s", problem->hint)));
+}
+
+/* The credential was switched off, and signs nothing. */
+void
+error_disabled(CredentialKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s \"%s\" is disabled", kind_name(kind), identifier),
+			 errhint("Enable it by %s.", kind == CREDENTIAL_APP ? "enable_app" : "enable_zone")));
+}
+
+/* The lifetime of the credential's version is over. */
+void
+error_expired(CredentialKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the secret of %s \"%s\" has expired", kind_name(kind), identifier),
+			 errhint("Rotate it: the new version has a lifetime of its own.")));
+}
+
+/* There is no previous version to go back to. */
+void
+error_nothing_in_grace(CredentialKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("%s \"%s\" has no previous version in its grace period", kind_name(kind), identifier),
+			 errhint("A rotation can be reverted while the grace period runs that it was given.")));
+}
+
+/* The previous version belongs to another AppKey, which does not come back. */
+void
+error_app_key_changed(const char *app_key)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the last rotation of app \"%s\" changed its AppKey, and cannot be reverted", app_key),
+			 errhint("Reset the app, with new_app_secret where an earlier secret is to be set again.")));
 }
 
 /* A sealed secret is not what was sealed for this row and version. */

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "core/lifetime.h"
 #include "base/settings.h"
 
 #define MAX_BATCH_SIZE 100000
@@ -237,6 +238,18 @@ argument_grace(FunctionCallInfo fcinfo, int position)
 	if (grace > (int64) keyrot_max_grace * USECS_PER_SEC)
 		error_grace_too_long();
 	return grace;
+}
+
+/* An interval that a policy may have, or all zeros for NULL; raises 22023 for any other. */
+void
+argument_optional_period(FunctionCallInfo fcinfo, int position, Parameter parameter, Interval *period)
+{
+	memset(period, 0, sizeof(*period));
+	if (PG_ARGISNULL(position))
+		return;
+	*period = *PG_GETARG_INTERVAL_P(position);
+	if (!lifetime_is_period(period))
+		error_malformed(parameter);
 }
 
 /* How old something must be, as read_duration() reads it. */

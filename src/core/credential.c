@@ -17,7 +17,9 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
+#include "core/lifetime.h"
 #include "core/rights.h"
 #include "record/ledger.h"
 #include "keys/keyring.h"
@@ -163,6 +165,9 @@ credential_issue(Request *request, CredentialKind kind, const char *identifier)
 	credential->owner = request->caller;
 	strlcpy(credential->owner_name, GetUserNameFromId(request->caller, false), sizeof(credential->owner_name));
 	credential->previous_valid_until = NO_TIME;
+	credential->disabled_at = NO_TIME;
+	credential->valid_until = NO_TIME;
+	credential->due_at = NO_TIME;
 	credential->created_at = request->started_at;
 	credential->modified_at = request->started_at;
 	seal_current(request, credential);
@@ -181,24 +186,50 @@ credential_reissue(Request *request)
 }
 
 /*
+ * Opens the secret that is to be replaced, into request->current; false where it does not open.  Raises 55000 for a
+ * master key missing or wrong.
+ */
+static bool
+open_current(Request *request, const Credential *credential)
+{
+	CryptoStatus status = credential_try_open(credential, &credential->secret, credential->version, &request->current);
+
+	if (status != CRYPTO_OK && status != CRYPTO_REFUSED)
+		error_crypto(status);
+	return status == CRYPTO_OK;
+}
+
+/* Whether the secret that the caller gave is the credential's current one. */
+bool
+credential_has_secret(Request *request)
+{
+	return open_current(request, &request->credential) && secret_equal(&request->secret, &request->current);
+}
+
+/*
  * Looks at the secret that is to be replaced, where anything depends on it.  Refuses a given secret that
  * is the current one already.  A current one that does not open can be replaced by any, and is not kept
  * for a grace period: verification would only stumble over it.
  */
 static void
-examine_old_secret(Request *request, const Credential *credential, Parameter parameter)
+examine_old_secret(Request *request, const Credential *credential)
 {
-	CryptoStatus status;
-
 	if (request->secret.length == 0 && request->arguments.grace == 0)
 		return;
-	status = credential_try_open(credential, &credential->secret, credential->version, &request->current);
-	if (status == CRYPTO_REFUSED)
+	if (!open_current(request, credential))
 		request->arguments.grace = 0;
-	else if (status != CRYPTO_OK)
-		error_crypto(status);
 	else if (secret_equal(&request->secret, &request->current))
-		error_same_secret(parameter);
+		error_same_secret();
+}
+
+/* Locks the AppKey that this one replaced, where it may still be in grace; tells whether there is one. */
+static bool
+lock_predecessor(const Credential *credential, Credential *predecessor)
+{
+	if (credential->previous_app_key[0] == '\0' || credential->previous_secret.length > 0 ||
+		credential->previous_valid_until == NO_TIME)
+		return false;
+	return rows_lock_credential(CREDENTIAL_APP, credential->previous_app_key, judge_nothing, InvalidOid, predecessor);
 }
 
 /* Wipes what an AppKey that this one replaced still holds for its grace. */
@@ -207,46 +238,60 @@ end_predecessor_grace(const Credential *credential)
 {
 	Credential	predecessor;
 
-	if (credential->previous_app_key[0] == '\0' || credential->previous_secret.length > 0 ||
-		credential->previous_valid_until == NO_TIME)
-		return;
-	if (!rows_lock_credential(CREDENTIAL_APP, credential->previous_app_key, judge_nothing, InvalidOid, &predecessor))
+	if (!lock_predecessor(credential, &predecessor))
 		return;
 	predecessor.previous_secret = nothing;
 	predecessor.previous_valid_until = NO_TIME;
-	rows_write_secrets(&predecessor);
+	rows_write_credential(&predecessor);
+}
+
+/* Makes a sealed secret the previous one until then, or until the end of the lifetime that it had as the current one. */
+static void
+keep_previous_until(const Request *request, Credential *credential, const Sealed *secret, TimestampTz end)
+{
+	bool		kept;
+
+	if (credential->valid_until != NO_TIME)
+		end = Min(end, credential->valid_until);
+	kept = end > request->started_at;
+	credential->previous_secret = kept ? *secret : nothing;
+	credential->previous_valid_until = kept ? end : NO_TIME;
+	if (kept)
+		ledger_expect_expiry(end);
 }
 
 /* Makes a sealed secret the previous one, for as long as the grace period lasts. */
 static void
 keep_previous(const Request *request, Credential *credential, const Sealed *secret)
 {
-	int64		grace = request->arguments.grace;
+	keep_previous_until(request, credential, secret, request->started_at + request->arguments.grace);
+}
 
-	credential->previous_secret = grace > 0 ? *secret : nothing;
-	credential->previous_valid_until = grace > 0 ? request->started_at + grace : NO_TIME;
-	if (grace > 0)
-		ledger_expect_expiry(credential->previous_valid_until);
+/* Lets a version that was just made live from now on. */
+static void
+begin_version(const Request *request, Credential *credential)
+{
+	credential->modified_at = request->started_at;
+	lifetime_begin(credential);
 }
 
 /*
  * Replaces the credential's secret by the request's, given or made, and keeps the old one for the grace
- * period.  The parameter is the one that a given secret came in.  Raises 22023 for a given secret that is
- * the current one.
+ * period.  Raises 22023 for a given secret that is the current one.
  */
 void
-credential_rotate(Request *request, Parameter parameter)
+credential_rotate(Request *request)
 {
 	Credential *credential = &request->credential;
 	Sealed		old = credential->secret;
 
-	examine_old_secret(request, credential, parameter);
+	examine_old_secret(request, credential);
 	credential->version++;
 	seal_current(request, credential);
 	end_predecessor_grace(credential);
 	keep_previous(request, credential, &old);
-	credential->modified_at = request->started_at;
-	rows_write_secrets(credential);
+	begin_version(request, credential);
+	rows_write_credential(credential);
 }
 
 /*
@@ -261,19 +306,121 @@ credential_succeed(Request *request)
 	Credential	successor = *credential;
 	Sealed		old = credential->secret;
 
-	examine_old_secret(request, credential, PARAM_NEW_APP_SECRET);
+	examine_old_secret(request, credential);
 	strlcpy(successor.identifier, request->arguments.new_app_key, sizeof(successor.identifier));
 	successor.version++;
-	successor.modified_at = request->started_at;
 	seal_current(request, &successor);
 	keep_previous(request, &successor, &nothing);
+	begin_version(request, &successor);
 	if (!app_statements_insert_successor(&successor, credential->identifier))
 		error_app_key_taken(PARAM_NEW_APP_KEY, successor.identifier);
 
 	end_predecessor_grace(credential);
 	credential->secret = nothing;
 	keep_previous(request, credential, &old);
-	rows_write_secrets(credential);
+	credential->valid_until = NO_TIME;
+	credential->due_at = NO_TIME;
+	rows_write_credential(credential);
+}
+
+static void
+set_disabled_at(Credential *credential, TimestampTz disabled_at)
+{
+	Credential	predecessor;
+
+	if (lock_predecessor(credential, &predecessor))
+	{
+		predecessor.disabled_at = disabled_at;
+		rows_write_credential(&predecessor);
+	}
+	credential->disabled_at = disabled_at;
+	rows_write_credential(credential);
+}
+
+static void
+require_end(TimestampTz start, const Interval *period, Parameter parameter)
+{
+	TimestampTz end;
+
+	if (lifetime_is_period(period) && !lifetime_end(start, period, &end))
+		error_malformed(parameter);
+}
+
+/*
+ * Makes the previous version's secret current again, as a new version; the one that it replaces is in grace for the
+ * rest of that period.  Raises 55000 where nothing is in grace, or only under another AppKey, and XX001 where the
+ * previous secret does not open.
+ */
+void
+credential_revert(Request *request)
+{
+	Credential *credential = &request->credential;
+	Sealed		replaced = credential->secret;
+	int32		previous_version = credential_previous_version(credential);
+	CryptoStatus status;
+
+	if (credential->previous_valid_until == NO_TIME || credential->previous_valid_until <= GetCurrentTimestamp())
+		error_nothing_in_grace(credential->kind, credential->identifier);
+	if (credential->previous_secret.length == 0)
+		error_app_key_changed(credential->identifier);
+	status = credential_try_open(credential, &credential->previous_secret, previous_version, &request->secret);
+	if (status == CRYPTO_REFUSED)
+		error_does_not_open(credential->kind, credential->identifier, previous_version);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+	credential->version++;
+	seal_current(request, credential);
+	keep_previous_until(request, credential, &replaced, credential->previous_valid_until);
+	begin_version(request, credential);
+	rows_write_credential(credential);
+}
+
+/* Disables the credential, and an AppKey of it that is in grace; where it is disabled already, changes nothing. */
+void
+credential_disable(Request *request)
+{
+	if (request->credential.disabled_at == NO_TIME)
+		set_disabled_at(&request->credential, request->started_at);
+}
+
+/* Enables the credential, and an AppKey of it that is in grace; where it is enabled already, changes nothing. */
+void
+credential_enable(Request *request)
+{
+	if (request->credential.disabled_at != NO_TIME)
+		set_disabled_at(&request->credential, NO_TIME);
+}
+
+static void
+cap_grace(Credential *credential, TimestampTz end)
+{
+	if (credential->previous_valid_until != NO_TIME && end != NO_TIME)
+		credential->previous_valid_until = Min(credential->previous_valid_until, end);
+}
+
+/*
+ * Gives the credential the request's policy, which counts from its last rotation.  A version in grace is older, so
+ * that its lifetime ends no later than the current one's.  Raises 22023 for a period whose end no timestamptz holds.
+ */
+void
+credential_set_policy(Request *request)
+{
+	Credential *credential = &request->credential;
+	Credential	predecessor;
+
+	credential->policy = request->arguments.policy;
+	require_end(credential->modified_at, &credential->policy.rotate_after, PARAM_ROTATE_AFTER);
+	require_end(credential->modified_at, &credential->policy.lifetime, PARAM_LIFETIME);
+	lifetime_begin(credential);
+	if (lock_predecessor(credential, &predecessor))
+	{
+		cap_grace(&predecessor, credential->valid_until);
+		rows_write_credential(&predecessor);
+	}
+	cap_grace(credential, credential->valid_until);
+	if (credential->previous_valid_until != NO_TIME)
+		ledger_expect_expiry(credential->previous_valid_until);
+	rows_write_credential(credential);
 }
 
 /* Makes the credential's previous version, where there is one, invalid at once. */
@@ -287,7 +434,7 @@ credential_end_grace(Request *request)
 	end_predecessor_grace(credential);
 	credential->previous_secret = nothing;
 	credential->previous_valid_until = NO_TIME;
-	rows_write_secrets(credential);
+	rows_write_credential(credential);
 }
 
 /* Takes the credential out of use, previous version and all.  Its row stays. */
@@ -300,7 +447,9 @@ credential_retire(Request *request)
 	credential->secret = nothing;
 	credential->previous_secret = nothing;
 	credential->previous_valid_until = NO_TIME;
-	rows_write_secrets(credential);
+	credential->valid_until = NO_TIME;
+	credential->due_at = NO_TIME;
+	rows_write_credential(credential);
 }
 
 /* Hands the credential to its new owner; raises 42501 unless the caller has that role's rights. */
@@ -339,6 +488,16 @@ credential_try_open(const Credential *credential, const Sealed *sealed, int32 ve
 		return CRYPTO_REFUSED;
 	return seal_open(key, &binding, sealed->bytes, sealed->length,
 					 secret->bytes, sizeof(secret->bytes), &secret->length);
+}
+
+/* Raises 55000 for a credential that is disabled, or whose current version has expired. */
+void
+credential_require_usable(const Credential *credential)
+{
+	if (credential->disabled_at != NO_TIME)
+		error_disabled(credential->kind, credential->identifier);
+	if (lifetime_is_over(credential))
+		error_expired(credential->kind, credential->identifier);
 }
 
 /* Opens a credential's current secret, which the caller wipes; raises XX001 where it does not open. */
@@ -402,7 +561,7 @@ credential_reseal(Credential *credential)
 										&credential->previous_secret, &changed);
 
 	if (changed)
-		rows_write_secrets(credential);
+		rows_write_credential(credential);
 	return current_opens && previous_opens;
 }
 

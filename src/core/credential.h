@@ -17,15 +17,21 @@ extern void credential_lock(Oid caller, CredentialKind kind, const char *identif
 
 extern void credential_issue(Request *request, CredentialKind kind, const char *identifier);
 extern void credential_reissue(Request *request);
-extern void credential_rotate(Request *request, Parameter parameter);
+extern bool credential_has_secret(Request *request);
+extern void credential_rotate(Request *request);
 extern void credential_succeed(Request *request);
 extern void credential_end_grace(Request *request);
+extern void credential_revert(Request *request);
+extern void credential_disable(Request *request);
+extern void credential_enable(Request *request);
+extern void credential_set_policy(Request *request);
 extern void credential_retire(Request *request);
 extern void credential_set_owner(Request *request);
 
 extern int32 credential_previous_version(const Credential *credential);
 extern CryptoStatus credential_try_open(const Credential *credential, const Sealed *sealed, int32 version,
 										Secret *secret);
+extern void credential_require_usable(const Credential *credential);
 extern void credential_open(const Credential *credential, Secret *secret);
 
 extern bool credential_lock_any(CredentialKind kind, const char *identifier, Credential *credential);

@@ -9,8 +9,8 @@
 
 #include "utils/uuid.h"
 
-#include "store/app_statements.h"
-#include "store/rows.h"
+#include "core/arguments.h"
+#include "store/records.h"
 #include "crypto/secret.h"
 
 /* Which limits and which vocabulary a request belongs to. */
@@ -20,23 +20,6 @@ typedef enum RequestFamily
 	REQUEST_OF_ZONES,
 	REQUEST_OF_ADMINISTRATION
 } RequestFamily;
-
-/* What a request was asked, well formed; each action reads those that it has. */
-typedef struct Arguments
-{
-	char		new_app_key[APP_KEY_MAX + 1];	/* empty: none */
-	char		gateway_id[ZONE_ID_MAX + 1];	/* empty: none */
-	NullableDatum app_name;
-	NullableDatum description;
-	int64		grace;			/* microseconds, as the next one */
-	int64		age;
-	char		client_token[CLIENT_TOKEN_MAX + 1]; /* empty: none */
-	Oid			owner;
-	const char *owner_name;
-	int64		app_id;			/* 0: the app is not named by its number */
-	AppFilter	filter;
-	AppListingReader listed;	/* takes each app that the filter means */
-} Arguments;
 
 /*
  * A request under way.  It lives as long as its function's call; the secrets in it are wiped at the end,

@@ -108,10 +108,10 @@ retry_is_repetition(Request *request, CredentialKind kind)
 	return true;
 }
 
-/* Completes a token that retry_is_repetition() reserved, once the request has made its version. */
+/* Completes a token that retry_is_repetition() reserved, with the version that the call made or found. */
 void
-retry_remember(const Request *request)
+retry_remember(const Request *request, int32 version)
 {
 	if (request->arguments.client_token[0] != '\0')
-		retry_statements_finish(request->caller, request->arguments.client_token, request->version);
+		retry_statements_finish(request->caller, request->arguments.client_token, version);
 }

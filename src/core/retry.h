@@ -8,6 +8,6 @@
 #include "core/request.h"
 
 extern bool retry_is_repetition(Request *request, CredentialKind kind);
-extern void retry_remember(const Request *request);
+extern void retry_remember(const Request *request, int32 version);
 
 #endif

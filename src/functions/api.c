@@ -105,6 +105,7 @@ put_app(JsonbParseState **state, const ListedApp *app)
 		api_shape_put_text(state, "Description", app->description.value);
 	api_shape_put_time(state, "CreatedTime", app->created_at);
 	api_shape_put_time(state, "ModifiedTime", app->modified_at);
+	api_shape_put_boolean(state, "Disabled", app->disabled);
 }
 
 static void
@@ -177,7 +178,8 @@ static const ApiAction actions[] = {
 			APP_ID,
 			NAME(PARAM_APP_KEY, 0, NAMES_APP),
 			NAME(PARAM_APP_NAME, 1, OPTIONAL),
-			NAME(PARAM_DESCRIPTION, 2, OPTIONAL)
+			NAME(PARAM_DESCRIPTION, 2, OPTIONAL),
+			{PARAM_DISABLED, VALUE_SWITCH, 0, OPTIONAL, 0, 0, 0}
 		}
 	},
 	{
@@ -271,6 +273,7 @@ collect_app(const Datum *values, const bool *nulls, void *reader_state)
 		app->description.value = PointerGetDatum(DatumGetTextPCopy(values[LISTED_DESCRIPTION]));
 	app->created_at = DatumGetTimestampTz(values[LISTED_CREATED_AT]);
 	app->modified_at = DatumGetTimestampTz(values[LISTED_MODIFIED_AT]);
+	app->disabled = DatumGetBool(values[LISTED_DISABLED]);
 	call->total_count = DatumGetInt64(values[LISTED_TOTAL_COUNT]);
 	MemoryContextSwitchTo(previous);
 }

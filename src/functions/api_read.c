@@ -227,6 +227,43 @@ read_order(const ApiParameter *p, const JsonbValue *value)
 	return BoolGetDatum(false);
 }
 
+/* True or false, as JSON has them or as text; tells whether the value is one of them. */
+static bool
+read_boolean(const JsonbValue *value, bool *result)
+{
+	*result = value->type == jbvBool ? value->val.boolean : is_string(value, "true");
+	return value->type == jbvBool || *result || is_string(value, "false");
+}
+
+/* Whether the app is to be disabled or enabled; nothing where that is not said, or not said well. */
+static Switched
+find_switch(const ApiCall *call)
+{
+	for (const ApiParameter *p = call->row->parameters; p->kind != VALUE_NONE; p++)
+	{
+		const JsonbValue *value = find_parameter(call, p);
+		bool		disabled;
+
+		if (p->kind == VALUE_SWITCH && value != NULL && read_boolean(value, &disabled))
+			return disabled ? SWITCHED_OFF : SWITCHED_ON;
+	}
+	return NOT_SWITCHED;
+}
+
+static Switched
+read_switch(const ApiParameter *p, const JsonbValue *value)
+{
+	bool		disabled;
+
+	if (value == NULL)
+		return NOT_SWITCHED;
+	if (value->type != jbvBool && value->type != jbvString)
+		error_wrong_type(p->parameter);
+	if (!read_boolean(value, &disabled))
+		error_malformed(p->parameter);
+	return disabled ? SWITCHED_OFF : SWITCHED_ON;
+}
+
 static Datum
 interval_of_seconds(int64 seconds)
 {
@@ -243,12 +280,17 @@ read_parameter(ApiCall *call, Request *request, const ApiParameter *p)
 	const JsonbValue *value = find_parameter(call, p);
 	NullableDatum *argument = &call->arguments[p->position];
 	bool		is_text = p->kind == VALUE_TEXT || p->kind == VALUE_SECRET;
-	bool		is_number = !is_text && p->kind != VALUE_ORDER;
+	bool		is_number = !is_text && p->kind != VALUE_ORDER && p->kind != VALUE_SWITCH;
 	int64		number = is_number && value != NULL ? read_number(p, value) : p->otherwise;
 
 	if (p->kind == VALUE_APP_ID)
 	{
 		request->arguments.app_id = number;
+		return;
+	}
+	if (p->kind == VALUE_SWITCH)
+	{
+		request->arguments.switched = read_switch(p, value);
 		return;
 	}
 	if (value == NULL && (is_text || p->kind == VALUE_INT8))
@@ -296,13 +338,46 @@ require_known_action(ApiCall *call)
 }
 
 static void
+require_right(const Request *request, const char *function)
+{
+	if (!rights_may_call(request->caller, function))
+		error_may_not_call(function);
+}
+
+/* Whether the call changes the app in another way than to disable or enable it. */
+static bool
+modifies_more(const ApiCall *call)
+{
+	for (const ApiParameter *p = call->row->parameters; p->kind != VALUE_NONE; p++)
+		if (p->presence == OPTIONAL && p->kind != VALUE_SWITCH && find_parameter(call, p) != NULL)
+			return true;
+	return false;
+}
+
+/*
+ * Requires the right to the function that the call stands for, which is recorded.  One that disables or enables an
+ * app stands for that function, and where it changes more, for both.
+ */
+static void
+require_rights(ApiCall *call, const Request *request)
+{
+	Switched	switched = find_switch(call);
+	const char *function = switched == SWITCHED_OFF ? "disable_app" : "enable_app";
+
+	if (switched != NOT_SWITCHED && !modifies_more(call))
+		call->action.name = function;
+	else if (switched != NOT_SWITCHED)
+		require_right(request, function);
+	require_right(request, call->action.name);
+}
+
+static void
 judge(ApiCall *call, Request *request)
 {
 	if (call->row != NULL)
 		note_target(call, request);
 	require_known_action(call);
-	if (!rights_may_call(request->caller, call->action.name))
-		error_may_not_call(call->action.name);
+	require_rights(call, request);
 	if (call->params != NULL && !JB_ROOT_IS_OBJECT(call->params))
 		error_wrong_type(PARAM_PARAMS);
 	require_known_parameters(call);

@@ -23,7 +23,8 @@ typedef enum ValueKind
 	VALUE_INT8,
 	VALUE_INT4,
 	VALUE_SECONDS,				/* becomes an interval */
-	VALUE_ORDER					/* becomes whether the newest comes first */
+	VALUE_ORDER,				/* becomes whether the newest comes first */
+	VALUE_SWITCH				/* disables or enables: no argument of the function */
 } ValueKind;
 
 typedef enum Presence
@@ -62,6 +63,7 @@ typedef struct ListedApp
 	NullableDatum description;
 	TimestampTz created_at;
 	TimestampTz modified_at;
+	bool		disabled;
 } ListedApp;
 
 /* A call of api() under way; the request's action is its first member. */

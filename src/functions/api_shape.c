@@ -87,6 +87,16 @@ api_shape_put_time(JsonbParseState **state, const char *key, TimestampTz value)
 	api_shape_put_string(state, key, string, strlen(string));
 }
 
+/* A field with true or false. */
+void
+api_shape_put_boolean(JsonbParseState **state, const char *key, bool value)
+{
+	JsonbValue	boolean = {.type = jbvBool, .val.boolean = value};
+
+	api_shape_put_key(state, key);
+	pushJsonbValue(state, WJB_VALUE, &boolean);
+}
+
 /* A field without a value. */
 void
 api_shape_put_null(JsonbParseState **state, const char *key)

@@ -30,6 +30,7 @@ extern void api_shape_put_string(JsonbParseState **state, const char *key, const
 extern void api_shape_put_text(JsonbParseState **state, const char *key, Datum value);
 extern void api_shape_put_number(JsonbParseState **state, const char *key, int64 value);
 extern void api_shape_put_time(JsonbParseState **state, const char *key, TimestampTz value);
+extern void api_shape_put_boolean(JsonbParseState **state, const char *key, bool value);
 extern void api_shape_put_null(JsonbParseState **state, const char *key);
 
 #endif

@@ -27,6 +27,7 @@ PG_FUNCTION_INFO_V1(keyrot_modify_app);
 PG_FUNCTION_INFO_V1(keyrot_set_app_owner);
 PG_FUNCTION_INFO_V1(keyrot_delete_app);
 PG_FUNCTION_INFO_V1(keyrot_end_app_grace);
+PG_FUNCTION_INFO_V1(keyrot_revert_app_secret);
 PG_FUNCTION_INFO_V1(keyrot_list_apps);
 
 /* Reads the AppKey that the request is about, which may be missing where the app's number is known. */
@@ -150,8 +151,8 @@ reset_app_secret(Request *request)
 	if (request->arguments.new_app_key[0] != '\0')
 		credential_succeed(request);
 	else
-		credential_rotate(request, PARAM_NEW_APP_SECRET);
-	retry_remember(request);
+		credential_rotate(request);
+	retry_remember(request, request->version);
 }
 
 const Action app_reset_secret_action = {
@@ -217,6 +218,10 @@ modify_app(Request *request)
 	const Arguments *arguments = &request->arguments;
 
 	lock_app(request);
+	if (arguments->switched == SWITCHED_OFF)
+		credential_disable(request);
+	if (arguments->switched == SWITCHED_ON)
+		credential_enable(request);
 	if (!arguments->app_name.isnull || !arguments->description.isnull)
 		app_statements_modify(request->target, arguments->app_name, arguments->description);
 }
@@ -289,7 +294,26 @@ keyrot_end_app_grace(PG_FUNCTION_ARGS)
 }
 
 
-/* Adds one listed app to the result, with the RequestId as its last column. */
+static void
+revert_app_secret(Request *request)
+{
+	lock_app(request);
+	credential_revert(request);
+}
+
+/* revert_app_secret(app_key) */
+Datum
+keyrot_revert_app_secret(PG_FUNCTION_ARGS)
+{
+	static const Action action = {
+		"revert_app_secret", REQUEST_OF_APPS, read_app_key, revert_app_secret, result_request_id
+	};
+
+	return request_run(fcinfo, &action);
+}
+
+
+/* Adds one listed app to the result, with the RequestId before its last column. */
 static void
 list_app(const Datum *values, const bool *nulls, void *reader_state)
 {
@@ -300,7 +324,8 @@ list_app(const Datum *values, const bool *nulls, void *reader_state)
 
 	memcpy(row, values, APP_LISTING_COLUMNS * sizeof(Datum));
 	memcpy(row_nulls, nulls, APP_LISTING_COLUMNS * sizeof(bool));
-	row[APP_LISTING_COLUMNS] = UUIDPGetDatum(&request->id);
+	row[LISTED_DISABLED] = UUIDPGetDatum(&request->id);
+	row[LISTED_DISABLED + 1] = values[LISTED_DISABLED];
 	tuplestore_putvalues(result->setResult, result->setDesc, row, row_nulls);
 }
 

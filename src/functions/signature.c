@@ -20,6 +20,7 @@
 
 #include "core/argument.h"
 #include "core/credential.h"
+#include "core/lifetime.h"
 #include "keys/keyring.h"
 #include "store/rows.h"
 #include "store/tables.h"
@@ -160,9 +161,8 @@ is_signed_by(const Presented *presented, CredentialKind kind, const char *identi
 	Credential	credential;
 	bool		found = identifier != NULL &&
 		rows_find_credential(kind, identifier, GetActiveSnapshot(), &credential);
-	bool		has_current = found && credential.secret.length > 0;
-	bool		has_previous = found && credential.previous_secret.length > 0 &&
-		GetCurrentTimestamp() < credential.previous_valid_until;
+	bool		has_current = found && lifetime_current_verifies(&credential);
+	bool		has_previous = found && lifetime_previous_verifies(&credential);
 	bool		signed_by_current = false;
 	bool		signed_by_previous = false;
 
@@ -317,6 +317,7 @@ sign(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes message
 
 	tables_lock_shared();
 	credential_find(GetUserId(), kind, identifier, &credential);
+	credential_require_usable(&credential);
 	credential_open(&credential, &secret);
 	status = crypto_hmac(hash, secret.bytes, secret.length, message.bytes, message.length, mac);
 	secret_wipe(&secret);

@@ -24,6 +24,7 @@ PG_FUNCTION_INFO_V1(keyrot_describe_zone_key);
 PG_FUNCTION_INFO_V1(keyrot_set_zone_owner);
 PG_FUNCTION_INFO_V1(keyrot_delete_zone_key);
 PG_FUNCTION_INFO_V1(keyrot_end_zone_grace);
+PG_FUNCTION_INFO_V1(keyrot_revert_zone_key);
 PG_FUNCTION_INFO_V1(keyrot_add_gateway);
 PG_FUNCTION_INFO_V1(keyrot_remove_gateway);
 
@@ -98,13 +99,13 @@ read_refresh(Request *request)
 }
 
 static void
-replace_zone_key(Request *request)
+refresh_zone_key(Request *request)
 {
 	if (retry_is_repetition(request, CREDENTIAL_ZONE))
 		return;
 	lock_zone(request);
-	credential_rotate(request, PARAM_SECRET_KEY);
-	retry_remember(request);
+	credential_rotate(request);
+	retry_remember(request, request->version);
 }
 
 static Datum
@@ -118,7 +119,7 @@ answer_new_key(Request *request)
 }
 
 const Action zone_refresh_key_action = {
-	"refresh_zone_key", REQUEST_OF_ZONES, read_refresh, replace_zone_key, answer_new_key
+	"refresh_zone_key", REQUEST_OF_ZONES, read_refresh, refresh_zone_key, answer_new_key
 };
 
 /* refresh_zone_key(zone_id, grace_period, client_token, OUT secret_key, OUT request_id) */
@@ -140,8 +141,20 @@ read_given_key(Request *request)
 	argument_client_token(request->fcinfo, 3, request->arguments.client_token);
 }
 
+/* Sets the given key; where it is the current one, nothing changes, so that whoever states it may do so again. */
+static void
+modify_zone_key(Request *request)
+{
+	if (retry_is_repetition(request, CREDENTIAL_ZONE))
+		return;
+	lock_zone(request);
+	if (!credential_has_secret(request))
+		credential_rotate(request);
+	retry_remember(request, request->credential.version);
+}
+
 const Action zone_modify_key_action = {
-	"modify_zone_key", REQUEST_OF_ZONES, read_given_key, replace_zone_key, result_request_id
+	"modify_zone_key", REQUEST_OF_ZONES, read_given_key, modify_zone_key, result_request_id
 };
 
 /* modify_zone_key(zone_id, secret_key, grace_period, client_token) */
@@ -247,6 +260,25 @@ keyrot_end_zone_grace(PG_FUNCTION_ARGS)
 
 
 static void
+revert_zone_key(Request *request)
+{
+	lock_zone(request);
+	credential_revert(request);
+}
+
+/* revert_zone_key(zone_id) */
+Datum
+keyrot_revert_zone_key(PG_FUNCTION_ARGS)
+{
+	static const Action action = {
+		"revert_zone_key", REQUEST_OF_ZONES, read_zone_id, revert_zone_key, result_request_id
+	};
+
+	return request_run(fcinfo, &action);
+}
+
+
+static void
 read_gateway(Request *request)
 {
 	read_zone_id(request);
@@ -275,7 +307,7 @@ add_gateway(Request *request)
 		if (given && !inserted)
 			error_gateway_exists(request->target, gateway_id);
 	} while (!inserted);
-	rows_write_secrets(&request->credential);
+	rows_write_credential(&request->credential);
 }
 
 static Datum

@@ -64,12 +64,15 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 {
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, previous_valid_until,"
-		"                        created_at, modified_at, app_id, previous_app_key, app_name, description)"
-		" SELECT $2, $3, owner, owner_name, $4, $5, created_at, $6, app_id, app_key, app_name, description"
+		"                        created_at, modified_at, disabled_at, valid_until, due_at, rotate_after, lifetime,"
+		"                        policy_grace, app_id, previous_app_key, app_name, description)"
+		" SELECT $2, $3, owner, owner_name, $4, $5, created_at, $6, disabled_at, $7, $8, rotate_after, lifetime,"
+		"        policy_grace, app_id, app_key, app_name, description"
 		"   FROM keyrot.app WHERE app_key OPERATOR(pg_catalog.=) $1"
 		" ON CONFLICT (app_key) DO NOTHING",
 		.success = SPI_OK_INSERT,
-		.types = {TEXTOID, TEXTOID, INT4OID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+		.types = {TEXTOID, TEXTOID, INT4OID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+		TIMESTAMPTZOID},
 	};
 	Parameters	parameters = {0};
 
@@ -79,6 +82,8 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 	parameters_add_sealed(&parameters, &app->secret);
 	parameters_add_time(&parameters, app->previous_valid_until);
 	parameters_add_time(&parameters, app->modified_at);
+	parameters_add_time(&parameters, app->valid_until);
+	parameters_add_time(&parameters, app->due_at);
 	return statement_run_without_rows(&insert, &parameters) == 1;
 }
 
@@ -181,7 +186,7 @@ app_statements_list(const AppFilter *filter, AppListingReader reader, void *read
 {
 #define LIST(order) { \
 	.text = "SELECT app_id, app_key, app_name, description, created_at, modified_at," \
-	"       pg_catalog.count(*) OVER () AS total_count" LISTED \
+	"       pg_catalog.count(*) OVER () AS total_count, disabled_at IS NOT NULL AS disabled" LISTED \
 	" ORDER BY modified_at " order ", app_id " order " LIMIT $7 OFFSET $6", \
 	.success = SPI_OK_SELECT, \
 	.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID, INT8OID, INT4OID}, \

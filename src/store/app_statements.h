@@ -32,6 +32,7 @@ enum
 	LISTED_CREATED_AT,
 	LISTED_MODIFIED_AT,
 	LISTED_TOTAL_COUNT,
+	LISTED_DISABLED,
 	APP_LISTING_COLUMNS
 };
 typedef void (*AppListingReader) (const Datum *values, const bool *nulls, void *reader_state);

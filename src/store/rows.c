@@ -21,6 +21,7 @@
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "executor/executor.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
@@ -35,7 +36,7 @@
 #include "store/tables.h"
 #include "base/errors.h"
 
-/* Positions of columns; a credential's first nine are the same in both tables. */
+/* Positions of columns; a credential's first fifteen are the same in both tables. */
 enum
 {
 	CREDENTIAL_IDENTIFIER = 1,
@@ -47,6 +48,12 @@ enum
 	CREDENTIAL_PREVIOUS_VALID_UNTIL,
 	CREDENTIAL_CREATED_AT,
 	CREDENTIAL_MODIFIED_AT,
+	CREDENTIAL_DISABLED_AT,
+	CREDENTIAL_VALID_UNTIL,
+	CREDENTIAL_DUE_AT,
+	CREDENTIAL_ROTATE_AFTER,
+	CREDENTIAL_LIFETIME,
+	CREDENTIAL_POLICY_GRACE,
 	APP_ID,
 	APP_PREVIOUS_APP_KEY
 };
@@ -151,6 +158,23 @@ decode_time(const Columns *columns, int column)
 	return columns->nulls[column - 1] ? NO_TIME : DatumGetTimestampTz(columns->values[column - 1]);
 }
 
+static Interval
+decode_interval(const Columns *columns, int column)
+{
+	static const Interval none = {0};
+
+	return columns->nulls[column - 1] ? none : *DatumGetIntervalP(columns->values[column - 1]);
+}
+
+static void
+decode_policy(const Columns *columns, Policy *policy)
+{
+	policy->rotate_after = decode_interval(columns, CREDENTIAL_ROTATE_AFTER);
+	policy->lifetime = decode_interval(columns, CREDENTIAL_LIFETIME);
+	policy->grace = columns->nulls[CREDENTIAL_POLICY_GRACE - 1] ? 0 :
+		DatumGetInt64(columns->values[CREDENTIAL_POLICY_GRACE - 1]);
+}
+
 static void
 decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
 {
@@ -166,6 +190,10 @@ decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credenti
 	credential->previous_valid_until = decode_time(&columns, CREDENTIAL_PREVIOUS_VALID_UNTIL);
 	credential->created_at = decode_time(&columns, CREDENTIAL_CREATED_AT);
 	credential->modified_at = decode_time(&columns, CREDENTIAL_MODIFIED_AT);
+	credential->disabled_at = decode_time(&columns, CREDENTIAL_DISABLED_AT);
+	credential->valid_until = decode_time(&columns, CREDENTIAL_VALID_UNTIL);
+	credential->due_at = decode_time(&columns, CREDENTIAL_DUE_AT);
+	decode_policy(&columns, &credential->policy);
 	credential->app_id = 0;
 	credential->previous_app_key[0] = '\0';
 	if (kind != CREDENTIAL_APP)
@@ -220,6 +248,33 @@ rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snaps
 		decode_credential(kind, tuple, RelationGetDescr(scan->heap_rel), credential);
 	end_scan(scan, AccessShareLock);
 	return found;
+}
+
+/* Hands the reader every credential of a kind that the snapshot sees, retired ones too.  Can be cancelled. */
+void
+rows_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialReader reader, void *reader_state)
+{
+	const Tables *known = tables_get();
+	Relation	relation = table_open(kind == CREDENTIAL_APP ? known->app : known->zone, AccessShareLock);
+	TableScanDesc scan = table_beginscan(relation, snapshot, 0, NULL);
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "keyrot row", ALLOCSET_SMALL_SIZES);
+	TupleTableSlot *slot = table_slot_create(relation, NULL);
+	MemoryContext caller = MemoryContextSwitchTo(row_context);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		Credential	credential;
+
+		CHECK_FOR_INTERRUPTS();
+		decode_credential(kind, ExecFetchSlotHeapTuple(slot, false, NULL), RelationGetDescr(relation), &credential);
+		reader(&credential, reader_state);
+		MemoryContextReset(row_context);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(row_context);
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
 }
 
 /*
@@ -361,12 +416,19 @@ set_time(TupleTableSlot *row, int column, TimestampTz value)
 	row->tts_isnull[column - 1] = value == NO_TIME;
 }
 
+static void
+set_interval(TupleTableSlot *row, int column, const Interval *value)
+{
+	row->tts_values[column - 1] = IntervalPGetDatum(value);
+	row->tts_isnull[column - 1] = value->month == 0 && value->day == 0 && value->time == 0;
+}
+
 /*
- * Writes version, secrets, grace and modified_at of a credential that rows_lock_credential() has locked.
+ * Writes what rotations, switches and policies change of a credential that rows_lock_credential() has locked.
  * None of them is indexed, so that the update is a HOT one wherever the page has room.
  */
 void
-rows_write_secrets(const Credential *credential)
+rows_write_credential(const Credential *credential)
 {
 	Writer		writer;
 	EPQState	never_used;
@@ -387,6 +449,13 @@ rows_write_secrets(const Credential *credential)
 	set_sealed(writer.row, CREDENTIAL_PREVIOUS_SECRET, &credential->previous_secret);
 	set_time(writer.row, CREDENTIAL_PREVIOUS_VALID_UNTIL, credential->previous_valid_until);
 	set_time(writer.row, CREDENTIAL_MODIFIED_AT, credential->modified_at);
+	set_time(writer.row, CREDENTIAL_DISABLED_AT, credential->disabled_at);
+	set_time(writer.row, CREDENTIAL_VALID_UNTIL, credential->valid_until);
+	set_time(writer.row, CREDENTIAL_DUE_AT, credential->due_at);
+	set_interval(writer.row, CREDENTIAL_ROTATE_AFTER, &credential->policy.rotate_after);
+	set_interval(writer.row, CREDENTIAL_LIFETIME, &credential->policy.lifetime);
+	writer.row->tts_values[CREDENTIAL_POLICY_GRACE - 1] = Int64GetDatum(credential->policy.grace);
+	writer.row->tts_isnull[CREDENTIAL_POLICY_GRACE - 1] = credential->policy.grace == 0;
 	ExecStoreVirtualTuple(writer.row);
 
 	KEYROT_EPQ_INIT(&never_used, writer.estate);

@@ -7,88 +7,23 @@
 
 #include "base/compat.h"
 
-#include "datatype/timestamp.h"
 #include "storage/block.h"
-#include "storage/itemptr.h"
 #include "utils/snapshot.h"
-#include "utils/uuid.h"
 
-#include "crypto/identifier.h"
-#include "crypto/seal.h"
-
-/* Where a timestamp column is NULL: long past, so that what it limits has ended. */
-#define NO_TIME ((TimestampTz) PG_INT64_MIN)
-
-/* A sealed value as a row holds it; length 0 is NULL. */
-typedef struct Sealed
-{
-	uint8_t		bytes[SEAL_OVERHEAD + SEAL_MAX_PLAINTEXT];
-	size_t		length;
-} Sealed;
-
-/* A row of keyrot.app or keyrot.zone. */
-typedef struct Credential
-{
-	CredentialKind	kind;
-	ItemPointerData position;	/* of the row, once it is locked */
-	char		identifier[SEAL_MAX_IDENTIFIER + 1];
-	int32		version;
-	Oid			owner;
-	char		owner_name[NAMEDATALEN];
-	Sealed		secret;			/* empty: retired or deleted */
-	Sealed		previous_secret;
-	TimestampTz previous_valid_until;	/* NO_TIME: nothing in grace */
-	TimestampTz created_at;
-	TimestampTz modified_at;
-	int64		app_id;			/* apps only, as the next one */
-	char		previous_app_key[APP_KEY_MAX + 1];	/* empty: none */
-} Credential;
+#include "store/records.h"
 
 /* Raises an error where a caller may not have a credential as it stands. */
 typedef void (*CredentialJudge) (Oid caller, const Credential *credential);
 
-/* A row of keyrot.data_key. */
-#define DATA_KEY_TAG_BYTES 8	/* fingerprint of a master key, check value of a data key */
-typedef struct DataKeyRow
-{
-	int32		id;
-	Sealed		wrapped;
-	uint8_t		master_key[DATA_KEY_TAG_BYTES];
-	uint8_t		check_value[DATA_KEY_TAG_BYTES];
-} DataKeyRow;
-
-/* A role as the request log knows it; the name outlives the role. */
-typedef struct LoggedRole
-{
-	Oid			oid;
-	char		name[NAMEDATALEN];
-} LoggedRole;
-
-/*
- * A row of keyrot.request, without pointers, so that it can lie in shared memory, and with its target last,
- * so that a copy may be cut off behind it.
- */
-typedef struct RequestRow
-{
-	pg_uuid_t	id;
-	TimestampTz requested_at;
-	char		action[32];
-	LoggedRole	caller;
-	LoggedRole	session_user;
-	int32		client_addr[8]; /* an inet, which a Datum may point to; all zeros: none */
-	int32		pid;
-	char		outcome[16];	/* "ok", "rolled back" or a SQLSTATE */
-	int32		version;		/* 0: made none */
-	bool		is_repetition;
-	pg_uuid_t	retry_of;		/* the request that a repetition repeats */
-	char		target[SEAL_MAX_IDENTIFIER + 1];
-} RequestRow;
+/* Is told of one credential after the other. */
+typedef void (*CredentialReader) (const Credential *credential, void *reader_state);
 
 extern bool rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snapshot,
 								 Credential *credential);
+extern void rows_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialReader reader, void *reader_state);
 extern bool rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 								 Credential *credential);
-extern void rows_write_secrets(const Credential *credential);
+extern void rows_write_credential(const Credential *credential);
 extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
 extern BlockNumber rows_count_blocks(CredentialKind kind);
 extern void rows_hold_for_writing(CredentialKind kind);

@@ -89,7 +89,7 @@ SELECT p.* FROM keyrot.credentials, test.page(jsonb_build_object('AppId', app_id
 SELECT p.* FROM keyrot.credentials, test.page(jsonb_build_object('AppId', app_id, 'AppKey', 'api.page.8')) AS p WHERE id = 'api.page.7';
 -- A description that there is not is null.
 SELECT body #> '{Apps,AppAttribute,0,Description}' AS description FROM keyrot.api('DescribeAppAttributes', '{"AppKey": "api.page.3"}');
-SELECT count(*) AS keys, count(DISTINCT key) AS different, bool_and(key = ANY (ARRAY['AppId', 'AppName', 'Description', 'CreatedTime', 'ModifiedTime'])) AS known
+SELECT count(*) AS keys, count(DISTINCT key) AS different, bool_and(key = ANY (ARRAY['AppId', 'AppName', 'Description', 'CreatedTime', 'ModifiedTime', 'Disabled'])) AS known
   FROM keyrot.api('DescribeAppAttributes', '{"AppKey": "api.page.3"}'), jsonb_object_keys(body #> '{Apps,AppAttribute,0}') AS key;
 
 -- Zones.

@@ -28,7 +28,7 @@ SELECT action, outcome, target, count(*) FROM keyrot.requests WHERE target = 'cl
 -- The same name may not be taken again.
 SELECT test.client_call('CreateApp', '{"AppName": "client_app", "AppKey": "client.app"}');
 
--- A zone's key: describe before there is one, create, describe, refresh, modify, describe.
+-- A zone's key: describe before there is one, create, describe, refresh, modify, modify to the same key again, describe.
 SELECT test.client_call('DescribeMultiPathGatewaySecretKey', '{"ZoneId": "client-zone"}');
 SELECT test.client_call('CreateMultiPathGatewaySecretKey', '{"ZoneId": "client-zone", "SecretKey": ""}');
 SELECT test.client_call('CreateMultiPathGatewaySecretKey', '{"ZoneId": "client-zone"}');
@@ -36,6 +36,8 @@ SELECT test.client_call('DescribeMultiPathGatewaySecretKey', '{"ZoneId": "client
 SELECT test.client_call('RefreshMultiPathGatewaySecretKey', '{"ZoneId": "client-zone"}');
 SELECT test.client_call('ModifyMultiPathGatewaySecretKey', jsonb_build_object('ZoneId', 'client-zone', 'SecretKey', test.secret_key(1)));
 SELECT version, secret_key = test.secret_key(1) AS is_the_given_one FROM keyrot.describe_zone_key('client-zone');
+SELECT test.client_call('ModifyMultiPathGatewaySecretKey', jsonb_build_object('ZoneId', 'client-zone', 'SecretKey', test.secret_key(1))) AS the_same_again;
+SELECT version FROM keyrot.describe_zone_key('client-zone');
 SELECT test.client_call('DescribeMultiPathGatewaySecretKey', '{"ZoneId": "client-zone"}');
 
 -- Listed in the order of change, either way.

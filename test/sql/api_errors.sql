@@ -96,7 +96,6 @@ INSERT INTO test.api_call (action, params) VALUES
     ('RefreshMultiPathGatewaySecretKey', '{"ZoneId": ""}'),
     ('RefreshMultiPathGatewaySecretKey', '{"ZoneId": "apierr-zone", "GracePeriod": "2592001"}'),
     ('ModifyMultiPathGatewaySecretKey', '{"ZoneId": "apierr-zone", "SecretKey": ""}'),
-    ('ModifyMultiPathGatewaySecretKey', '{"ZoneId": "apierr-zone", "SecretKey": "@key1@"}'),
     -- of the wrong JSON type
     ('CreateApp', '{"AppName": 5}'),
     ('ResetAppSecret', '{"AppKey": 60030986}'),

@@ -56,8 +56,8 @@ SELECT id, pg_temp.accepted(id), pg_temp.state(id) FROM (VALUES ('grace.later'),
 SELECT keyrot.reset_app_secret('grace.later', NULL, 'grace-secret-number-4') IS NOT NULL AS done;
 SELECT keyrot.refresh_zone_key('grace-later') IS NOT NULL AS done;
 SELECT id, pg_temp.accepted(id), pg_temp.state(id) FROM (VALUES ('grace.later'), ('grace-later')) AS v (id);
--- An earlier secret may be set again: that undoes a rotation.  Only the current one is refused, not the
--- one in grace.
+-- An earlier secret may be set again, also the one in grace.  The current one is refused for an app, and for a zone
+-- changes nothing.
 SELECT keyrot.reset_app_secret('grace.later', NULL, 'grace-secret-number-5', '1 day') IS NOT NULL AS done;
 SELECT keyrot.reset_app_secret('grace.later', NULL, 'grace-secret-number-4', '1 day') IS NOT NULL AS undone;
 SELECT keyrot.modify_zone_key('grace-later', test.secret_key(1), '1 day') IS NOT NULL AS undone;

@@ -101,6 +101,15 @@ SELECT 'grace_period', value, value, well_formed FROM (VALUES
     ('2147483647 months -2147483648 days -2562047788 hours', false)
 ) AS v (value, well_formed);
 
+-- Periods of a policy: above 0, without a part below, and with an end that a timestamptz can hold.
+INSERT INTO form (kind, what, value, well_formed)
+SELECT 'period', value, value, well_formed FROM (VALUES
+    ('1 microsecond', true), ('1 day', true), ('1 month', true), ('100 years', true), ('1000 years', true),
+    ('0', false), ('-1 microsecond', false), ('-1 day', false), ('-1 month', false), ('1 month -1 day', false),
+    ('1 day -1 microsecond', false), ('-1 month 40 days', false), ('300000 years', false), ('178000000 years', false),
+    ('2147483647 days', false), ('2147483647 months 2147483647 days 2562047788 hours', false)
+) AS v (value, well_formed);
+
 -- Every place where such a value may come in, and what a well formed one comes to.
 CREATE TEMP TABLE place (function text, parameter text, kind text, arguments text, otherwise text);
 INSERT INTO place VALUES
@@ -119,6 +128,13 @@ INSERT INTO place VALUES
     ('set_app_owner', 'app_key', 'app_key', '$1, current_user::regrole', 'P0002'),
     ('delete_app', 'app_key', 'app_key', '$1', 'P0002'),
     ('end_app_grace', 'app_key', 'app_key', '$1', 'P0002'),
+    ('revert_app_secret', 'app_key', 'app_key', '$1', 'P0002'),
+    ('disable_app', 'app_key', 'app_key', '$1', 'P0002'),
+    ('enable_app', 'app_key', 'app_key', '$1', 'P0002'),
+    ('set_app_policy', 'app_key', 'app_key', '$1', 'P0002'),
+    ('set_app_policy', 'rotate_after', 'period', $$'inputs.app', rotate_after => $1::interval$$, 'ok'),
+    ('set_app_policy', 'lifetime', 'period', $$'inputs.app', lifetime => $1::interval$$, 'ok'),
+    ('set_app_policy', 'grace_period', 'grace_period', $$'inputs.app', grace_period => $1::interval$$, 'ok'),
     ('list_apps', 'app_key', 'app_key', 'app_key => $1', 'ok'),
     ('list_apps', 'app_name', 'app_name', 'app_name => $1', 'ok');
 SELECT test.stored() AS before \gset
@@ -177,6 +193,16 @@ INSERT INTO bad_input (function, parameter, arguments, expected, value) VALUES
     ('end_app_grace', 'app_key', 'NULL', '22004', NULL),
     ('end_app_grace', 'app_key', $$'inputs.deleted'$$, 'P0002', NULL),
     ('end_app_grace', 'app_key', $$'inputs.in-grace'$$, 'P0002', NULL),
+    ('revert_app_secret', 'app_key', 'NULL', '22004', NULL),
+    ('revert_app_secret', 'app_key', $$'inputs.deleted'$$, 'P0002', NULL),
+    ('disable_app', 'app_key', 'NULL', '22004', NULL),
+    ('disable_app', 'app_key', $$'inputs.deleted'$$, 'P0002', NULL),
+    ('enable_app', 'app_key', 'NULL', '22004', NULL),
+    ('enable_app', 'app_key', $$'inputs.deleted'$$, 'P0002', NULL),
+    ('set_app_policy', 'app_key', 'NULL', '22004', NULL),
+    ('set_app_policy', 'app_key', $$'inputs.deleted'$$, 'P0002', NULL),
+    ('set_app_policy', 'grace_period', $$'inputs.app', grace_period => NULL$$, '22004', NULL),
+    ('find_secret', 'secret', 'NULL', '22004', NULL),
     ('list_apps', 'page_number', 'page_number => NULL', '22004', NULL),
     ('list_apps', 'page_number', 'page_number => 0', '22023', NULL),
     ('list_apps', 'page_number', 'page_number => -1', '22023', NULL),

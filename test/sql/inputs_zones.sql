@@ -71,6 +71,15 @@ SELECT 'grace_period', value, value, well_formed FROM (VALUES
     ('2147483647 months 2147483647 days 2562047788 hours', false)
 ) AS v (value, well_formed);
 
+-- Periods of a policy: above 0, without a part below, and with an end that a timestamptz can hold.
+INSERT INTO form (kind, what, value, well_formed)
+SELECT 'period', value, value, well_formed FROM (VALUES
+    ('1 microsecond', true), ('1 day', true), ('1 month', true), ('100 years', true), ('1000 years', true),
+    ('0', false), ('-1 microsecond', false), ('-1 day', false), ('-1 month', false), ('1 month -1 day', false),
+    ('1 day -1 microsecond', false), ('-1 month 40 days', false), ('300000 years', false), ('178000000 years', false),
+    ('2147483647 days', false), ('2147483647 months 2147483647 days 2562047788 hours', false)
+) AS v (value, well_formed);
+
 -- Every place where such a value may come in, and what a well formed one comes to.
 CREATE TEMP TABLE place (function text, parameter text, kind text, arguments text, otherwise text);
 INSERT INTO place VALUES
@@ -85,6 +94,13 @@ INSERT INTO place VALUES
     ('set_zone_owner', 'zone_id', 'id', '$1, current_user::regrole', 'P0002'),
     ('delete_zone_key', 'zone_id', 'id', '$1', 'P0002'),
     ('end_zone_grace', 'zone_id', 'id', '$1', 'P0002'),
+    ('revert_zone_key', 'zone_id', 'id', '$1', 'P0002'),
+    ('disable_zone', 'zone_id', 'id', '$1', 'P0002'),
+    ('enable_zone', 'zone_id', 'id', '$1', 'P0002'),
+    ('set_zone_policy', 'zone_id', 'id', '$1', 'P0002'),
+    ('set_zone_policy', 'rotate_after', 'period', $$'inputs-zone', rotate_after => $1::interval$$, 'ok'),
+    ('set_zone_policy', 'lifetime', 'period', $$'inputs-zone', lifetime => $1::interval$$, 'ok'),
+    ('set_zone_policy', 'grace_period', 'grace_period', $$'inputs-zone', grace_period => $1::interval$$, 'ok'),
     ('add_gateway', 'zone_id', 'id', $$$1, 'inputs-gateway'$$, 'P0002'),
     ('add_gateway', 'gateway_id', 'id', $$'inputs-zone', $1$$, 'ok'),
     ('remove_gateway', 'zone_id', 'id', $$$1, 'inputs-gateway'$$, 'P0002'),
@@ -118,7 +134,6 @@ INSERT INTO bad_input (function, parameter, arguments, expected, value) VALUES
     ('modify_zone_key', 'zone_id', 'NULL, $1', '22004', test.secret_key(23)),
     ('modify_zone_key', 'secret_key', $$'inputs-zone', NULL$$, '22004', NULL),
     ('modify_zone_key', 'grace_period', $$'inputs-zone', $1, NULL$$, '22004', test.secret_key(23)),
-    ('modify_zone_key', 'secret_key', $$'inputs-zone', $1$$, '22023', test.secret_key(21)),
     ('modify_zone_key', 'zone_id', $$'inputs-deleted', $1$$, 'P0002', test.secret_key(23)),
     ('describe_zone_key', 'zone_id', 'NULL', '22004', NULL),
     ('describe_zone_key', 'zone_id', $$'inputs-deleted'$$, 'P0002', NULL),
@@ -131,6 +146,15 @@ INSERT INTO bad_input (function, parameter, arguments, expected, value) VALUES
     ('delete_zone_key', 'zone_id', $$'inputs-deleted'$$, 'P0002', NULL),
     ('end_zone_grace', 'zone_id', 'NULL', '22004', NULL),
     ('end_zone_grace', 'zone_id', $$'inputs-deleted'$$, 'P0002', NULL),
+    ('revert_zone_key', 'zone_id', 'NULL', '22004', NULL),
+    ('revert_zone_key', 'zone_id', $$'inputs-deleted'$$, 'P0002', NULL),
+    ('disable_zone', 'zone_id', 'NULL', '22004', NULL),
+    ('disable_zone', 'zone_id', $$'inputs-deleted'$$, 'P0002', NULL),
+    ('enable_zone', 'zone_id', 'NULL', '22004', NULL),
+    ('enable_zone', 'zone_id', $$'inputs-deleted'$$, 'P0002', NULL),
+    ('set_zone_policy', 'zone_id', 'NULL', '22004', NULL),
+    ('set_zone_policy', 'zone_id', $$'inputs-deleted'$$, 'P0002', NULL),
+    ('set_zone_policy', 'grace_period', $$'inputs-zone', grace_period => NULL$$, '22004', NULL),
     ('add_gateway', 'zone_id', 'NULL', '22004', NULL),
     ('add_gateway', 'gateway', $$'inputs-zone', 'inputs-gateway'$$, '23505', NULL),
     ('add_gateway', 'zone_id', $$'inputs-deleted'$$, 'P0002', NULL),

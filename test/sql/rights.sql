@@ -6,6 +6,9 @@ CREATE ROLE regress_ordinary;
 SELECT app_key FROM keyrot.create_app('Rights', 'rights.app', 'rights-secret-number-1');
 SELECT keyrot.create_zone_key('rights-zone', test.secret_key(1)) IS NOT NULL AS done;
 SELECT gateway_id FROM keyrot.add_gateway('rights-zone', 'rights-gateway');
+-- A previous version in grace, so that there is something to revert to.
+SELECT keyrot.reset_app_secret('rights.app', grace_period => '1 hour') IS NOT NULL AS done,
+       keyrot.modify_zone_key('rights-zone', test.secret_key(4), '1 hour') IS NOT NULL AS done;
 SELECT keyrot.set_app_owner('rights.app', 'regress_ordinary') IS NOT NULL AS done,
        keyrot.set_zone_owner('rights-zone', 'regress_ordinary') IS NOT NULL AS done;
 
@@ -20,7 +23,12 @@ INSERT INTO test.call (function, arguments) VALUES
     ('set_app_owner', $$'rights.app', 'regress_ordinary'$$),
     ('delete_app', $$'rights.app'$$),
     ('end_app_grace', $$'rights.app'$$),
+    ('revert_app_secret', $$'rights.app'$$),
+    ('disable_app', $$'rights.app'$$),
+    ('enable_app', $$'rights.app'$$),
+    ('set_app_policy', $$'rights.app'$$),
     ('list_apps', ''),
+    ('find_secret', $$'rights-secret-number-1'$$),
     ('create_zone_key', $$'rights-new'$$),
     ('refresh_zone_key', $$'rights-zone'$$),
     ('modify_zone_key', $$'rights-zone', test.secret_key(2)$$),
@@ -28,6 +36,10 @@ INSERT INTO test.call (function, arguments) VALUES
     ('set_zone_owner', $$'rights-zone', 'regress_ordinary'$$),
     ('delete_zone_key', $$'rights-zone'$$),
     ('end_zone_grace', $$'rights-zone'$$),
+    ('revert_zone_key', $$'rights-zone'$$),
+    ('disable_zone', $$'rights-zone'$$),
+    ('enable_zone', $$'rights-zone'$$),
+    ('set_zone_policy', $$'rights-zone'$$),
     ('add_gateway', $$'rights-zone'$$),
     ('remove_gateway', $$'rights-zone', 'rights-gateway'$$),
     ('verify_app_signature', $$'rights.app', 'message', 'signature'$$),

@@ -1,0 +1,92 @@
+/*
+ * lifetime.c
+ *	  When a version's life ends, when a credential is due for rotation, and which versions verify now.
+ *
+ * Both times are computed when a version is made or a policy set, in UTC, and stored.  An interval of a month or a
+ * day has different ends in different time zones: computed where it is read, one version would have expired in one
+ * session and not in another.
+ */
+#include "core/lifetime.h"
+
+#include "common/int.h"
+#include "utils/datetime.h"
+#include "utils/timestamp.h"
+
+/* Whether an interval is one that a policy may have: above 0, and no part of it below. */
+bool
+lifetime_is_period(const Interval *period)
+{
+	return period->month >= 0 && period->day >= 0 && period->time >= 0 &&
+		(period->month > 0 || period->day > 0 || period->time > 0);
+}
+
+/* Adds months as PostgreSQL does: where the month has no such day, its last one.  False: out of range. */
+static bool
+add_months(TimestampTz start, int32 months, TimestampTz *end)
+{
+	struct pg_tm tm;
+	fsec_t		fraction;
+	int32		month;
+
+	*end = start;
+	if (months == 0)
+		return true;
+	if (timestamp2tm(start, NULL, &tm, &fraction, NULL, NULL) != 0 ||
+		pg_add_s32_overflow(tm.tm_mon - 1, months, &month))
+		return false;
+	tm.tm_year += month / MONTHS_PER_YEAR;
+	tm.tm_mon = month % MONTHS_PER_YEAR + 1;
+	tm.tm_mday = Min(tm.tm_mday, day_tab[isleap(tm.tm_year)][tm.tm_mon - 1]);
+	return tm2timestamp(&tm, fraction, NULL, end) == 0;
+}
+
+/* When a period that begins at "start" ends, in UTC; false where no timestamptz can hold that. */
+bool
+lifetime_end(TimestampTz start, const Interval *period, TimestampTz *end)
+{
+	int64		days;
+
+	return add_months(start, period->month, end) &&
+		!pg_mul_s64_overflow(period->day, USECS_PER_DAY, &days) &&
+		!pg_add_s64_overflow(*end, days, end) &&
+		!pg_add_s64_overflow(*end, period->time, end) &&
+		IS_VALID_TIMESTAMP(*end);
+}
+
+static TimestampTz
+end_or_never(TimestampTz start, const Interval *period)
+{
+	TimestampTz end;
+
+	return lifetime_is_period(period) && lifetime_end(start, period, &end) ? end : NO_TIME;
+}
+
+/* Lets the credential's policy count from its last rotation. */
+void
+lifetime_begin(Credential *credential)
+{
+	credential->valid_until = end_or_never(credential->modified_at, &credential->policy.lifetime);
+	credential->due_at = end_or_never(credential->modified_at, &credential->policy.rotate_after);
+}
+
+/* Whether the current version has lived its lifetime, by the clock. */
+bool
+lifetime_is_over(const Credential *credential)
+{
+	return credential->valid_until != NO_TIME && GetCurrentTimestamp() >= credential->valid_until;
+}
+
+/* Whether the credential has a current version that verifies now. */
+bool
+lifetime_current_verifies(const Credential *credential)
+{
+	return credential->secret.length > 0 && credential->disabled_at == NO_TIME && !lifetime_is_over(credential);
+}
+
+/* Whether its row holds a previous version that verifies now. */
+bool
+lifetime_previous_verifies(const Credential *credential)
+{
+	return credential->previous_secret.length > 0 && credential->disabled_at == NO_TIME &&
+		GetCurrentTimestamp() < credential->previous_valid_until;
+}

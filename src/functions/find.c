@@ -1,0 +1,131 @@
+/*
+ * find.c
+ *	  Whose secret it is that has leaked: every sealed secret is opened and compared.
+ *
+ * Why no hash of each secret, which an index would find at once?  Whoever could read it would have something to
+ * test guesses against, in each backup and on each standby.
+ */
+#include "base/compat.h"
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/argument.h"
+#include "core/credential.h"
+#include "core/lifetime.h"
+#include "core/request.h"
+#include "core/rights.h"
+#include "store/rows.h"
+
+PG_FUNCTION_INFO_V1(keyrot_find_secret);
+
+enum
+{
+	FOUND_KIND,
+	FOUND_ID,
+	FOUND_VERSION,
+	FOUND_STATE,
+	FOUND_COLUMNS
+};
+
+/* What is looked for, and by whom. */
+typedef struct Search
+{
+	Request    *request;
+	const Secret *wanted;
+	Secret		opened;
+} Search;
+
+/* Reads the secret in both of its forms; what is in neither form has an empty secret there. */
+static void
+read_secret(Request *request)
+{
+	Bytes		text;
+
+	if (request->fcinfo->args[0].isnull)
+		error_missing(PARAM_SECRET);
+	text = argument_bytes(request->fcinfo, 0);
+	(void) secret_from_app_secret(text.bytes, text.length, &request->secret);
+	(void) secret_from_secret_key(text.bytes, text.length, &request->current);
+}
+
+static void
+put_found(Search *search, const Credential *credential, int32 version, const char *state)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) search->request->fcinfo->resultinfo;
+	Datum		row[FOUND_COLUMNS];
+	bool		nulls[FOUND_COLUMNS] = {false};
+
+	row[FOUND_KIND] = CStringGetTextDatum(credential->kind == CREDENTIAL_APP ? "app" : "zone");
+	row[FOUND_ID] = CStringGetTextDatum(credential->identifier);
+	row[FOUND_VERSION] = Int32GetDatum(version);
+	row[FOUND_STATE] = CStringGetTextDatum(credential->disabled_at != NO_TIME ? "disabled" : state);
+	tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
+}
+
+/* Whether the sealed secret is the wanted one, and the caller may know.  One that does not open is none. */
+static bool
+is_wanted(Search *search, const Credential *credential, const Sealed *sealed, int32 version)
+{
+	CryptoStatus status = credential_try_open(credential, sealed, version, &search->opened);
+	bool		equal = status == CRYPTO_OK && secret_equal(&search->opened, search->wanted);
+
+	secret_wipe(&search->opened);
+	if (status != CRYPTO_OK && status != CRYPTO_REFUSED)
+		error_crypto(status);
+	return equal &&
+		rights_over(search->request->caller, credential->owner, credential->owner_name) == RIGHTS_GRANTED;
+}
+
+static void
+examine(const Credential *credential, void *reader_state)
+{
+	Search	   *search = reader_state;
+	int32		previous_version = credential_previous_version(credential);
+
+	if (credential->secret.length > 0 && is_wanted(search, credential, &credential->secret, credential->version))
+		put_found(search, credential, credential->version, lifetime_is_over(credential) ? "expired" : "current");
+	if (credential->previous_secret.length > 0 && GetCurrentTimestamp() < credential->previous_valid_until &&
+		is_wanted(search, credential, &credential->previous_secret, previous_version))
+		put_found(search, credential, previous_version, "retiring");
+}
+
+static void
+search_table(Request *request, CredentialKind kind, const Secret *wanted)
+{
+	Search		search = {.request = request, .wanted = wanted};
+
+	if (wanted->length == 0)
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	rows_read_credentials(kind, GetActiveSnapshot(), examine, &search);
+	PopActiveSnapshot();
+}
+
+static void
+find_secret(Request *request)
+{
+	search_table(request, CREDENTIAL_APP, &request->secret);
+	search_table(request, CREDENTIAL_ZONE, &request->current);
+}
+
+/* What was found is in the result set already. */
+static Datum
+answer_found(Request *request pg_attribute_unused())
+{
+	return (Datum) 0;
+}
+
+/* find_secret(secret, OUT kind, OUT id, OUT version, OUT state) */
+Datum
+keyrot_find_secret(PG_FUNCTION_ARGS)
+{
+	static const Action action = {
+		"find_secret", REQUEST_OF_ADMINISTRATION, read_secret, find_secret, answer_found
+	};
+
+	InitMaterializedSRF(fcinfo, 0);
+	return request_run(fcinfo, &action);
+}
