@@ -122,6 +122,32 @@ degrade(Datum *degraded, int *count, const char *sentence)
 		degraded[(*count)++] = CStringGetTextDatum(sentence);
 }
 
+/*
+ * Whether the worker's last run failed.  One that found no database or no extension may be older than they are,
+ * and whoever asks is in that database: so the launcher is told, who then tries again, and only what waits in
+ * spite of that is a failure.
+ */
+static bool
+worker_failed(const QueueView *view)
+{
+	switch (view->worker)
+	{
+		case WORKER_DONE:
+		case WORKER_GAVE_WAY:
+			return false;
+		case WORKER_NOT_INSTALLED:
+			queue_show_life();
+			return false;
+		case WORKER_STARTED:
+			queue_show_life();
+			return view->waiting > 0 && !view->life_since_run;
+		case WORKER_CONNECTED:
+		case WORKER_NO_SLOT:
+			break;
+	}
+	return true;
+}
+
 /* What is not recorded of failed requests, and of those that are rolled back. */
 static void
 degrade_ledger(Datum *degraded, int *count)
@@ -145,7 +171,7 @@ degrade_ledger(Datum *degraded, int *count)
 	if (!view.launcher && view.waiting > 0 && !RecoveryInProgress())
 		degrade(degraded, count,
 				"failed requests wait to be recorded: keyrot's launcher does not run; max_worker_processes may be too low");
-	if (view.worker != WORKER_DONE && view.worker != WORKER_GAVE_WAY)
+	if (worker_failed(&view))
 		degrade(degraded, count, "failed requests wait to be recorded: the background worker failed, see the server log");
 	if (view.lost > 0)
 		degrade(degraded, count, "failed requests were lost: the queue, or their caller's share of it, was full");

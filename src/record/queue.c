@@ -24,11 +24,13 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/errcodes.h"
+#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 #include "base/settings.h"
 
 #define TRANCHE "keyrot request queue"
+#define SHARES "keyrot shares of the request queue"
 #define SHARE_OF_ONE_CALLER 8	/* the eighth part */
 #define REFUSALS_A_SECOND 100	/* of one caller, that are recorded singly */
 #define REFUSED_CALLERS 128		/* at once */
@@ -46,6 +48,13 @@ typedef struct Asker
 	Oid			caller;
 } Asker;
 
+/* How much of the queue an asker has; only while it has any. */
+typedef struct Share
+{
+	Asker		asker;			/* the key, which comes first */
+	int			rows;
+} Share;
+
 /* How many refusals of an asker were queued in a second. */
 typedef struct Refusals
 {
@@ -54,6 +63,13 @@ typedef struct Refusals
 	int64		second;
 } Refusals;
 
+/* A run of the worker. */
+typedef struct Run
+{
+	WorkerState state;
+	uint64		signs_of_life;	/* when it began */
+} Run;
+
 typedef struct Queue
 {
 	int			size;
@@ -61,9 +77,9 @@ typedef struct Queue
 	int			count;
 	int64		lost;
 	int64		omitted;
-	uint64		signs_of_life;
-	WorkerState worker;			/* of the present run */
-	WorkerState last_worker;	/* of the last one that ended */
+	uint64		signs_of_life;	/* grows with every word from a session of the database */
+	Run			run;			/* the present one */
+	Run			last_run;		/* the last one that ended */
 	Latch	   *launcher_latch;
 	Latch	   *worker_latch;
 	int			taken;			/* rows that the worker is recording */
@@ -72,12 +88,12 @@ typedef struct Queue
 	TimestampTz sweep_at;
 	TimestampTz sweep_not_before;
 	Refusals	refusals[REFUSED_CALLERS];
-	RequestRow	rows[FLEXIBLE_ARRAY_MEMBER];	/* and then the askers */
+	RequestRow	rows[FLEXIBLE_ARRAY_MEMBER];
 } Queue;
 
 static Queue *queue = NULL;
 static LWLock *lock = NULL;
-static Asker *askers = NULL;	/* of the rows, side by side so that counting them is quick */
+static HTAB *shares = NULL;		/* by asker: nobody's share is counted under the lock */
 
 static shmem_request_hook_type next_request_hook = NULL;
 static shmem_startup_hook_type next_startup_hook = NULL;
@@ -85,10 +101,7 @@ static shmem_startup_hook_type next_startup_hook = NULL;
 static Size
 queue_bytes(void)
 {
-	Size		bytes = offsetof(Queue, rows);
-
-	bytes = add_size(bytes, mul_size(keyrot_request_queue_size, sizeof(RequestRow)));
-	return add_size(bytes, mul_size(keyrot_request_queue_size, sizeof(Asker)));
+	return add_size(offsetof(Queue, rows), mul_size(keyrot_request_queue_size, sizeof(RequestRow)));
 }
 
 static void
@@ -97,12 +110,14 @@ request_memory(void)
 	if (next_request_hook != NULL)
 		next_request_hook();
 	RequestAddinShmemSpace(queue_bytes());
+	RequestAddinShmemSpace(hash_estimate_size(keyrot_request_queue_size, sizeof(Share)));
 	RequestNamedLWLockTranche(TRANCHE, 1);
 }
 
 static void
 start_up(void)
 {
+	HASHCTL		control = {.keysize = sizeof(Asker), .entrysize = sizeof(Share)};
 	bool		found;
 
 	if (next_startup_hook != NULL)
@@ -110,13 +125,14 @@ start_up(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	queue = ShmemInitStruct(TRANCHE, queue_bytes(), &found);
 	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
-	askers = (Asker *) &queue->rows[keyrot_request_queue_size];
+	/* There are never more askers than rows, so that each finds a place. */
+	shares = ShmemInitHash(SHARES, keyrot_request_queue_size, keyrot_request_queue_size, &control, HASH_ELEM | HASH_BLOBS);
 	if (!found)
 	{
 		memset(queue, 0, queue_bytes());
 		queue->size = keyrot_request_queue_size;
-		queue->worker = WORKER_DONE;
-		queue->last_worker = WORKER_DONE;
+		queue->run.state = WORKER_DONE;
+		queue->last_run.state = WORKER_DONE;
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -147,10 +163,10 @@ queue_look(QueueView *view)
 	view->waiting = queue->count;
 	view->lost = queue->lost;
 	view->omitted = queue->omitted;
-	view->signs_of_life = queue->signs_of_life;
+	view->life_since_run = queue->signs_of_life != queue->last_run.signs_of_life;
 	view->sweep_at = Max(queue->sweep_at, queue->sweep_not_before);
 	view->launcher = queue->launcher_latch != NULL;
-	view->worker = queue->last_worker;
+	view->worker = queue->last_run.state;
 	LWLockRelease(lock);
 }
 
@@ -181,17 +197,41 @@ admit_refusal(Asker asker, int64 second)
 	return true;
 }
 
-/* Whether there is room, and the caller has not had its share of it.  Under the lock. */
-static bool
-has_room(Asker asker)
+static Asker
+asker_of(const RequestRow *row)
 {
-	int			share = queue->size / SHARE_OF_ONE_CALLER;
+	return (Asker) {.session_user = row->session_user.oid, .caller = row->caller.oid};
+}
+
+/* Takes room for a row, unless there is none or its asker has had its share.  Under the lock. */
+static bool
+take_room(Asker asker)
+{
+	Share	   *share;
+	bool		found;
 
 	if (queue->count == queue->size)
 		return false;
-	for (int i = 0; i < queue->count && share > 0; i++)
-		share -= is_same(askers[(queue->first + i) % queue->size], asker);
-	return share > 0;
+	share = hash_search(shares, &asker, HASH_ENTER_NULL, &found);
+	if (share == NULL)
+		return false;
+	if (!found)
+		share->rows = 0;
+	if (share->rows >= queue->size / SHARE_OF_ONE_CALLER)
+		return false;
+	share->rows++;
+	return true;
+}
+
+/* Gives back the room of a row that is taken off.  Under the lock. */
+static void
+give_room(const RequestRow *row)
+{
+	Asker		asker = asker_of(row);
+	Share	   *share = hash_search(shares, &asker, HASH_FIND, NULL);
+
+	if (share != NULL && --share->rows == 0)
+		hash_search(shares, &asker, HASH_REMOVE, NULL);
 }
 
 /* The latch of who is to hear that there is something to do.  Under the lock. */
@@ -214,23 +254,33 @@ queue_put(const RequestRow *row)
 {
 	int64		second = GetCurrentTimestamp() / USECS_PER_SEC;
 	bool		is_refusal = strcmp(row->outcome, OUTCOME_OF_REFUSAL) == 0;
-	Asker		asker = {row->session_user.oid, row->caller.oid};
+	Asker		asker = asker_of(row);
 	Latch	   *latch;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	queue->signs_of_life++;
 	if (is_refusal && !admit_refusal(asker, second))
 		queue->omitted++;
-	else if (!has_room(asker))
+	else if (!take_room(asker))
 		queue->lost++;
 	else
 	{
-		int			position = (queue->first + queue->count) % queue->size;
-
-		queue->rows[position] = *row;
-		askers[position] = asker;
+		queue->rows[(queue->first + queue->count) % queue->size] = *row;
 		queue->count++;
 	}
+	latch = listener();
+	LWLockRelease(lock);
+	wake(latch);
+}
+
+/* A session of the database is there: a worker that could not reach the database may try again. */
+void
+queue_show_life(void)
+{
+	Latch	   *latch;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	queue->signs_of_life++;
 	latch = listener();
 	LWLockRelease(lock);
 	wake(latch);
@@ -273,7 +323,7 @@ void
 queue_start_worker(void)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	queue->worker = WORKER_STARTED;
+	queue->run = (Run) {.state = WORKER_STARTED, .signs_of_life = queue->signs_of_life};
 	LWLockRelease(lock);
 }
 
@@ -289,7 +339,6 @@ be_careful(void)
 		int			last = (queue->first + queue->count) % queue->size;
 
 		queue->rows[last] = queue->rows[queue->first];
-		askers[last] = askers[queue->first];
 		queue->first = (queue->first + 1) % queue->size;
 	}
 	queue->careful = queue->count;
@@ -310,7 +359,8 @@ queue_end_worker(void)
 	if (queue->sweeping)
 		queue->sweep_at = Min(queue->sweep_at, now);
 	queue->sweeping = false;
-	queue->last_worker = state = queue->worker;
+	queue->last_run = queue->run;
+	state = queue->run.state;
 	LWLockRelease(lock);
 	return state;
 }
@@ -320,7 +370,7 @@ void
 queue_attach_worker(void)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	queue->worker = WORKER_CONNECTED;
+	queue->run.state = WORKER_CONNECTED;
 	queue->worker_latch = MyLatch;
 	LWLockRelease(lock);
 }
@@ -335,7 +385,7 @@ queue_worker_may_leave(void)
 	may_leave = queue->count == 0;
 	if (may_leave)
 	{
-		queue->worker = WORKER_DONE;
+		queue->run.state = WORKER_DONE;
 		queue->worker_latch = NULL;
 	}
 	LWLockRelease(lock);
@@ -347,7 +397,7 @@ void
 queue_set_worker(WorkerState state)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	queue->worker = state;
+	queue->run.state = state;
 	LWLockRelease(lock);
 }
 
@@ -371,6 +421,8 @@ void
 queue_remove_oldest(int count)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < count; i++)
+		give_room(&queue->rows[(queue->first + i) % queue->size]);
 	queue->first = (queue->first + count) % queue->size;
 	queue->count -= count;
 	queue->careful = Max(queue->careful - count, 0);

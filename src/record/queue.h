@@ -28,10 +28,10 @@ typedef struct QueueView
 	int			waiting;
 	int64		lost;			/* no room; since the server started, as the next one */
 	int64		omitted;		/* refusals by the rate limit that were not recorded singly */
-	uint64		signs_of_life;	/* grows with every word from a session of the database */
 	TimestampTz sweep_at;		/* when to look for expired versions */
 	bool		launcher;		/* whether there is a launcher */
 	WorkerState worker;			/* how its last run ended */
+	bool		life_since_run; /* whether a session of the database was heard of since that run began */
 } QueueView;
 
 extern void queue_init(void);
@@ -39,6 +39,7 @@ extern bool queue_exists(void);
 extern void queue_look(QueueView *view);
 
 extern void queue_put(const RequestRow *row);
+extern void queue_show_life(void);
 extern void queue_expect_expiry(TimestampTz valid_until);
 
 extern void queue_attach_launcher(void);

@@ -61,7 +61,6 @@ typedef struct Retry
 {
 	int			pause;			/* milliseconds; 0: it did not fail */
 	bool		unreachable;
-	uint64		signs_of_life;	/* when it was started */
 	TimestampTz ended_at;
 } Retry;
 
@@ -270,7 +269,7 @@ time_to_work(const Retry *retry)
 
 	queue_look(&view);
 	due = view.waiting > 0 ? now : view.sweep_at;
-	if (retry->unreachable && view.signs_of_life != retry->signs_of_life)
+	if (retry->unreachable && view.life_since_run)
 		pause = Min(pause, PAUSE_MIN_MS);
 	if (pause > 0)
 		due = Max(due, TimestampTzPlusMilliseconds(retry->ended_at, pause));
@@ -314,7 +313,6 @@ run_worker(Retry *retry)
 	QueueView	view;
 
 	queue_look(&view);
-	retry->signs_of_life = view.signs_of_life;
 	if (start_worker(&handle))
 	{
 		(void) WaitForBackgroundWorkerShutdown(handle);

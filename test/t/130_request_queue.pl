@@ -73,6 +73,8 @@ is($node->safe_psql('served', q{SELECT bool_and(requested_at >= before) FROM
 	'each once, in the order of the calls');
 fail_as('regress_caller_9', 1, 'last');
 ok(wait_until(sub { count_of(q{target = 'last'}) == 1 }), 'and there is room again');
+fail_as('regress_caller_1', 1, 'again');
+ok(wait_until(sub { count_of(q{target = 'again'}) == 1 }), 'also for who had its share');
 
 # An aborted transaction is one flood more: what it undoes has the same bound.
 $node->safe_psql('served', q{SELECT keyrot.create_zone_key('zone')});

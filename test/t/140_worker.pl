@@ -40,13 +40,16 @@ sub is_recorded
 
 sub waiting { return $node->safe_psql('served', 'SELECT requests_waiting FROM keyrot.status()'); }
 
+sub degraded { return $node->safe_psql('served', q{SELECT array_to_string(degraded, '|') FROM keyrot.status()}); }
+
 sub process { return server_process($node, $_[0]); }
 
 # It is there before its database is, and before the extension.
 ok(wait_until(sub { process('keyrot launcher') }), 'the launcher runs');
 ok(wait_until(sub { slurp_file($node->logfile) =~ /database "served" does not exist/ }), 'the worker found no database');
 add_databases($node, 'served');
-is_recorded(fail_once(), 'once there is one, failures are recorded');
+unlike(degraded(), qr/worker failed/, 'once there is one, nothing has failed yet that status() could tell');
+is_recorded(fail_once(), 'and failures are recorded');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'template1'}), '0', 'and no other database was entered');
 
 # What wants the database for itself gets it, with the worker just started or just idle.
@@ -123,8 +126,9 @@ sleep 4;
 is($node->safe_psql('served', 'SELECT (SELECT count(*) FROM keyrot.request), (SELECT count(*) FROM public.ran)'), '0|0',
 	'a look-alike of the request log is not touched');
 $node->safe_psql('served', 'DROP SCHEMA keyrot CASCADE; CREATE EXTENSION keyrot');
-is_recorded(fail_once(), 'with the extension back, failures are recorded');
-is(waiting(), '0', 'and what waited meanwhile');
+unlike(degraded(), qr/worker failed/, 'with the extension back, a worker that was not to find it has not failed');
+ok(wait_until(sub { waiting() eq '0' }), 'and what waited is recorded');
+is_recorded(fail_once(), 'as are further failures');
 
 # Errors end a worker, and the next one goes on: here a table that refuses, as a full disk would.
 $node->safe_psql('served', q{
@@ -133,8 +137,7 @@ $node->safe_psql('served', q{
 	CREATE TRIGGER disk BEFORE INSERT ON keyrot.request FOR EACH ROW WHEN (NEW.outcome <> 'ok') EXECUTE FUNCTION public.full()});
 my $stuck = fail_once();
 ok(wait_until(sub { slurp_file($node->logfile) =~ /No space left on device/ }), 'the worker fails');
-ok(wait_until(sub { $node->safe_psql('served', q{SELECT array_to_string(degraded, '|') FROM keyrot.status()}) =~ /background worker failed/ }),
-	'status() says so');
+ok(wait_until(sub { degraded() =~ /background worker failed/ }), 'status() says so');
 is(waiting(), '1', 'what it could not record still waits');
 $node->safe_psql('served', 'DROP FUNCTION public.full CASCADE');
 is_recorded($stuck, 'and is recorded when it can be');
