@@ -196,7 +196,7 @@ request_init(void)
 	RegisterXactCallback(on_transaction, NULL);
 }
 
-static LedgerEntry *
+static void
 perform(Request *request)
 {
 	const Action *action = request->action;
@@ -205,10 +205,20 @@ perform(Request *request)
 	action->read(request);
 	limit_admit(request->caller, action->name, rate_limit_of(action));
 	action->act(request);
-	return record(request, "ok");
 }
 
-/* Performs the request in a subtransaction; returns the error that undid it, or NULL and sets the entry. */
+static bool
+has_written(void)
+{
+	return TransactionIdIsValid(GetCurrentTransactionIdIfAny());
+}
+
+/*
+ * Performs the request in a subtransaction; returns the error that undid it, or NULL.  What has written is
+ * recorded there, so that what cannot be recorded is undone.  What only read is left to the caller to record: a
+ * subtransaction that writes has a transaction ID, and where a transaction has more than 64 of them, every other
+ * session's snapshots become slower.
+ */
 static ErrorData *
 attempt(Request *request, LedgerEntry **entry)
 {
@@ -221,7 +231,9 @@ attempt(Request *request, LedgerEntry **entry)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		*entry = perform(request);
+		perform(request);
+		if (has_written())
+			*entry = record(request, "ok");
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -245,12 +257,17 @@ respond(Request *request, Refusal refuse, LedgerEntry **entry)
 
 	if (refuse == NULL)
 	{
-		*entry = perform(request);
+		perform(request);
+		*entry = record(request, "ok");
 		return request->action->answer(request);
 	}
 	error = attempt(request, entry);
 	if (error == NULL)
+	{
+		if (*entry == NULL)
+			*entry = record(request, "ok");
 		return request->action->answer(request);
+	}
 	if (conditions_must_be_raised(error))
 		ReThrowError(error);
 	request->version = 0;
