@@ -93,7 +93,10 @@ my %dump = (
 	schema_only => dump_of('schema',    '-Fc', '--schema-only'),
 	data_only   => dump_of('data',      '-Fc', '--data-only'),
 	clean       => dump_of('clean',     '-Fp', '--clean', '--if-exists'),
-	inserts     => dump_of('inserts',   '-Fp', '--rows-per-insert=7'));
+	inserts     => dump_of('inserts',   '-Fp', '--rows-per-insert=7'),
+	alone       => dump_of('alone',     '-Fp', '-n', 'keyrot', '-e', 'keyrot'),
+	nothing     => dump_of('nothing',   '-Fp', '-n', 'keyrot'));
+unlike(slurp_file($dump{nothing}), qr/^(?:COPY|CREATE)/m, 'what pg_dump -n keyrot dumps is nothing, as the documentation says');
 is(contents_of('origin'), $rows, 'dumping changes nothing');
 
 my @psql    = ('psql', '-qX', '-v', 'ON_ERROR_STOP=1', '-f');
@@ -101,6 +104,7 @@ my @restore = ('pg_restore', '--exit-on-error');
 my %into    = (
 	plain     => [ [ @psql, $dump{plain} ] ],
 	inserts   => [ [ @psql, $dump{inserts} ] ],
+	alone     => [ [ @psql, $dump{alone} ] ],
 	custom    => [ [ @restore, '--single-transaction', $dump{custom} ] ],
 	tar       => [ [ @restore, $dump{tar} ] ],
 	directory => [ [ @restore, '-j', 2, $dump{directory} ] ],

@@ -106,6 +106,13 @@ write_key(key_file($new), slurp_file(key_file($old)));
 is(verifies($new, 'app-1', 'secret-of-version-2'), 't', 'and verifies once it has it');
 is(contents($new), contents($old), 'all is as on the publisher');
 
+# With the file copied before anything is wrapped by the new key, it need not ask.
+$old->safe_psql('shop', 'SELECT keyrot.rotate_master_key(rewrap => false)');
+write_key(key_file($new), slurp_file(key_file($old)));
+$old->safe_psql('shop', 'SELECT keyrot.rewrap_data_keys()');
+caught_up();
+is(verifies($new, 'app-1', 'secret-of-version-2'), 't', 'it does so at once where the file was copied before the re-wrap');
+
 # The cut-over.  The publisher's sessions are gone, and what they left has been applied.
 $session->close;
 caught_up();
@@ -128,6 +135,15 @@ ok(wait_until(sub { $new->safe_psql('shop', q{SELECT count(*) FROM keyrot.reques
 	'and failures are recorded');
 is($new->safe_psql('shop', q{SELECT count(*) FROM (SELECT app_id FROM keyrot.app WHERE secret IS NOT NULL GROUP BY app_id HAVING count(*) > 1) AS twice}),
 	'0', 'no number is two apps\'');
+
+# A subscriber with a data key of its own takes no other.
+add_databases($_, 'early') for $old, $new;
+$_->safe_psql('early', q{SELECT keyrot.create_zone_key('zone')}) for $old, $new;
+$old->safe_psql('early', 'CREATE PUBLICATION early FOR TABLE keyrot.data_key');
+my $from_early = $old->connstr . ' dbname=early';
+$new->safe_psql('early', "CREATE SUBSCRIPTION early CONNECTION '$from_early' PUBLICATION early");
+ok(wait_until(sub { slurp_file($new->logfile) =~ /violates unique constraint "data_key_pkey"/ }), 'where something was issued before, replication fails');
+$new->safe_psql('early', 'DROP SUBSCRIPTION early');
 
 # A publication of all tables has keyrot's, too.
 $old->safe_psql('shop', 'DROP PUBLICATION keyrot; CREATE PUBLICATION everything FOR ALL TABLES');
