@@ -165,6 +165,7 @@ is_recorded(fail_once(), 'and failures are recorded');
 $launcher = process('keyrot launcher');
 kill 'KILL', $launcher;
 ok(wait_until(sub { process('keyrot launcher') && process('keyrot launcher') ne $launcher }), 'so does one that is killed, with the whole server');
+ok(slurp_file($node->logfile) =~ /background worker "keyrot launcher" \(PID $launcher\) was terminated by signal 9/, 'the log says which');
 ok(wait_until(sub { ($node->psql('served', 'SELECT 1'))[0] == 0 }), 'which comes up again');
 is_recorded(fail_once(), 'and failures are recorded');
 
