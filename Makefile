@@ -18,6 +18,7 @@ PGFILEDESC = "keyrot - rotation of API credentials"
 OBJS = \
 	src/base/conditions.o \
 	src/base/errors.o \
+	src/base/notices.o \
 	src/base/settings.o \
 	src/core/argument.o \
 	src/core/credential.o \

@@ -54,14 +54,6 @@ KEYROT_NORETURN extern void error_not_installed(void);
 KEYROT_NORETURN extern void error_in_transaction(const char *procedure);
 KEYROT_NORETURN extern void error_reseal_runs(void);
 KEYROT_NORETURN extern void error_data_key_gone(int data_key);
-extern void warn_not_last(void);
-extern void warn_does_not_open(CredentialKind kind, const char *identifier);
-extern void tell_reseal(int64 done, int64 total, int64 time_left);
-extern void tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped);
-extern void tell_nothing_to_reseal(void);
-
-extern void log_no_worker_slot(void);
-extern void log_disclosure_undone(const char *request_id, const char *action, const char *target);
 
 KEYROT_NORETURN extern void error_unknown_action(void);
 KEYROT_NORETURN extern void error_unknown_version(const char *accepted);

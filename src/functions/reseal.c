@@ -33,6 +33,7 @@
 #include "keys/keyring.h"
 #include "store/tables.h"
 #include "base/errors.h"
+#include "base/notices.h"
 
 PG_FUNCTION_INFO_V1(keyrot_reseal);
 

@@ -23,6 +23,7 @@
 #include "log/logtext.h"
 #include "log/names.h"
 #include "base/errors.h"
+#include "base/notices.h"
 #include "base/settings.h"
 
 /* The statement under way, as it was found and left. */

@@ -22,7 +22,7 @@
 #include "utils/memutils.h"
 
 #include "record/queue.h"
-#include "base/errors.h"
+#include "base/notices.h"
 #include "base/settings.h"
 #include "crypto/uuid7.h"
 

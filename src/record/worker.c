@@ -42,7 +42,7 @@
 #include "store/credential_statements.h"
 #include "store/request_statements.h"
 #include "store/tables.h"
-#include "base/errors.h"
+#include "base/notices.h"
 #include "base/settings.h"
 
 #define RESTART_SECONDS 1		/* of a launcher that crashed */

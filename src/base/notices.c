@@ -1,0 +1,77 @@
+/*
+ * notices.c
+ *	  What users and the server log are told without anything having failed: LOG, WARNING, NOTICE.
+ */
+#include "base/notices.h"
+
+#include "datatype/timestamp.h"
+
+/* Tells the server log that failed requests wait because the server can start no worker. */
+void
+log_no_worker_slot(void)
+{
+	ereport(LOG,
+			(errmsg("keyrot could not start its background worker"),
+			 errhint("Failed requests wait to be recorded. max_worker_processes may be too low.")));
+}
+
+/*
+ * Tells the server log, and nobody else, that a request which gave its caller a secret was rolled back.
+ * Called while a transaction ends; the statement that ended it says nothing here, and may hold a secret.
+ */
+void
+log_disclosure_undone(const char *request_id, const char *action, const char *target)
+{
+	ereport(LOG_SERVER_ONLY,
+			(errmsg("keyrot request %s: %s of \"%s\" was rolled back after its caller was given the secret",
+					request_id, action, target),
+			 errhidestmt(true),
+			 errhidecontext(true)));
+}
+
+/* Other libraries come after keyrot and see statements before it does.  A warning; returns. */
+void
+warn_not_last(void)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_CONFIG_FILE_ERROR),
+			 errmsg("keyrot is not the last of shared_preload_libraries"),
+			 errdetail("Libraries after it may store or log statements with secrets in them."),
+			 errhint("Move keyrot to the end of the list.")));
+}
+
+/* A secret could not be moved to the current data key.  A warning; returns. */
+void
+warn_does_not_open(CredentialKind kind, const char *identifier)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("a sealed secret of %s \"%s\" does not open and stays as it is", kind == CREDENTIAL_APP ? "app" : "zone", identifier),
+			 errhint("Rotate the credential, or restore its row from a backup; then call reseal again.")));
+}
+
+/* How many credentials a reseal has moved, of how many, and the microseconds that the rest may take. */
+void
+tell_reseal(int64 done, int64 total, int64 time_left)
+{
+	ereport(NOTICE,
+			(errmsg("moved " INT64_FORMAT " of " INT64_FORMAT " credentials, about " INT64_FORMAT " s left",
+					done, total, (time_left + USECS_PER_SEC - 1) / USECS_PER_SEC)));
+}
+
+/* What a reseal came to. */
+void
+tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped)
+{
+	ereport(NOTICE,
+			(errmsg("credentials moved to data key %d: " INT64_FORMAT "; older data keys dropped: %d",
+					data_key, done, dropped),
+			 unreadable > 0 ? errdetail("Secrets of " INT64_FORMAT " credentials do not open; their data keys are kept.", unreadable) : 0));
+}
+
+/* There is no data key, and so no secret. */
+void
+tell_nothing_to_reseal(void)
+{
+	ereport(NOTICE, (errmsg("there is nothing to reseal: this database has no data key yet")));
+}

@@ -1,0 +1,20 @@
+/*
+ * notices.h
+ *	  What users and the server log are told without anything having failed.
+ */
+#ifndef KEYROT_NOTICES_H
+#define KEYROT_NOTICES_H
+
+#include "base/compat.h"
+
+#include "crypto/seal.h"
+
+extern void log_no_worker_slot(void);
+extern void log_disclosure_undone(const char *request_id, const char *action, const char *target);
+extern void warn_not_last(void);
+extern void warn_does_not_open(CredentialKind kind, const char *identifier);
+extern void tell_reseal(int64 done, int64 total, int64 time_left);
+extern void tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped);
+extern void tell_nothing_to_reseal(void);
+
+#endif
