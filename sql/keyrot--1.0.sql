@@ -33,14 +33,14 @@ CREATE TABLE keyrot.app (
     app_id               bigint      NOT NULL,
     previous_app_key     text COLLATE "C",
     app_name             text        NOT NULL,
-    description          text
+    description          text,
+    CONSTRAINT app_app_id_key UNIQUE NULLS NOT DISTINCT (app_id, previous_app_key)
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.app FROM PUBLIC;
 COMMENT ON TABLE keyrot.app IS 'one row for each AppKey ever issued; a retired one stays, without a secret';
 COMMENT ON CONSTRAINT app_pkey ON keyrot.app IS 'an AppKey is unique for all time';
-
-CREATE INDEX app_app_id ON keyrot.app (app_id);
-COMMENT ON INDEX keyrot.app_app_id IS 'finds an app, and the AppKeys it had, by its number';
+COMMENT ON CONSTRAINT app_app_id_key ON keyrot.app IS
+    'a number is one app''s for all time: one first AppKey has it, and each AppKey has one successor at most';
 
 CREATE TABLE keyrot.zone (
     zone_id              text COLLATE "C" PRIMARY KEY,

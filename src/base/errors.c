@@ -368,6 +368,16 @@ error_not_installed(void)
 			 errhint("Use CREATE EXTENSION keyrot. Its tables must stay plain tables of that extension.")));
 }
 
+/* Nothing stood in the way of a new row, and yet it is not there. */
+void
+error_not_written(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("a row of table \"keyrot.%s\" was not written", table),
+			 errhint("Look for a trigger or rule on the table that keeps rows from being written.")));
+}
+
 
 /*
  * What only api() can be told wrongly.  An action or a parameter that is not known is never repeated: it

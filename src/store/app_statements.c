@@ -5,9 +5,12 @@
 #include "store/app_statements.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "store/statement.h"
+#include "base/errors.h"
 
 static void
 add_nullable(Parameters *parameters, NullableDatum value)
@@ -26,18 +29,53 @@ read_number(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
 }
 
+/* Whether the AppKey was ever issued. */
+static bool
+is_taken(const char *app_key)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	Credential	app;
+	bool		found = rows_find_credential(CREDENTIAL_APP, app_key, snapshot, &app);
+
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
 /*
- * Inserts a new app and sets its app_id.  Tells whether the AppKey was free; where another transaction
- * has just inserted it, waits for that one to end.
+ * Moves the sequence past every number in use, in one step, where the one just drawn was in use: the sequence
+ * did not come along with the rows, or was set back.  Raises 55000 where it was not, for then somebody keeps rows
+ * from being written.
+ */
+static void
+skip_numbers_in_use(void)
+{
+	static Statement skip = {
+		.text = "SELECT pg_catalog.setval('keyrot.app_id', greatest(used.app_id, s.last_value))"
+		"  FROM (SELECT pg_catalog.max(app_id) AS app_id FROM keyrot.app) AS used, keyrot.app_id AS s"
+		" WHERE used.app_id OPERATOR(pg_catalog.>=) pg_catalog.currval('keyrot.app_id')",
+		.success = SPI_OK_SELECT,
+	};
+	Parameters	none = {0};
+
+	if (statement_run_without_rows(&skip, &none) == 0)
+		error_not_written("app");
+}
+
+/*
+ * Inserts a new app and sets its app_id, a number that no app ever had.  Tells whether the AppKey was free; where
+ * another transaction has just inserted it, or the number, waits for that one to end.
  */
 bool
 app_statements_insert(Credential *app, Datum app_name, NullableDatum description)
 {
+	/* The look-up, beside the constraint, is for tables that cannot have it: partitioned ones. */
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, created_at, modified_at,"
 		"                        app_id, app_name, description)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, pg_catalog.nextval('keyrot.app_id'), $8, $9)"
-		" ON CONFLICT (app_key) DO NOTHING RETURNING app_id",
+		" SELECT $1, $2, $3, $4, $5, $6, $7, next.app_id, $8, $9"
+		"   FROM (SELECT pg_catalog.nextval('keyrot.app_id') AS app_id) AS next"
+		"  WHERE NOT EXISTS (SELECT FROM keyrot.app AS a WHERE a.app_id OPERATOR(pg_catalog.=) next.app_id)"
+		" ON CONFLICT DO NOTHING RETURNING app_id",
 		.success = SPI_OK_INSERT_RETURNING,
 		.types = {TEXTOID, INT4OID, OIDOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID},
 	};
@@ -52,7 +90,14 @@ app_statements_insert(Credential *app, Datum app_name, NullableDatum description
 	parameters_add_time(&parameters, app->modified_at);
 	parameters_add(&parameters, app_name);
 	add_nullable(&parameters, description);
-	return statement_run(&insert, &parameters, read_number, &app->app_id) == 1;
+	while (statement_run(&insert, &parameters, read_number, &app->app_id) == 0)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (is_taken(app->identifier))
+			return false;
+		skip_numbers_in_use();
+	}
+	return true;
 }
 
 /*
@@ -118,7 +163,7 @@ read_owned_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	strlcpy(app->owner_name, owner_name, sizeof(app->owner_name));
 }
 
-/* Finds the app that has this number, and tells whether there is one: its AppKey and owner, nothing else. */
+/* Finds the one app that has this number, and tells whether there is one: its AppKey and owner, nothing else. */
 bool
 app_statements_find(int64 app_id, Credential *app)
 {

@@ -5,33 +5,55 @@
 #include "store/credential_statements.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/timestamp.h"
 
 #include "store/statement.h"
 
-/* Hands a credential over, an app with the AppKeys that it had. */
+/* Reads the predecessor of the row that was updated, if it has one. */
+static void
+read_predecessor(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	char	   *predecessor = SPI_getvalue(tuple, desc, 1);
+
+	if (predecessor != NULL)
+		strlcpy(reader_state, predecessor, SEAL_MAX_IDENTIFIER + 1);
+}
+
+/*
+ * Hands a credential over, an app with the AppKeys that it had: each of them by its name, from one to its
+ * predecessor, so that nobody else's row is touched whatever its number.
+ */
 void
 credential_statements_set_owner(const Credential *credential, Oid owner, const char *owner_name)
 {
 	static Statement set_app_owner = {
-		.text = "UPDATE keyrot.app SET owner = $2, owner_name = $3 WHERE app_id OPERATOR(pg_catalog.=) $1",
-		.success = SPI_OK_UPDATE,
-		.types = {INT8OID, OIDOID, TEXTOID},
+		.text = "UPDATE keyrot.app SET owner = $2, owner_name = $3 WHERE app_key OPERATOR(pg_catalog.=) $1"
+		" RETURNING previous_app_key",
+		.success = SPI_OK_UPDATE_RETURNING,
+		.types = {TEXTOID, OIDOID, TEXTOID},
 	};
 	static Statement set_zone_owner = {
 		.text = "UPDATE keyrot.zone SET owner = $2, owner_name = $3 WHERE zone_id OPERATOR(pg_catalog.=) $1",
 		.success = SPI_OK_UPDATE,
 		.types = {TEXTOID, OIDOID, TEXTOID},
 	};
-	Parameters	parameters = {0};
+	bool		is_app = credential->kind == CREDENTIAL_APP;
+	char		next[SEAL_MAX_IDENTIFIER + 1];
 
-	if (credential->kind == CREDENTIAL_APP)
-		parameters_add(&parameters, Int64GetDatum(credential->app_id));
-	else
-		parameters_add_text(&parameters, credential->identifier);
-	parameters_add(&parameters, ObjectIdGetDatum(owner));
-	parameters_add_text(&parameters, owner_name);
-	statement_run_without_rows(credential->kind == CREDENTIAL_APP ? &set_app_owner : &set_zone_owner, &parameters);
+	strlcpy(next, credential->identifier, sizeof(next));
+	while (next[0] != '\0')
+	{
+		Parameters	parameters = {0};
+
+		CHECK_FOR_INTERRUPTS();
+		parameters_add_text(&parameters, next);
+		parameters_add(&parameters, ObjectIdGetDatum(owner));
+		parameters_add_text(&parameters, owner_name);
+		next[0] = '\0';
+		(void) statement_run(is_app ? &set_app_owner : &set_zone_owner, &parameters,
+							 is_app ? read_predecessor : NULL, next);
+	}
 }
 
 /*

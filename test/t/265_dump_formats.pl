@@ -134,8 +134,8 @@ is(contents_of('empty'), '1|f', 'definitions only: no row came along');
 $node->safe_psql('empty', q{SELECT FROM keyrot.create_app('First', 'app-1')});
 is(readable_in('empty'), "1\n0", 'definitions only: it can be used');
 
-# Data into an installation that has some, and its own data key: refused whole, or what has come is of no use;
-# what was there stays in any case.
+# Data into an installation that has some, with numbers of apps and a data key of its own: refused whole, or what has
+# come is of no use; what was there stays in any case.
 for my $way ([ 'in one transaction', 'existing', '--single-transaction' ], [ 'row by row', 'mixed' ])
 {
 	my ($how, $name, @options) = @$way;
@@ -144,16 +144,17 @@ for my $way ([ 'in one transaction', 'existing', '--single-transaction' ], [ 'ro
 	my $before = contents_of($name);
 	my ($out, $err) = ('', '');
 	IPC::Run::run([ 'pg_restore', '-h', $node->host, '-p', $node->port, '-d', $name, @options, $dump{data_only} ], '>', \$out, '2>', \$err);
-	like($err, qr/data_key_pkey/, "$how: a second data key of the same number is refused");
+	like($err, qr/app_app_id_key/, "$how: a second app of the same number is refused");
+	like($err, qr/data_key_pkey/, "$how: and so is a second data key") unless @options;
 	is(contents_of($name), $before, "$how: nothing has changed") if @options;
 	is($node->safe_psql($name, q{SELECT app_secret FROM keyrot.describe_app_security('app-own')}),
 		'the-secret-of-our-own', "$how: what was there stays readable");
 }
 my @foreign = attempts($node, 'mixed',
-	map { ("SELECT * FROM keyrot.describe_app_security('$_')", "SELECT keyrot.verify_app_string('$_', 'm', 's')") } qw(app-2 app-3 new-1));
+	map { ("SELECT * FROM keyrot.describe_zone_key('$_')", "SELECT keyrot.verify_zone_string('$_', 'm', 's')") } qw(zone-1 zone-2 zone-3));
 is(join(' ', map { $_->{sqlstate} } @foreign), join(' ', ('XX001') x 6), 'what came without its data key does not open: XX001, 6 calls');
-$node->safe_psql('mixed', q{SELECT keyrot.reset_app_secret('app-3')});
-is($node->safe_psql('mixed', q{SELECT keyrot.verify_app_string('app-3', 'm', keyrot.sign_string_for_app('app-3', 'm'))}),
+$node->safe_psql('mixed', q{SELECT keyrot.refresh_zone_key('zone-3')});
+is($node->safe_psql('mixed', q{SELECT keyrot.verify_zone_string('zone-3', 'm', keyrot.sign_string_for_zone('zone-3', 'm'))}),
 	't', 'until it is rotated');
 
 # Under another superuser, who then owns the extension.
