@@ -88,6 +88,16 @@ error_same_secret(void)
 			 errhint("Leave it out to have a new one generated.")));
 }
 
+/* The credential's version is the last that its column can hold. */
+void
+error_no_more_versions(CredentialKind kind, const char *identifier)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("%s \"%s\" cannot have a version after %d", kind_name(kind), identifier, PG_INT32_MAX),
+			 errhint("Make another %s and delete this one.", kind_name(kind))));
+}
+
 /* The AppKey was issued before, to whomever. */
 void
 error_app_key_taken(Parameter parameter, const char *app_key)

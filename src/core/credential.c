@@ -73,6 +73,15 @@ judge_nothing(Oid caller pg_attribute_unused(), const Credential *credential pg_
 {
 }
 
+/* The version that follows the credential's; raises 54000 where there is none. */
+static int32
+next_version(const Credential *credential)
+{
+	if (credential->version == PG_INT32_MAX)
+		error_no_more_versions(credential->kind, credential->identifier);
+	return credential->version + 1;
+}
+
 /* Reads a credential, also a retired one, as it stands now; tells whether there is one. */
 bool
 credential_look_up(CredentialKind kind, const char *identifier, Credential *credential)
@@ -179,7 +188,7 @@ credential_reissue(Request *request)
 {
 	Credential *credential = &request->credential;
 
-	credential->version++;
+	credential->version = next_version(credential);
 	credential->created_at = request->started_at;
 	credential->modified_at = request->started_at;
 	seal_current(request, credential);
@@ -286,7 +295,7 @@ credential_rotate(Request *request)
 	Sealed		old = credential->secret;
 
 	examine_old_secret(request, credential);
-	credential->version++;
+	credential->version = next_version(credential);
 	seal_current(request, credential);
 	end_predecessor_grace(credential);
 	keep_previous(request, credential, &old);
@@ -308,7 +317,7 @@ credential_succeed(Request *request)
 
 	examine_old_secret(request, credential);
 	strlcpy(successor.identifier, request->arguments.new_app_key, sizeof(successor.identifier));
-	successor.version++;
+	successor.version = next_version(credential);
 	seal_current(request, &successor);
 	keep_previous(request, &successor, &nothing);
 	begin_version(request, &successor);
@@ -368,7 +377,7 @@ credential_revert(Request *request)
 		error_does_not_open(credential->kind, credential->identifier, previous_version);
 	if (status != CRYPTO_OK)
 		error_crypto(status);
-	credential->version++;
+	credential->version = next_version(credential);
 	seal_current(request, credential);
 	keep_previous_until(request, credential, &replaced, credential->previous_valid_until);
 	begin_version(request, credential);
