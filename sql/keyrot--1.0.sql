@@ -106,6 +106,7 @@ REVOKE ALL ON TABLE keyrot.request FROM PUBLIC;
 COMMENT ON TABLE keyrot.request IS 'the request log: who asked for what, when, from where, and what came of it';
 
 CREATE TABLE keyrot.retry (
+    caller       text COLLATE "C" NOT NULL,
     caller_oid   oid         NOT NULL,
     client_token text COLLATE "C" NOT NULL,
     request_id   uuid        NOT NULL,
@@ -116,7 +117,7 @@ CREATE TABLE keyrot.retry (
     secret_given boolean     NOT NULL,
     version      integer,
     created_at   timestamptz NOT NULL,
-    PRIMARY KEY (caller_oid, client_token)
+    PRIMARY KEY (caller, client_token)
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.retry FROM PUBLIC;
 COMMENT ON TABLE keyrot.retry IS

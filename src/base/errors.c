@@ -7,6 +7,8 @@
  */
 #include "base/errors.h"
 
+#include "mb/pg_wchar.h"
+
 /* What users call a credential of this kind, and the parameter that names it. */
 static const char *
 kind_name(CredentialKind kind)
@@ -76,6 +78,17 @@ error_token_superseded(void)
 			(conditions_errcode(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
 			 errmsg("client_token must not repeat a request whose secret was replaced since"),
 			 errhint("The first call succeeded, and a newer rotation followed. Describe the credential to see where it stands.")));
+}
+
+/* A role of the caller's name has used the token, and it is not known whether that was the caller. */
+void
+error_token_of_namesake(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for client_token"),
+			 errdetail("It was used by a role of the caller's name that was dropped, renamed or restored elsewhere since."),
+			 errhint("Use another token. Where it is the same role, a superuser can call keyrot.rebind_owners().")));
 }
 
 /* A rotation was asked to set the secret that is current already. */
@@ -175,6 +188,16 @@ error_no_such_owner(Oid role)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("owner must be a role, and no role has OID %u", role)));
+}
+
+/* A role's name was given in a database of another encoding, and would spoil every dump of this one. */
+void
+error_role_name(Oid role)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+			 errmsg("the name of the role with OID %u is not valid in encoding \"%s\"", role, GetDatabaseEncodingName()),
+			 errhint("Rename the role, in a database of the encoding that it was named in.")));
 }
 
 /* The caller has not the rights of the credential's owner. */

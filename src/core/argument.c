@@ -261,7 +261,7 @@ argument_age(FunctionCallInfo fcinfo, int position)
 
 /*
  * The role that an owner argument means, and its name in the current memory context; raises 22004 for
- * NULL, 42704 for no role.
+ * NULL, 42704 for no role, 22021 for one whose name is not valid in the database's encoding.
  */
 Oid
 argument_owner(FunctionCallInfo fcinfo, int position, const char **name)
@@ -274,6 +274,8 @@ argument_owner(FunctionCallInfo fcinfo, int position, const char **name)
 	*name = GetUserNameFromId(role, true);
 	if (*name == NULL)
 		error_no_such_owner(role);
+	if (!pg_verifymbstr(*name, (int) strlen(*name), true))
+		error_role_name(role);
 	return role;
 }
 

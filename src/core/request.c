@@ -15,6 +15,7 @@
 
 #include "access/xact.h"
 #include "common/int.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
@@ -64,17 +65,23 @@ give_id(Request *request)
 		error_crypto(status);
 }
 
+/*
+ * A role as the log knows it.  Its name may have been given in a database of another encoding; where it is not
+ * valid in this one it is left out, for it would make every dump unrestorable, and the request is refused later.
+ */
 static LoggedRole
-logged_role(Oid role)
+logged_role(Request *request, Oid role)
 {
 	LoggedRole	result = {.oid = role};
 	char	   *name = GetUserNameFromId(role, true);
 
-	if (name != NULL)
-	{
+	if (name == NULL)
+		return result;
+	if (pg_verifymbstr(name, (int) strlen(name), true))
 		strlcpy(result.name, name, sizeof(result.name));
-		pfree(name);
-	}
+	else
+		request->misnamed = role;
+	pfree(name);
 	return result;
 }
 
@@ -105,8 +112,8 @@ identify_caller(Request *request)
 {
 	(void) ledger_place();
 	(void) client_address();
-	request->logged_caller = logged_role(request->caller);
-	request->logged_session_user = logged_role(GetSessionUserId());
+	request->logged_caller = logged_role(request, request->caller);
+	request->logged_session_user = logged_role(request, GetSessionUserId());
 }
 
 /*
@@ -202,6 +209,8 @@ perform(Request *request)
 	const Action *action = request->action;
 
 	tables_lock_shared();
+	if (OidIsValid(request->misnamed))
+		error_role_name(request->misnamed);
 	action->read(request);
 	limit_admit(request->caller, action->name, rate_limit_of(action));
 	action->act(request);
@@ -332,8 +341,8 @@ run(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 /*
  * Runs an SQL function as a request: reads, is admitted, acts, records, answers.  The answer, which may
  * hold a secret, comes last, so that nothing can fail once it is formed; it is in the memory context of the
- * call.  Raises what the action raises, 53400 for a call too many, 25006 where nothing can be written, and
- * 42501 inside a security-restricted operation.
+ * call.  Raises what the action raises, 53400 for a call too many, 25006 where nothing can be written, 42501
+ * inside a security-restricted operation, and 22021 for a caller whose name is not valid in the database's encoding.
  */
 Datum
 request_run(FunctionCallInfo fcinfo, const Action *action)

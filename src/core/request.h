@@ -36,6 +36,7 @@ typedef struct Request
 	Oid			caller;
 	LoggedRole	logged_caller;	/* the caller and the role that logged in, as the log knows them */
 	LoggedRole	logged_session_user;
+	Oid			misnamed;		/* the one of them whose name is not valid in this database; InvalidOid: neither */
 	struct Request *outer;		/* the request that this one runs inside, if any */
 	int			sqlstate;		/* of what was last reported while it ran */
 	char		target[SEAL_MAX_IDENTIFIER + 1];	/* empty until it is known to be well formed */

@@ -9,6 +9,10 @@
  *
  * A repetition only looks: it locks no credential, and so waits for no rotation and stands in nobody's way.
  *
+ * A token is found by its caller's name and answered where the OID agrees, too.  By the OID alone, a restore into
+ * a cluster with other OIDs would let the caller's retry rotate again, and refuse somebody else's first use; by the
+ * name alone, whoever is given a dropped role's name would be answered.
+ *
  * A given secret is compared with what the first call set, opened, never by a stored hash: whoever could
  * read that would have something to guess against.  What a newer rotation has replaced can neither be
  * compared nor be answered, and is an error.
@@ -26,7 +30,7 @@ describe_call(const Request *request)
 	const Arguments *arguments = &request->arguments;
 	TokenRow	token = {0};
 
-	token.caller = request->caller;
+	token.caller = request->logged_caller;
 	strlcpy(token.client_token, arguments->client_token, sizeof(token.client_token));
 	token.request_id = request->id;
 	strlcpy(token.action, request->action->name, sizeof(token.action));
@@ -77,7 +81,8 @@ require_rights(Request *request, CredentialKind kind)
  * Whether the request repeats one that the caller made with the same client_token.  It then has that
  * one's id to answer with and, where the answer or a comparison needs it, that one's secret; nothing is
  * left to do.  Else the token, if there is one, is reserved for it.  Raises 22023 where the two calls
- * differ or the first one's secret was replaced since, and 42501 where the caller has lost its rights.
+ * differ or the first one's secret was replaced since, and 42501 where the caller has lost its rights or only has
+ * the name of who made the first call.
  */
 bool
 retry_is_repetition(Request *request, CredentialKind kind)
@@ -91,9 +96,11 @@ retry_is_repetition(Request *request, CredentialKind kind)
 	call = describe_call(request);
 	if (retry_statements_reserve(&call))
 		return false;
-	if (!retry_statements_find(request->caller, call.client_token, &first))
+	if (!retry_statements_find(call.caller.name, call.client_token, &first))
 		error_concurrent_update();
 
+	if (first.caller.oid != request->caller)
+		error_token_of_namesake();
 	if (!is_same_call(&call, &first))
 		error_token_used();
 	require_rights(request, kind);
@@ -113,5 +120,5 @@ void
 retry_remember(const Request *request, int32 version)
 {
 	if (request->arguments.client_token[0] != '\0')
-		retry_statements_finish(request->caller, request->arguments.client_token, version);
+		retry_statements_finish(request->logged_caller.name, request->arguments.client_token, version);
 }

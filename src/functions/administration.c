@@ -62,7 +62,7 @@ rebind_owners(Request *request)
 {
 	if (!superuser_arg(request->caller))
 		error_superuser_only(request->action->name);
-	request->rows = credential_statements_rebind_owners();
+	request->rows = credential_statements_rebind_owners() + retry_statements_rebind();
 }
 
 static Datum

@@ -58,13 +58,14 @@ credential_statements_set_owner(const Credential *credential, Oid owner, const c
 
 /*
  * Where an owner's OID and name disagree, sets both to the role of that name or, where none has it, to
- * the role of that OID.  Returns the number of rows changed.
+ * the role of that OID.  Returns the number of rows changed.  Raises 22021 for a role whose name is not valid in
+ * the database's encoding.
  */
 int64
 credential_statements_rebind_owners(void)
 {
 #define REBIND(table) \
-	"UPDATE keyrot." table " AS c SET owner = r.oid, owner_name = r.rolname" \
+	"UPDATE keyrot." table " AS c SET owner = r.oid, owner_name = " VALID_NAME_OF("r") \
 	"  FROM pg_catalog.pg_roles AS r" \
 	" WHERE r.oid OPERATOR(pg_catalog.=)" \
 	"       coalesce((SELECT n.oid FROM pg_catalog.pg_roles AS n" \

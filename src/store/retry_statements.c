@@ -10,22 +10,23 @@
 #include "store/statement.h"
 
 /*
- * Notes what a client_token is used for.  Tells whether the caller has not used it before; where another
+ * Notes what a client_token is used for.  Tells whether no caller of this name has used it before; where another
  * transaction is just using it, waits for that one to end.
  */
 bool
 retry_statements_reserve(const TokenRow *token)
 {
 	static Statement insert = {
-		.text = "INSERT INTO keyrot.retry (caller_oid, client_token, request_id, action, target, new_app_key,"
+		.text = "INSERT INTO keyrot.retry (caller, caller_oid, client_token, request_id, action, target, new_app_key,"
 		"                          grace_period, secret_given, created_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (caller_oid, client_token) DO NOTHING",
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (caller, client_token) DO NOTHING",
 		.success = SPI_OK_INSERT,
-		.types = {OIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID, TIMESTAMPTZOID},
+		.types = {TEXTOID, OIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID, TIMESTAMPTZOID},
 	};
 	Parameters	parameters = {0};
 
-	parameters_add(&parameters, ObjectIdGetDatum(token->caller));
+	parameters_add_text(&parameters, token->caller.name);
+	parameters_add(&parameters, ObjectIdGetDatum(token->caller.oid));
 	parameters_add_text(&parameters, token->client_token);
 	parameters_add(&parameters, UUIDPGetDatum(&token->request_id));
 	parameters_add_text(&parameters, token->action);
@@ -64,42 +65,74 @@ read_token(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	token->grace = DatumGetInt64(SPI_getbinval(tuple, desc, 5, &is_null));
 	token->secret_given = DatumGetBool(SPI_getbinval(tuple, desc, 6, &is_null));
 	token->version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &is_null));
+	token->caller.oid = DatumGetObjectId(SPI_getbinval(tuple, desc, 8, &is_null));
 }
 
-/* Reads what the caller used a client_token for; tells whether it is there. */
+/* Reads what a caller of this name, and which, used a client_token for; tells whether it is there. */
 bool
-retry_statements_find(Oid caller, const char *client_token, TokenRow *token)
+retry_statements_find(const char *caller, const char *client_token, TokenRow *token)
 {
 	static Statement select = {
-		.text = "SELECT request_id, action, target, new_app_key, grace_period, secret_given, version"
-		"  FROM keyrot.retry WHERE caller_oid OPERATOR(pg_catalog.=) $1"
+		.text = "SELECT request_id, action, target, new_app_key, grace_period, secret_given, version, caller_oid"
+		"  FROM keyrot.retry WHERE caller OPERATOR(pg_catalog.=) $1"
 		"   AND client_token OPERATOR(pg_catalog.=) $2",
 		.success = SPI_OK_SELECT,
-		.types = {OIDOID, TEXTOID},
+		.types = {TEXTOID, TEXTOID},
 	};
 	Parameters	parameters = {0};
 
-	parameters_add(&parameters, ObjectIdGetDatum(caller));
+	parameters_add_text(&parameters, caller);
 	parameters_add_text(&parameters, client_token);
 	return statement_run(&select, &parameters, read_token, token) == 1;
 }
 
 /* Adds the version that the request of a reserved client_token made. */
 void
-retry_statements_finish(Oid caller, const char *client_token, int32 version)
+retry_statements_finish(const char *caller, const char *client_token, int32 version)
 {
 	static Statement update = {
-		.text = "UPDATE keyrot.retry SET version = $3 WHERE caller_oid OPERATOR(pg_catalog.=) $1"
+		.text = "UPDATE keyrot.retry SET version = $3 WHERE caller OPERATOR(pg_catalog.=) $1"
 		"   AND client_token OPERATOR(pg_catalog.=) $2",
 		.success = SPI_OK_UPDATE,
-		.types = {OIDOID, TEXTOID, INT4OID},
+		.types = {TEXTOID, TEXTOID, INT4OID},
 	};
 	Parameters	parameters = {0};
 
-	parameters_add(&parameters, ObjectIdGetDatum(caller));
+	parameters_add_text(&parameters, caller);
 	parameters_add_text(&parameters, client_token);
 	parameters_add(&parameters, Int32GetDatum(version));
 	statement_run_without_rows(&update, &parameters);
+}
+
+/*
+ * Where a caller's OID and name disagree, makes the token that of the role of that name or, where none has it, of
+ * the role of that OID, unless that one has such a token of its own.  Returns the number of rows changed.  Raises
+ * 22021 for a role whose name is not valid in the database's encoding.
+ */
+int64
+retry_statements_rebind(void)
+{
+	static Statement rebind_named = {
+		.text = "UPDATE keyrot.retry AS t SET caller_oid = r.oid FROM pg_catalog.pg_roles AS r"
+		" WHERE r.rolname OPERATOR(pg_catalog.=) t.caller AND r.oid OPERATOR(pg_catalog.<>) t.caller_oid",
+		.success = SPI_OK_UPDATE,
+	};
+	/* Of several tokens that would come to be one, the one last used under any name is kept. */
+	static Statement rebind_renamed = {
+		.text = "UPDATE keyrot.retry AS t SET caller = " VALID_NAME_OF("r") " FROM pg_catalog.pg_roles AS r"
+		" WHERE r.oid OPERATOR(pg_catalog.=) t.caller_oid AND r.rolname OPERATOR(pg_catalog.<>) t.caller"
+		"   AND NOT EXISTS (SELECT FROM keyrot.retry AS other"
+		"                    WHERE other.client_token OPERATOR(pg_catalog.=) t.client_token"
+		"                      AND other.caller_oid OPERATOR(pg_catalog.=) t.caller_oid"
+		"                      AND (other.caller OPERATOR(pg_catalog.=) r.rolname"
+		"                           OR ROW(other.created_at, other.caller) OPERATOR(pg_catalog.>)"
+		"                              ROW(t.created_at, t.caller)))",
+		.success = SPI_OK_UPDATE,
+	};
+	Parameters	none = {0};
+	uint64		named = statement_run_without_rows(&rebind_named, &none);
+
+	return (int64) (named + statement_run_without_rows(&rebind_renamed, &none));
 }
 
 /* Forgets what client_tokens were used for that long ago. */

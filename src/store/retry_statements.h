@@ -14,7 +14,7 @@
 /* What a client_token was used for. */
 typedef struct TokenRow
 {
-	Oid			caller;
+	LoggedRole	caller;
 	char		client_token[CLIENT_TOKEN_MAX + 1];
 	pg_uuid_t	request_id;
 	char		action[NAMEDATALEN];
@@ -27,8 +27,9 @@ typedef struct TokenRow
 } TokenRow;
 
 extern bool retry_statements_reserve(const TokenRow *token);
-extern bool retry_statements_find(Oid caller, const char *client_token, TokenRow *token);
-extern void retry_statements_finish(Oid caller, const char *client_token, int32 version);
+extern bool retry_statements_find(const char *caller, const char *client_token, TokenRow *token);
+extern void retry_statements_finish(const char *caller, const char *client_token, int32 version);
+extern int64 retry_statements_rebind(void);
 extern void retry_statements_prune(TimestampTz before);
 
 #endif

@@ -15,6 +15,11 @@
 
 #define MAX_PARAMETERS 13
 
+/* A role's name as text; an error (22021) where it is not valid in the database's encoding, in which it may not be. */
+#define VALID_NAME_OF(role) \
+	"pg_catalog.convert_from(pg_catalog.convert_to(pg_catalog.text(" role ".rolname), " \
+	"pg_catalog.getdatabaseencoding()), pg_catalog.getdatabaseencoding())"
+
 /* A statement, its plan once it was prepared, and how SPI reports its success. */
 typedef struct Statement
 {

@@ -92,13 +92,68 @@ SET ROLE regress_retry_b;
 SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-9') <> :'first' AS another;
 RESET ROLE;
 
+-- A token is its caller's by OID and name.  These are operators, so that the app's owner is no matter.
+CREATE ROLE regress_retry_operator;
+SET keyrot.operator_role = 'regress_retry_operator';
+GRANT regress_retry_operator TO regress_retry_a, regress_retry_b;
+CREATE FUNCTION oid_of(role regrole) RETURNS oid LANGUAGE sql AS 'SELECT role::oid';
+SET ROLE regress_retry_a;
+SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-10') AS first \gset
+RESET ROLE;
+-- As after a restore where the caller has another OID, and somebody else has the one it had.
+UPDATE keyrot.retry SET caller_oid = oid_of('regress_retry_b') WHERE client_token = 't-10';
+SET ROLE regress_retry_a;
+\set VERBOSITY default
+SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-10');
+\set VERBOSITY terse
+SET ROLE regress_retry_b;
+SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-10') AS of_b \gset
+SELECT :'of_b' <> :'first' AS another;
+RESET ROLE;
+SELECT keyrot.rebind_owners() AS rebound;
+SET ROLE regress_retry_a;
+SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-10') = :'first' AS same_request_id;
+SET ROLE regress_retry_b;
+SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-10') = :'of_b' AS same_request_id;
+RESET ROLE;
+-- Renamed, a caller finds its tokens again once it is bound.
+ALTER ROLE regress_retry_a RENAME TO regress_retry_c;
+SELECT keyrot.rebind_owners() > 0 AS rebound;
+SET ROLE regress_retry_c;
+SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-10') = :'first' AS same_request_id;
+RESET ROLE;
+-- Dropped and made again it is somebody else, until it is bound.
+DROP OWNED BY regress_retry_c;
+DROP ROLE regress_retry_c;
+CREATE ROLE regress_retry_c IN ROLE regress_retry_operator;
+GRANT USAGE ON SCHEMA keyrot TO regress_retry_c;
+GRANT EXECUTE ON FUNCTION keyrot.reset_app_secret TO regress_retry_c;
+SET ROLE regress_retry_c;
+SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-10');
+RESET ROLE;
+SELECT keyrot.rebind_owners() > 0 AS rebound;
+SET ROLE regress_retry_c;
+SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-10') = :'first' AS same_request_id;
+RESET ROLE;
+-- Tokens that would come to be one: a caller's own stays, else the newest.
+INSERT INTO keyrot.retry (caller, caller_oid, client_token, request_id, action, target, grace_period, secret_given, created_at)
+SELECT 'regress_gone_' || i, oid_of('regress_retry_b'), t, gen_random_uuid(), 'reset_app_secret', 'gone', 0, false,
+       now() + make_interval(mins => i) FROM generate_series(1, 3) AS i, (VALUES ('t-10'), ('t-11')) AS v (t);
+SELECT keyrot.rebind_owners() AS rebound;
+SELECT caller, client_token, target, created_at > now() + interval '150 s' AS the_newest FROM keyrot.retry
+ WHERE caller_oid = oid_of('regress_retry_b') AND client_token IN ('t-10', 't-11') ORDER BY client_token, caller;
+DELETE FROM keyrot.retry WHERE target = 'gone';
+DROP FUNCTION oid_of(regrole);
+RESET keyrot.operator_role;
+
 -- Its form.
 SELECT keyrot.reset_app_secret('retry-app-2', client_token => '');
 SELECT keyrot.reset_app_secret('retry-app-2', client_token => 'two words');
 SELECT keyrot.reset_app_secret('retry-app-2', client_token => repeat('x', 65));
 SELECT keyrot.reset_app_secret('retry-app-2', client_token => repeat('~', 64)) IS NOT NULL AS rotated;
 
-DROP OWNED BY regress_retry_a, regress_retry_b;
-DROP ROLE regress_retry_a;
+DROP OWNED BY regress_retry_b, regress_retry_c;
 DROP ROLE regress_retry_b;
+DROP ROLE regress_retry_c;
+DROP ROLE regress_retry_operator;
 DROP FUNCTION retry_state();
