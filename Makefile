@@ -65,6 +65,7 @@ OBJS = \
 	src/record/queue.o \
 	src/record/worker.o \
 	src/store/app_statements.o \
+	src/store/columns.o \
 	src/store/credential_statements.o \
 	src/store/key_statements.o \
 	src/store/request_statements.o \

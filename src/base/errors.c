@@ -401,6 +401,17 @@ error_not_installed(void)
 			 errhint("Use CREATE EXTENSION keyrot. Its tables must stay plain tables of that extension.")));
 }
 
+/* Somebody has altered a column that a function reads by its position and type. */
+void
+error_column_changed(const char *table, const char *column)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("column \"%s\" of table \"keyrot.%s\" is not as the extension made it", column, table),
+			 errdetail("It was dropped or renamed, or has another type or collation, or has lost its NOT NULL."),
+			 errhint("Make it again as it was, at its place, or restore the table.")));
+}
+
 /* Nothing stood in the way of a new row, and yet it is not there. */
 void
 error_not_written(const char *table)

@@ -54,6 +54,7 @@ KEYROT_NORETURN extern void error_app_key_changed(const char *app_key);
 KEYROT_NORETURN extern void error_does_not_open(CredentialKind kind, const char *identifier, int version);
 KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
 KEYROT_NORETURN extern void error_not_installed(void);
+KEYROT_NORETURN extern void error_column_changed(const char *table, const char *column);
 KEYROT_NORETURN extern void error_not_written(const char *table);
 KEYROT_NORETURN extern void error_in_transaction(const char *procedure);
 KEYROT_NORETURN extern void error_reseal_runs(void);

@@ -44,16 +44,7 @@ static int	cache_count = 0;
 static int	cache_room = 0;
 static bool cache_complete = false; /* every data key was unwrapped */
 static KeyProblem cache_problem;	/* why one was not */
-static Oid	watched_table = InvalidOid;
-static uint64 table_changes = 0;	/* as they are broadcast */
-static uint64 cached_changes = 0;	/* how many of them the cache has seen */
-
-static void
-on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
-{
-	if (relation == InvalidOid || relation == watched_table)
-		table_changes++;
-}
+static uint64 cached_changes = 0;	/* how many of tables_data_key_changes() the cache has seen */
 
 /* Lets every session know that the table has changed, this one at once. */
 static void
@@ -61,14 +52,6 @@ announce_change(void)
 {
 	CacheInvalidateRelcacheByRelid(tables_get()->data_key);
 	CommandCounterIncrement();
-}
-
-static void
-watch_table(void)
-{
-	if (!OidIsValid(watched_table))
-		CacheRegisterRelcacheCallback(on_relcache_change, (Datum) 0);
-	watched_table = tables_get()->data_key;
 }
 
 /* Moves a key that is cached already out of the cache. */
@@ -188,10 +171,10 @@ refresh(void)
 	bool		opened_before;
 	int			count;
 
-	if (cache_complete && cache_count > 0 && cached_changes == table_changes)
+	if (cache_complete && cache_count > 0 && cached_changes == tables_data_key_changes())
 		return;
-	watch_table();
-	changes = table_changes;
+	(void) tables_get();
+	changes = tables_data_key_changes();
 	count = rows_read_data_keys(NULL, &rows);
 	reserve(count);
 	next = palloc(count * sizeof(CachedKey) + 1);

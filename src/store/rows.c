@@ -202,6 +202,14 @@ decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credenti
 	decode_text(&columns, APP_PREVIOUS_APP_KEY, credential->previous_app_key, sizeof(credential->previous_app_key));
 }
 
+static Oid
+credentials_of(CredentialKind kind)
+{
+	const Tables *known = tables_get();
+
+	return kind == CREDENTIAL_APP ? known->app : known->zone;
+}
+
 /* The OID of a relation's primary key. */
 static Oid
 primary_key(Relation relation)
@@ -215,8 +223,7 @@ primary_key(Relation relation)
 static SysScanDesc
 begin_scan(CredentialKind kind, const char *identifier, LOCKMODE mode, Snapshot snapshot)
 {
-	const Tables *known = tables_get();
-	Relation	relation = table_open(kind == CREDENTIAL_APP ? known->app : known->zone, mode);
+	Relation	relation = tables_open(credentials_of(kind), mode);
 	ScanKeyData key;
 
 	ScanKeyInit(&key, CREDENTIAL_IDENTIFIER, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(identifier));
@@ -254,8 +261,7 @@ rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snaps
 void
 rows_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialReader reader, void *reader_state)
 {
-	const Tables *known = tables_get();
-	Relation	relation = table_open(kind == CREDENTIAL_APP ? known->app : known->zone, AccessShareLock);
+	Relation	relation = tables_open(credentials_of(kind), AccessShareLock);
 	TableScanDesc scan = table_beginscan(relation, snapshot, 0, NULL);
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "keyrot row", ALLOCSET_SMALL_SIZES);
 	TupleTableSlot *slot = table_slot_create(relation, NULL);
@@ -355,7 +361,7 @@ has_triggers(Relation relation)
 static void
 begin_write(Writer *writer, Oid table)
 {
-	writer->relation = table_open(table, RowExclusiveLock);
+	writer->relation = tables_open(table, RowExclusiveLock);
 	writer->estate = CreateExecutorState();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	writer->estate->es_snapshot = GetActiveSnapshot();
@@ -436,7 +442,7 @@ rows_write_credential(const Credential *credential)
 	TupleTableSlot *old;
 	int			columns;
 
-	begin_write(&writer, credential->kind == CREDENTIAL_APP ? tables_get()->app : tables_get()->zone);
+	begin_write(&writer, credentials_of(credential->kind));
 	old = table_slot_create(writer.relation, NULL);
 	if (!table_tuple_fetch_row_version(writer.relation, &position, SnapshotAny, old))
 		elog(ERROR, "could not find the locked row of \"%s\"", credential->identifier);
@@ -502,17 +508,14 @@ rows_insert_request(const RequestRow *request)
 void
 rows_hold_for_writing(CredentialKind kind)
 {
-	const Tables *known = tables_get();
-
-	LockRelationOid(kind == CREDENTIAL_APP ? known->app : known->zone, RowExclusiveLock);
+	LockRelationOid(credentials_of(kind), RowExclusiveLock);
 }
 
 /* How many blocks the table of a kind of credential has. */
 BlockNumber
 rows_count_blocks(CredentialKind kind)
 {
-	const Tables *known = tables_get();
-	Relation	relation = table_open(kind == CREDENTIAL_APP ? known->app : known->zone, AccessShareLock);
+	Relation	relation = tables_open(credentials_of(kind), AccessShareLock);
 	BlockNumber blocks = RelationGetNumberOfBlocks(relation);
 
 	table_close(relation, AccessShareLock);
@@ -523,7 +526,7 @@ rows_count_blocks(CredentialKind kind)
 bool
 rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot)
 {
-	Relation	relation = table_open(tables_get()->gateway, AccessShareLock);
+	Relation	relation = tables_open(tables_get()->gateway, AccessShareLock);
 	ScanKeyData keys[2];
 	SysScanDesc scan;
 	bool		found;
@@ -567,7 +570,7 @@ decode_data_key(HeapTuple tuple, TupleDesc desc, DataKeyRow *row)
 int
 rows_read_data_keys(Snapshot snapshot, DataKeyRow **rows)
 {
-	Relation	relation = table_open(tables_get()->data_key, AccessShareLock);
+	Relation	relation = tables_open(tables_get()->data_key, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(relation, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple	tuple;
 	int			count = 0;

@@ -93,6 +93,8 @@ execute(Statement *statement, const Parameters *parameters, RowReader reader, vo
 	if (result != statement->success)
 		elog(ERROR, "statement ended with %s", SPI_result_code_string(result));
 	processed = SPI_processed;
+	/* Who altered a table before we had it locked is known by now; columns of other types are not read. */
+	(void) tables_get();
 	for (uint64 i = 0; reader != NULL && i < processed; i++)
 		reader(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, reader_state);
 	return processed;

@@ -1,13 +1,16 @@
 /*
  * tables.c
- *	  Knows which relations are keyrot's tables.
+ *	  Knows which relations are keyrot's tables, and hears of every change to them.
  *
  * A relation counts only as a member of the extension: a look-alike keyrot.app, made by somebody in a
- * database without the extension, is never touched.
+ * database without the extension, is never touched.  And only with the columns that its rows are read by.
+ *
+ * The one relation cache callback of keyrot is here: a session has ten for all its extensions.
  */
 #include "store/tables.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -19,22 +22,47 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+#include "store/columns.h"
 #include "base/errors.h"
+
+#define TABLE(name) {#name, offsetof(Tables, name)}
+static const struct
+{
+	const char *name;
+	size_t		place;
+}			names[] = {
+	TABLE(app), TABLE(zone), TABLE(gateway), TABLE(data_key), TABLE(request), TABLE(retry), TABLE(reseal)
+};
 
 static Tables tables;
 static bool tables_valid = false;
 static bool watching = false;
 static uint64 changes = 0;		/* of any relation or schema, as they become known */
+static uint64 data_key_changes = 0;
+
+/* Where something is wrong with a column, which: nothing is read then. */
+static struct
+{
+	const char *table;
+	const char *column;			/* NULL: nothing is wrong */
+}			fault;
+
+static Oid *
+place_of(Tables *all, int which)
+{
+	return (Oid *) ((char *) all + names[which].place);
+}
 
 /* Forgets the relations when one of them, or everything, is invalidated. */
 static void
 on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
 {
 	changes++;
-	if (relation == InvalidOid || relation == tables.app || relation == tables.zone ||
-		relation == tables.gateway || relation == tables.data_key || relation == tables.request ||
-		relation == tables.retry || relation == tables.reseal)
-		tables_valid = false;
+	if (relation == InvalidOid || relation == tables.data_key)
+		data_key_changes++;
+	for (int i = 0; i < (int) lengthof(names); i++)
+		if (relation == InvalidOid || relation == *place_of(&tables, i))
+			tables_valid = false;
 }
 
 /* Forgets them when a schema is renamed, for statements find the tables by name. */
@@ -70,7 +98,7 @@ relation_owner(Oid relation)
 	return owner;
 }
 
-/* Looks all of them up; tells whether each is there, and the extension's. */
+/* Looks all of them up; tells whether each is there, the extension's, and as it was made. */
 static bool
 look_up(Tables *result)
 {
@@ -78,27 +106,34 @@ look_up(Tables *result)
 	Oid			schema = get_namespace_oid("keyrot", true);
 	Tables		found = {0};
 
+	fault.column = NULL;
 	if (!OidIsValid(extension) || !OidIsValid(schema))
 		return false;
-	found.app = member_table("app", schema, extension);
-	found.zone = member_table("zone", schema, extension);
-	found.gateway = member_table("gateway", schema, extension);
-	found.data_key = member_table("data_key", schema, extension);
-	found.request = member_table("request", schema, extension);
-	found.retry = member_table("retry", schema, extension);
-	found.reseal = member_table("reseal", schema, extension);
-	if (!OidIsValid(found.app) || !OidIsValid(found.zone) || !OidIsValid(found.gateway) ||
-		!OidIsValid(found.data_key) || !OidIsValid(found.request) || !OidIsValid(found.retry) ||
-		!OidIsValid(found.reseal))
-		return false;
+	for (int i = 0; i < (int) lengthof(names); i++)
+	{
+		Oid			relation = member_table(names[i].name, schema, extension);
+
+		if (!OidIsValid(relation))
+			return false;
+		*place_of(&found, i) = relation;
+	}
+	/* Remembered before anything else is judged: their changes are to be heard of from now on. */
+	if (result->data_key != found.data_key)
+		data_key_changes++;
 	found.owner = relation_owner(found.app);
 	*result = found;
-	return true;
+	for (int i = 0; i < (int) lengthof(names) && fault.column == NULL; i++)
+	{
+		fault.table = names[i].name;
+		fault.column = columns_find_fault(names[i].name, *place_of(&found, i));
+	}
+	return fault.column == NULL;
 }
 
 /*
- * The extension's tables and their owner, or NULL where the extension is not installed.  The answer is
- * good until the next lock or transaction, or while tables_lock_shared() holds; do not keep it.
+ * The extension's tables and their owner, or NULL where the extension is not installed, or a table has other
+ * columns than it was made with.  The answer is good until the next lock or transaction, or while
+ * tables_lock_shared() holds; do not keep it.
  */
 const Tables *
 tables_find(void)
@@ -113,31 +148,56 @@ tables_find(void)
 	while (!tables_valid)
 	{
 		uint64		changes_before = changes;
+		bool		found = look_up(&tables);
 
 		/* A look-up may come to know of changes that the ones before it missed. */
-		if (!look_up(&tables))
+		if (changes != changes_before)
+			continue;
+		if (!found)
 			return NULL;
-		tables_valid = changes == changes_before;
+		tables_valid = true;
 	}
 	return &tables;
 }
 
-/* As tables_find(), and raises 55000 where the extension is not installed. */
+/*
+ * As tables_find(), and raises 55000 where there is no answer.  Called again once a table is locked, it answers
+ * for what is read then: whoever altered it before has made that known by the time the lock is had.
+ */
 const Tables *
 tables_get(void)
 {
 	const Tables *found = tables_find();
 
-	if (found == NULL)
-		error_not_installed();
-	return found;
+	if (found != NULL)
+		return found;
+	if (fault.column != NULL)
+		error_column_changed(fault.table, fault.column);
+	error_not_installed();
+}
+
+/* Opens one of the tables, locked, with the columns that it was made with; raises 55000 where it has others. */
+Relation
+tables_open(Oid table, LOCKMODE mode)
+{
+	Relation	relation = table_open(table, mode);
+
+	(void) tables_get();
+	return relation;
+}
+
+/* Grows with each change of keyrot.data_key that was announced, of whatever kind. */
+uint64
+tables_data_key_changes(void)
+{
+	return data_key_changes;
 }
 
 /*
  * Makes sure that the tables are the extension's, and stay so until the transaction ends.  To be called
  * before anything that was cached is used: facts from before are stale where the extension was dropped
  * while the session was idle in a transaction, and statements would then find whatever somebody has put
- * under the same names.  Raises 55000 where the extension is not installed.
+ * under the same names.  Raises 55000 as tables_get() does.
  */
 void
 tables_lock_shared(void)

@@ -7,6 +7,9 @@
 
 #include "base/compat.h"
 
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+
 typedef struct Tables
 {
 	Oid			owner;
@@ -21,6 +24,8 @@ typedef struct Tables
 
 extern const Tables *tables_find(void);
 extern const Tables *tables_get(void);
+extern Relation tables_open(Oid table, LOCKMODE mode);
+extern uint64 tables_data_key_changes(void);
 extern void tables_lock_shared(void);
 extern void tables_await_writers(void);
 

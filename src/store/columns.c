@@ -1,0 +1,163 @@
+/*
+ * columns.c
+ *	  Which columns keyrot's tables have, as the extension's script makes them, and whether they still do.
+ *
+ * Rows are read by the positions and types of their columns, without asking each time.  A column that somebody
+ * dropped would be read as NULL, one that got another type as a number made of its bytes.  So all are compared
+ * with these lists whenever a table is looked up anew, which any change to it brings about.  A column that may not
+ * be NULL has to say so itself: then no NULL need be looked for where it is read.
+ *
+ * Columns that somebody adds behind these are theirs.
+ */
+#include "store/columns.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_attribute.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "utils/catcache.h"
+#include "utils/syscache.h"
+
+typedef struct Column
+{
+	const char *name;
+	Oid			type;
+	Oid			collation;
+	bool		not_null;
+} Column;
+
+#define NOT_NULL true
+#define NULLABLE false
+#define KEY(name, nulls) {name, TEXTOID, C_COLLATION_OID, nulls}
+#define TEXT(name, nulls) {name, TEXTOID, DEFAULT_COLLATION_OID, nulls}
+#define OTHER(name, type, nulls) {name, type, InvalidOid, nulls}
+
+/* What a credential has, whatever its kind. */
+#define CREDENTIAL(identifier) \
+	KEY(identifier, NOT_NULL), \
+	OTHER("version", INT4OID, NOT_NULL), \
+	OTHER("owner", OIDOID, NOT_NULL), \
+	TEXT("owner_name", NOT_NULL), \
+	OTHER("secret", BYTEAOID, NULLABLE), \
+	OTHER("previous_secret", BYTEAOID, NULLABLE), \
+	OTHER("previous_valid_until", TIMESTAMPTZOID, NULLABLE), \
+	OTHER("created_at", TIMESTAMPTZOID, NOT_NULL), \
+	OTHER("modified_at", TIMESTAMPTZOID, NOT_NULL), \
+	OTHER("disabled_at", TIMESTAMPTZOID, NULLABLE), \
+	OTHER("valid_until", TIMESTAMPTZOID, NULLABLE), \
+	OTHER("due_at", TIMESTAMPTZOID, NULLABLE), \
+	OTHER("rotate_after", INTERVALOID, NULLABLE), \
+	OTHER("lifetime", INTERVALOID, NULLABLE), \
+	OTHER("policy_grace", INT8OID, NULLABLE)
+
+static const Column app[] = {
+	CREDENTIAL("app_key"),
+	OTHER("app_id", INT8OID, NOT_NULL),
+	KEY("previous_app_key", NULLABLE),
+	TEXT("app_name", NOT_NULL),
+	TEXT("description", NULLABLE)
+};
+static const Column zone[] = {
+	CREDENTIAL("zone_id")
+};
+static const Column gateway[] = {
+	KEY("zone_id", NOT_NULL),
+	KEY("gateway_id", NOT_NULL),
+	OTHER("added_at", TIMESTAMPTZOID, NOT_NULL)
+};
+static const Column data_key[] = {
+	OTHER("id", INT4OID, NOT_NULL),
+	OTHER("wrapped", BYTEAOID, NOT_NULL),
+	OTHER("master_key", BYTEAOID, NOT_NULL),
+	OTHER("check_value", BYTEAOID, NOT_NULL),
+	OTHER("created_at", TIMESTAMPTZOID, NOT_NULL)
+};
+static const Column request[] = {
+	OTHER("request_id", UUIDOID, NOT_NULL),
+	KEY("target", NOT_NULL),
+	OTHER("requested_at", TIMESTAMPTZOID, NOT_NULL),
+	KEY("action", NOT_NULL),
+	TEXT("caller", NOT_NULL),
+	OTHER("caller_oid", OIDOID, NOT_NULL),
+	TEXT("session_user", NOT_NULL),
+	OTHER("session_user_oid", OIDOID, NOT_NULL),
+	OTHER("client_addr", INETOID, NULLABLE),
+	OTHER("pid", INT4OID, NOT_NULL),
+	KEY("outcome", NOT_NULL),
+	OTHER("version", INT4OID, NULLABLE),
+	OTHER("retry_of", UUIDOID, NULLABLE)
+};
+static const Column retry[] = {
+	KEY("caller", NOT_NULL),
+	OTHER("caller_oid", OIDOID, NOT_NULL),
+	KEY("client_token", NOT_NULL),
+	OTHER("request_id", UUIDOID, NOT_NULL),
+	KEY("action", NOT_NULL),
+	KEY("target", NOT_NULL),
+	KEY("new_app_key", NULLABLE),
+	OTHER("grace_period", INT8OID, NOT_NULL),
+	OTHER("secret_given", BOOLOID, NOT_NULL),
+	OTHER("version", INT4OID, NULLABLE),
+	OTHER("created_at", TIMESTAMPTZOID, NOT_NULL)
+};
+static const Column reseal[] = {
+	OTHER("data_key", INT4OID, NOT_NULL),
+	OTHER("started_at", TIMESTAMPTZOID, NOT_NULL),
+	OTHER("updated_at", TIMESTAMPTZOID, NOT_NULL),
+	OTHER("ended_at", TIMESTAMPTZOID, NULLABLE),
+	OTHER("done", INT8OID, NOT_NULL),
+	OTHER("total", INT8OID, NOT_NULL)
+};
+
+#define MAX_COLUMNS 64
+
+#define LIST(table) {#table, table, lengthof(table)}
+static const struct
+{
+	const char *table;
+	const Column *columns;
+	int			count;
+}			lists[] = {
+	LIST(app), LIST(zone), LIST(gateway), LIST(data_key), LIST(request), LIST(retry), LIST(reseal)
+};
+
+static bool
+is_as_made(Form_pg_attribute attribute, const Column *column)
+{
+	return !attribute->attisdropped && strcmp(NameStr(attribute->attname), column->name) == 0 &&
+		attribute->atttypid == column->type && attribute->attcollation == column->collation &&
+		(attribute->attnotnull || !column->not_null);
+}
+
+/* The first of these columns that the relation has not, or has otherwise; NULL: it has them all. */
+static const char *
+compare(Oid relation, const Column *columns, int count)
+{
+	CatCList   *attributes = SearchSysCacheList1(ATTNUM, ObjectIdGetDatum(relation));
+	bool		good[MAX_COLUMNS] = {false};
+
+	Assert(count <= MAX_COLUMNS);
+	for (int i = 0; i < attributes->n_members; i++)
+	{
+		Form_pg_attribute attribute = (Form_pg_attribute) GETSTRUCT(&attributes->members[i]->tuple);
+		int			position = attribute->attnum - 1;
+
+		if (position >= 0 && position < count)
+			good[position] = is_as_made(attribute, &columns[position]);
+	}
+	ReleaseCatCacheList(attributes);
+	for (int i = 0; i < count; i++)
+		if (!good[i])
+			return columns[i].name;
+	return NULL;
+}
+
+/* The first column of one of keyrot's tables, which this relation is, that is not as it was made; NULL: none. */
+const char *
+columns_find_fault(const char *table, Oid relation)
+{
+	for (int i = 0; i < (int) lengthof(lists); i++)
+		if (strcmp(lists[i].table, table) == 0)
+			return compare(relation, lists[i].columns, lists[i].count);
+	return NULL;
+}
