@@ -12,7 +12,7 @@
 MODULE_big = keyrot
 EXTENSION = keyrot
 DATA = $(wildcard sql/keyrot--*.sql)
-DOCS = $(wildcard doc/*.md)
+DOCS = $(wildcard doc/*.md doc/*.svg)
 PGFILEDESC = "keyrot - rotation of API credentials"
 
 OBJS = \
@@ -116,6 +116,9 @@ endif
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# A folder of our own for the chapters, whose names are anybody's.
+docmoduledir = keyrot
 
 $(OBJS): $(KEYROT_HEADERS) keyrot.control
 
