@@ -28,6 +28,8 @@ OBJS = \
 	src/core/result.o \
 	src/core/retry.o \
 	src/core/rights.o \
+	src/crypto/arena.o \
+	src/crypto/base64.o \
 	src/crypto/crypto.o \
 	src/crypto/identifier.o \
 	src/crypto/seal.o \

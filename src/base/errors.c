@@ -384,11 +384,18 @@ error_crypto(CryptoStatus status)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
-				 errdetail("OpenSSL could not allocate what a cryptographic operation needs.")));
+				 errdetail("A cryptographic operation, or memory for keys, needs more than there is.")));
+	if (status == CRYPTO_MISSING)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s is not available", crypto_missing_algorithm()),
+				 errdetail("No active provider of %s offers it.", crypto_library_version()),
+				 errhint("Use another algorithm where there is a choice, or activate a provider that offers this one in "
+						 "OpenSSL's configuration and restart the server.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INTERNAL_ERROR),
 			 errmsg("a cryptographic operation failed"),
-			 errhint("Check that OpenSSL's default provider offers AES-256-GCM, HMAC and SHA-256.")));
+			 errdetail("%s did not say why.", crypto_library_version())));
 }
 
 /* The tables that a function would touch are not those of the extension. */

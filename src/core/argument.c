@@ -314,14 +314,19 @@ argument_batch_size(FunctionCallInfo fcinfo, int position)
 CryptoHash
 argument_algorithm(FunctionCallInfo fcinfo, int position)
 {
+	CryptoHash	hash = CRYPTO_SHA256;
 	Bytes		value;
+	CryptoStatus status;
 
 	if (PG_ARGISNULL(position))
 		error_malformed(PARAM_ALGORITHM);
 	value = argument_bytes(fcinfo, position);
-	if (value.length == 6 && memcmp(value.bytes, "sha256", 6) == 0)
-		return CRYPTO_SHA256;
-	if (value.length != 4 || memcmp(value.bytes, "sha1", 4) != 0)
+	if (value.length == 4 && memcmp(value.bytes, "sha1", 4) == 0)
+		hash = CRYPTO_SHA1;
+	else if (value.length != 6 || memcmp(value.bytes, "sha256", 6) != 0)
 		error_malformed(PARAM_ALGORITHM);
-	return CRYPTO_SHA1;
+	status = crypto_hash_ready(hash);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+	return hash;
 }

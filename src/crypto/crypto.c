@@ -1,40 +1,46 @@
 /*
  * crypto.c
- *	  The only file that sees OpenSSL: randomness, XAES-256-GCM, HMAC, SHA-256, base64, locked memory.
+ *	  What OpenSSL does for keyrot: randomness, XAES-256-GCM, HMAC, SHA-256.
  *
- * Owns the fetched algorithms, the kept contexts and the locked heap.  Leaves to others which key seals
- * what (seal.c) and how a status becomes an error (the floors above): nothing here throws or knows
+ * Owns the fetched algorithms and the kept contexts.  Leaves to others the locked memory (arena.c), which
+ * key seals what (seal.c) and how a status becomes an error (the floors above): nothing here throws or knows
  * PostgreSQL, so no OpenSSL object is ever open while an error flies by.
  *
  * Why not the obvious way?
  *
  * Fetching an algorithm and making a context for each call costs more than the operation itself, so both
- * are kept.  But a context lies in the ordinary heap, beyond the reach of the locked one, and holds the
- * key schedule, which begins with the key itself: a context that stays keyed puts the key into every core
- * dump.  So a context is emptied after each use (a third of a microsecond in all for a seal), and what
- * stays between calls is in locked memory only.
+ * are kept.  But a context lies in the ordinary heap and holds the key schedule, which begins with the key
+ * itself: a context that stays keyed puts the key into every core dump.  So a context is emptied after each
+ * use (a third of a microsecond in all for a seal), and what stays between calls is in the arena only.
+ *
+ * OpenSSL is shared with libpq, with the server's own TLS and with other extensions.  So nothing that holds
+ * for the whole process is set; whatever fails takes its errors out of the queue, and leaves there those of
+ * others; and each algorithm is fetched when it is needed, so that one that is missing is missed by those
+ * alone who ask for it.  The library context is the default one: it has the providers that the
+ * administrator's configuration activates, a validated one among them, and has tested and seeded them.
  *
  * Nothing is made when the library is loaded, only at first need, which PostgreSQL reaches in a backend
- * or worker, never in the postmaster.  A fork would do no harm to the state itself (each process has its
- * copy, and OpenSSL seeds its generator anew in a child), but a child inherits no memory lock: hence the
- * pid beside it.  One thread is assumed, as everywhere in a backend.
+ * or worker, never in the postmaster.  A fork would do no harm: each process has its copy, and OpenSSL seeds
+ * its generator anew in a child.  One thread is assumed, as everywhere in a backend.
  */
 #include "crypto/crypto.h"
 
 #include <limits.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
+#include "crypto/arena.h"
+
+#if !defined(OPENSSL_VERSION_MAJOR) || OPENSSL_VERSION_MAJOR < 3
+#error "keyrot needs OpenSSL 3.0 or later"
+#endif
+
 #define BLOCK_BYTES			16	/* of AES */
 #define GCM_NONCE_BYTES		12
-#define LOCKED_HEAP_BYTES	32768
-#define LOCKED_HEAP_UNIT	32
-#define HASHES				2
 #define HASH_BLOCK_BYTES	64	/* of both */
 #define INNER_PAD			0x36	/* of HMAC */
 #define OUTER_PAD			0x5c
@@ -46,102 +52,108 @@ struct CryptoKey
 	uint8_t		k1[BLOCK_BYTES];
 };
 
-static struct
+/* Fetched at first need, and kept. */
+typedef struct Cipher
 {
-	bool		started;
-	bool		locked;
-	bool		spilled;		/* something had to go to the ordinary heap */
-	pid_t		pid;			/* the process whose memory was locked */
-} heap;
+	const char *name;
+	EVP_CIPHER *fetched;
+	EVP_CIPHER_CTX *context;	/* without a key between calls */
+} Cipher;
 
-static struct
+typedef struct Hash
 {
-	bool		ready;
-	EVP_CIPHER *aes;
-	EVP_CIPHER *gcm;
-	EVP_MD	   *hash[HASHES];
-	EVP_CIPHER_CTX *aes_context;	/* without a key between calls */
-	EVP_CIPHER_CTX *gcm_context;	/* likewise */
-	EVP_MD_CTX *hash_context[HASHES];	/* with nothing of a key in it */
-} tools;
+	const char *name;
+	size_t		bytes;
+	EVP_MD	   *fetched;
+	EVP_MD_CTX *context;		/* with nothing of a key in it */
+} Hash;
+
+static Cipher aes = {.name = "AES-256-ECB"};
+static Cipher gcm = {.name = "AES-256-GCM"};
+static Hash hashes[] = {
+	[CRYPTO_SHA1] = {.name = "SHA-1", .bytes = 20},
+	[CRYPTO_SHA256] = {.name = "SHA-256", .bytes = CRYPTO_HASH_BYTES}
+};
+
+static const char *missing = "";
+
+/* ---------- OpenSSL's errors ---------- */
+
+static bool marked;				/* there were errors, and they are not ours */
+
+/* Before calls that can fail. */
+static void
+mark_errors(void)
+{
+	marked = ERR_set_mark() == 1;
+}
 
 /*
- * What the OpenSSL call that just failed died of, as far as OpenSSL says so: it seldom does for memory.
- * Empties the error queue, which libpq and the server's own TLS share with us.
+ * After them: what became of it, as far as OpenSSL says so, which it seldom does for memory.  Takes away the
+ * errors since the mark; a fetch that succeeds can leave some, too, and so can the generator.
  */
 static CryptoStatus
-failure(void)
+settle(bool good)
 {
-	CryptoStatus status = CRYPTO_BROKEN;
-	unsigned long code;
+	int			reason = good ? 0 : ERR_GET_REASON(ERR_peek_last_error());
 
-	while ((code = ERR_get_error()) != 0)
-	{
-		if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
-			status = CRYPTO_NO_MEMORY;
-	}
-	return status;
+	(void) ERR_pop_to_mark();
+	if (good)
+		return CRYPTO_OK;
+	return reason == ERR_R_MALLOC_FAILURE ? CRYPTO_NO_MEMORY : CRYPTO_BROKEN;
 }
 
-/* ---------- locked memory ---------- */
-
-static void
-start_heap(void)
+/* The same after ciphers and hashes, which leave none where they succeed: each look at the queue takes 25 ns. */
+static CryptoStatus
+settle_operation(bool good)
 {
-	if (heap.started)
-		return;
-	heap.started = true;
-	heap.pid = getpid();
-	if (CRYPTO_secure_malloc_initialized())
-	{
-		heap.locked = true;
-		return;
-	}
-	heap.locked = CRYPTO_secure_malloc_init(LOCKED_HEAP_BYTES, LOCKED_HEAP_UNIT) == 1;
-	if (!heap.locked)
-		ERR_clear_error();
+	return good && !marked ? CRYPTO_OK : settle(good);
 }
+
+/* The same after a fetch, which tells where no provider has the algorithm. */
+static CryptoStatus
+settle_fetch(bool good, const char *name)
+{
+	bool		is_missing = !good && ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_UNSUPPORTED;
+	CryptoStatus status = settle(good);
+
+	if (!is_missing)
+		return status;
+	missing = name;
+	return CRYPTO_MISSING;
+}
+
+/* The algorithm that the latest CRYPTO_MISSING was about, as "SHA-1"; a constant. */
+const char *
+crypto_missing_algorithm(void)
+{
+	return missing;
+}
+
+/* ---------- memory ---------- */
 
 /*
- * Allocates length zeroed bytes in memory that is neither swapped nor dumped; in ordinary memory where the
- * system allows no locking or the heap is half full: its other half is for OpenSSL, whose HMAC and
- * generator fail when they find no room there.  Free with crypto_locked_free.  NULL: no memory.
+ * Allocates length zeroed bytes, at most ARENA_REGION_BYTES, in memory that is left out of core dumps, and of
+ * swap space where the system allows.  Free with crypto_locked_free.  NULL: no memory.
  */
 void *
 crypto_locked_alloc(size_t length)
 {
-	void	   *bytes = NULL;
-
-	start_heap();
-	if (length <= LOCKED_HEAP_BYTES / 2 &&
-		CRYPTO_secure_used() <= LOCKED_HEAP_BYTES / 2 - length)
-		bytes = OPENSSL_secure_zalloc(length);
-	if (bytes == NULL)
-	{
-		heap.spilled = true;
-		bytes = OPENSSL_zalloc(length);
-	}
-	if (bytes == NULL)
-		ERR_clear_error();
-	return bytes;
+	return arena_alloc(length);
 }
 
 /* Wipes and frees what crypto_locked_alloc gave; length as it was then.  NULL is allowed. */
 void
 crypto_locked_free(void *bytes, size_t length)
 {
-	OPENSSL_secure_clear_free(bytes, length);
+	arena_free(bytes, length);
 }
 
-/*
- * Is all that crypto_locked_alloc ever gave in this process really locked?  Of a heap that another library
- * started before us OpenSSL does not tell, and it is believed to be.
- */
+/* Is all that crypto_locked_alloc gives in this process really locked? */
 bool
 crypto_memory_is_locked(void)
 {
-	start_heap();
-	return heap.locked && !heap.spilled && heap.pid == getpid();
+	return arena_is_locked();
 }
 
 /* Overwrites length bytes in a way that the compiler may not leave out. */
@@ -167,22 +179,17 @@ crypto_library_version(void)
 
 /* ---------- randomness ---------- */
 
-/*
- * Fills bytes from OpenSSL's private generator.  On failure they are zero.  The generator can start and
- * leave errors in the queue.
- */
+/* Fills bytes from OpenSSL's private generator.  On failure they are zero. */
 CryptoStatus
 crypto_random(void *bytes, size_t length)
 {
-	start_heap();
-	if (length <= INT_MAX && RAND_priv_bytes(bytes, (int) length) == 1)
-	{
-		if (ERR_peek_error() != 0)
-			ERR_clear_error();
-		return CRYPTO_OK;
-	}
-	OPENSSL_cleanse(bytes, length);
-	return failure();
+	CryptoStatus status;
+
+	mark_errors();
+	status = settle(length <= INT_MAX && RAND_priv_bytes(bytes, (int) length) == 1);
+	if (status != CRYPTO_OK)
+		OPENSSL_cleanse(bytes, length);
+	return status;
 }
 
 /*
@@ -219,43 +226,36 @@ crypto_take(CryptoDraw *draw, void *bytes, size_t length)
 
 /* ---------- algorithms and contexts ---------- */
 
-static void
-drop_tools(void)
+static CryptoStatus
+start_cipher(Cipher *cipher)
 {
-	EVP_CIPHER_CTX_free(tools.aes_context);
-	EVP_CIPHER_CTX_free(tools.gcm_context);
-	EVP_CIPHER_free(tools.aes);
-	EVP_CIPHER_free(tools.gcm);
-	EVP_MD_free(tools.hash[CRYPTO_SHA1]);
-	EVP_MD_free(tools.hash[CRYPTO_SHA256]);
-	memset(&tools, 0, sizeof(tools));
+	if (cipher->context != NULL)
+		return CRYPTO_OK;
+	mark_errors();
+	if (cipher->fetched == NULL)
+		cipher->fetched = EVP_CIPHER_fetch(NULL, cipher->name, NULL);
+	if (cipher->fetched != NULL)
+		cipher->context = EVP_CIPHER_CTX_new();
+	return settle_fetch(cipher->context != NULL, cipher->name);
 }
 
-/*
- * Everything but the HMAC contexts, which are made one by one.  All or nothing: a failure can be retried.
- * The error queue is emptied on success, too: a fetch can succeed and leave errors there.
- */
+/* What sealing and opening need.  A failure can be retried. */
 static CryptoStatus
-start_tools(void)
+start_ciphers(void)
 {
-	CryptoStatus status;
+	CryptoStatus status = start_cipher(&aes);
 
-	if (tools.ready)
+	return status == CRYPTO_OK ? start_cipher(&gcm) : status;
+}
+
+static CryptoStatus
+start_hash(Hash *hash)
+{
+	if (hash->fetched != NULL)
 		return CRYPTO_OK;
-	start_heap();
-	tools.aes = EVP_CIPHER_fetch(NULL, "AES-256-ECB", NULL);
-	tools.gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-	tools.hash[CRYPTO_SHA1] = EVP_MD_fetch(NULL, "SHA1", NULL);
-	tools.hash[CRYPTO_SHA256] = EVP_MD_fetch(NULL, "SHA256", NULL);
-	tools.aes_context = EVP_CIPHER_CTX_new();
-	tools.gcm_context = EVP_CIPHER_CTX_new();
-	tools.ready = tools.aes != NULL && tools.gcm != NULL && tools.hash[CRYPTO_SHA1] != NULL &&
-		tools.hash[CRYPTO_SHA256] != NULL && tools.aes_context != NULL && tools.gcm_context != NULL;
-	status = failure();
-	if (tools.ready)
-		return CRYPTO_OK;
-	drop_tools();
-	return status;
+	mark_errors();
+	hash->fetched = EVP_MD_fetch(NULL, hash->name, NULL);
+	return settle_fetch(hash->fetched != NULL, hash->name);
 }
 
 /* ---------- XAES-256-GCM (c2sp.org/XAES-256-GCM) ---------- */
@@ -267,10 +267,10 @@ encrypt_blocks(const uint8_t raw[CRYPTO_KEY_BYTES], const uint8_t *blocks, int l
 	int			done = 0;
 	bool		ok;
 
-	ok = EVP_EncryptInit_ex2(tools.aes_context, tools.aes, raw, NULL, NULL) == 1 &&
-		EVP_EncryptUpdate(tools.aes_context, encrypted, &done, blocks, length) == 1 &&
+	ok = EVP_EncryptInit_ex2(aes.context, aes.fetched, raw, NULL, NULL) == 1 &&
+		EVP_EncryptUpdate(aes.context, encrypted, &done, blocks, length) == 1 &&
 		done == length;
-	(void) EVP_CIPHER_CTX_reset(tools.aes_context);
+	(void) EVP_CIPHER_CTX_reset(aes.context);
 	return ok;
 }
 
@@ -312,7 +312,7 @@ derive_subkey(const CryptoKey *key, const uint8_t *nonce, uint8_t subkey[CRYPTO_
 CryptoStatus
 crypto_key_make(const uint8_t raw[CRYPTO_KEY_BYTES], CryptoKey **key)
 {
-	CryptoStatus status = start_tools();
+	CryptoStatus status = start_ciphers();
 
 	*key = NULL;
 	if (status != CRYPTO_OK)
@@ -321,9 +321,10 @@ crypto_key_make(const uint8_t raw[CRYPTO_KEY_BYTES], CryptoKey **key)
 	if (*key == NULL)
 		return CRYPTO_NO_MEMORY;
 	memcpy((*key)->raw, raw, CRYPTO_KEY_BYTES);
-	if (derive_k1(*key))
+	mark_errors();
+	status = settle_operation(derive_k1(*key));
+	if (status == CRYPTO_OK)
 		return CRYPTO_OK;
-	status = failure();
 	crypto_key_free(*key);
 	*key = NULL;
 	return status;
@@ -350,7 +351,7 @@ gcm_start(const CryptoKey *key, const uint8_t nonce[CRYPTO_NONCE_BYTES], int sea
 	bool		ok;
 
 	ok = derive_subkey(key, nonce, subkey) &&
-		EVP_CipherInit_ex2(tools.gcm_context, tools.gcm, subkey, nonce + GCM_NONCE_BYTES, sealing,
+		EVP_CipherInit_ex2(gcm.context, gcm.fetched, subkey, nonce + GCM_NONCE_BYTES, sealing,
 						   NULL) == 1;
 	OPENSSL_cleanse(subkey, sizeof(subkey));
 	return ok;
@@ -365,14 +366,27 @@ gcm_update(const void *input, size_t length, uint8_t *output)
 	if (length == 0)
 		return true;
 	return length <= INT_MAX &&
-		EVP_CipherUpdate(tools.gcm_context, output, &done, input, (int) length) == 1;
+		EVP_CipherUpdate(gcm.context, output, &done, input, (int) length) == 1;
 }
 
 /* Emptying the context wipes its key schedule and what it keeps of the last block's key stream. */
 static void
 gcm_end(void)
 {
-	(void) EVP_CIPHER_CTX_reset(tools.gcm_context);
+	(void) EVP_CIPHER_CTX_reset(gcm.context);
+}
+
+static bool
+seal_into(const CryptoKey *key, const uint8_t *nonce, const void *aad, size_t aad_length,
+		  const void *plaintext, size_t length, uint8_t *sealed)
+{
+	int			done;
+
+	return gcm_start(key, nonce, 1) &&
+		gcm_update(aad, aad_length, NULL) &&
+		gcm_update(plaintext, length, sealed) &&
+		EVP_CipherFinal_ex(gcm.context, sealed + length, &done) == 1 &&
+		EVP_CIPHER_CTX_ctrl(gcm.context, EVP_CTRL_AEAD_GET_TAG, CRYPTO_TAG_BYTES, sealed + length) == 1;
 }
 
 /*
@@ -384,18 +398,14 @@ crypto_seal(CryptoKey *key, const uint8_t nonce[CRYPTO_NONCE_BYTES],
 			const void *aad, size_t aad_length,
 			const void *plaintext, size_t length, uint8_t *sealed)
 {
-	CryptoStatus status = start_tools();
-	int			done;
+	CryptoStatus status = start_ciphers();
 
-	if (status == CRYPTO_OK &&
-		!(gcm_start(key, nonce, 1) &&
-		  gcm_update(aad, aad_length, NULL) &&
-		  gcm_update(plaintext, length, sealed) &&
-		  EVP_CipherFinal_ex(tools.gcm_context, sealed + length, &done) == 1 &&
-		  EVP_CIPHER_CTX_ctrl(tools.gcm_context, EVP_CTRL_AEAD_GET_TAG, CRYPTO_TAG_BYTES,
-							  sealed + length) == 1))
-		status = failure();
-	gcm_end();
+	if (status == CRYPTO_OK)
+	{
+		mark_errors();
+		status = settle_operation(seal_into(key, nonce, aad, aad_length, plaintext, length, sealed));
+		gcm_end();
+	}
 	if (status != CRYPTO_OK)
 		OPENSSL_cleanse(sealed, length + CRYPTO_TAG_BYTES);
 	return status;
@@ -407,18 +417,20 @@ open_into(const CryptoKey *key, const uint8_t *nonce, const void *aad, size_t aa
 {
 	uint8_t		tag[CRYPTO_TAG_BYTES];
 	uint8_t		rest[BLOCK_BYTES];
+	CryptoStatus status;
+	bool		refused;
+	bool		good;
 	int			done;
 
 	memcpy(tag, sealed + length, CRYPTO_TAG_BYTES);
-	if (!(gcm_start(key, nonce, 0) &&
-		  gcm_update(aad, aad_length, NULL) &&
-		  gcm_update(sealed, length, plaintext) &&
-		  EVP_CIPHER_CTX_ctrl(tools.gcm_context, EVP_CTRL_AEAD_SET_TAG, CRYPTO_TAG_BYTES, tag) == 1))
-		return failure();
-	if (EVP_CipherFinal_ex(tools.gcm_context, rest, &done) == 1)
-		return CRYPTO_OK;
-	ERR_clear_error();
-	return CRYPTO_REFUSED;
+	mark_errors();
+	good = gcm_start(key, nonce, 0) &&
+		gcm_update(aad, aad_length, NULL) &&
+		gcm_update(sealed, length, plaintext) &&
+		EVP_CIPHER_CTX_ctrl(gcm.context, EVP_CTRL_AEAD_SET_TAG, CRYPTO_TAG_BYTES, tag) == 1;
+	refused = good && EVP_CipherFinal_ex(gcm.context, rest, &done) != 1;
+	status = settle_operation(good && !refused);
+	return refused ? CRYPTO_REFUSED : status;
 }
 
 /*
@@ -434,11 +446,13 @@ crypto_open(CryptoKey *key, const uint8_t nonce[CRYPTO_NONCE_BYTES],
 
 	if (sealed_length < CRYPTO_TAG_BYTES)
 		return CRYPTO_REFUSED;
-	status = start_tools();
+	status = start_ciphers();
 	if (status == CRYPTO_OK)
+	{
 		status = open_into(key, nonce, aad, aad_length, sealed, sealed_length - CRYPTO_TAG_BYTES,
 						   plaintext);
-	gcm_end();
+		gcm_end();
+	}
 	if (status != CRYPTO_OK)
 		OPENSSL_cleanse(plaintext, sealed_length - CRYPTO_TAG_BYTES);
 	return status;
@@ -450,66 +464,80 @@ crypto_open(CryptoKey *key, const uint8_t nonce[CRYPTO_NONCE_BYTES],
 size_t
 crypto_hash_bytes(CryptoHash hash)
 {
-	return hash == CRYPTO_SHA1 ? 20 : CRYPTO_HASH_BYTES;
+	return hashes[hash].bytes;
+}
+
+/* Whether OpenSSL has the hash: CRYPTO_OK, or CRYPTO_MISSING, or what kept it from telling. */
+CryptoStatus
+crypto_hash_ready(CryptoHash hash)
+{
+	return start_hash(&hashes[hash]);
 }
 
 /*
  * Hashes a followed by b, either of which may be empty.  A context that failed may hold what it was given,
  * so it is dropped, and made anew at the next need.
  */
-static CryptoStatus
-hash_two(CryptoHash hash, const void *a, size_t a_length, const void *b, size_t b_length, uint8_t *digest)
+static bool
+hash_two(Hash *hash, const void *a, size_t a_length, const void *b, size_t b_length, uint8_t *digest)
 {
-	EVP_MD_CTX **context = &tools.hash_context[hash];
-	CryptoStatus status;
-
-	if (*context == NULL)
-		*context = EVP_MD_CTX_new();
-	if (*context != NULL &&
-		EVP_DigestInit_ex2(*context, tools.hash[hash], NULL) == 1 &&
-		(a_length == 0 || EVP_DigestUpdate(*context, a, a_length) == 1) &&
-		(b_length == 0 || EVP_DigestUpdate(*context, b, b_length) == 1) &&
-		EVP_DigestFinal_ex(*context, digest, NULL) == 1)
-		return CRYPTO_OK;
-	status = failure();
-	OPENSSL_cleanse(digest, crypto_hash_bytes(hash));
-	EVP_MD_CTX_free(*context);
-	*context = NULL;
-	return status;
+	if (hash->context == NULL)
+		hash->context = EVP_MD_CTX_new();
+	if (hash->context != NULL &&
+		EVP_DigestInit_ex2(hash->context, hash->fetched, NULL) == 1 &&
+		(a_length == 0 || EVP_DigestUpdate(hash->context, a, a_length) == 1) &&
+		(b_length == 0 || EVP_DigestUpdate(hash->context, b, b_length) == 1) &&
+		EVP_DigestFinal_ex(hash->context, digest, NULL) == 1)
+		return true;
+	EVP_MD_CTX_free(hash->context);
+	hash->context = NULL;
+	return false;
 }
 
-/*
- * Writes the HMAC (RFC 2104), crypto_hash_bytes(hash) bytes, to mac; on failure they are zero.  The key
- * must not be empty.  It is two hashes over the padded key, written out: OpenSSL's EVP_MAC takes twice the
- * time, and keeps the key in its context until it is keyed anew.  A finished hash keeps nothing of it.
- */
-CryptoStatus
-crypto_hmac(CryptoHash hash, const void *key, size_t key_length,
-			const void *message, size_t length, uint8_t *mac)
+static bool
+hmac_into(Hash *hash, const void *key, size_t key_length, const void *message, size_t length, uint8_t *mac)
 {
-	CryptoStatus status = start_tools();
 	uint8_t		pad[HASH_BLOCK_BYTES] = {0};
 	uint8_t		inner[CRYPTO_MAX_MAC_BYTES];
+	bool		good = true;
 
-	if (status == CRYPTO_OK && (key == NULL || key_length == 0))
-		status = CRYPTO_BROKEN;
-	if (status == CRYPTO_OK && key_length > sizeof(pad))
-		status = hash_two(hash, key, key_length, NULL, 0, pad);
-	else if (status == CRYPTO_OK)
+	if (key_length > sizeof(pad))
+		good = hash_two(hash, key, key_length, NULL, 0, pad);
+	else
 		memcpy(pad, key, key_length);
 
 	for (size_t i = 0; i < sizeof(pad); i++)
 		pad[i] ^= INNER_PAD;
-	if (status == CRYPTO_OK)
-		status = hash_two(hash, pad, sizeof(pad), message, length, inner);
+	good = good && hash_two(hash, pad, sizeof(pad), message, length, inner);
 	for (size_t i = 0; i < sizeof(pad); i++)
 		pad[i] ^= INNER_PAD ^ OUTER_PAD;
-	if (status == CRYPTO_OK)
-		status = hash_two(hash, pad, sizeof(pad), inner, crypto_hash_bytes(hash), mac);
-	if (status != CRYPTO_OK)
-		OPENSSL_cleanse(mac, crypto_hash_bytes(hash));
+	good = good && hash_two(hash, pad, sizeof(pad), inner, hash->bytes, mac);
 	OPENSSL_cleanse(pad, sizeof(pad));
 	OPENSSL_cleanse(inner, sizeof(inner));
+	return good;
+}
+
+/*
+ * Writes the HMAC (RFC 2104), crypto_hash_bytes(which) bytes, to mac; on failure they are zero.  The key
+ * must not be empty.  It is two hashes over the padded key, written out: OpenSSL's EVP_MAC takes twice the
+ * time, and keeps the key in its context until it is keyed anew.  A finished hash keeps nothing of it.
+ */
+CryptoStatus
+crypto_hmac(CryptoHash which, const void *key, size_t key_length,
+			const void *message, size_t length, uint8_t *mac)
+{
+	Hash	   *hash = &hashes[which];
+	CryptoStatus status = start_hash(hash);
+
+	if (status == CRYPTO_OK && (key == NULL || key_length == 0))
+		status = CRYPTO_BROKEN;
+	if (status == CRYPTO_OK)
+	{
+		mark_errors();
+		status = settle_operation(hmac_into(hash, key, key_length, message, length, mac));
+	}
+	if (status != CRYPTO_OK)
+		OPENSSL_cleanse(mac, hash->bytes);
 	return status;
 }
 
@@ -518,68 +546,15 @@ CryptoStatus
 crypto_sha256(const void *a, size_t a_length, const void *b, size_t b_length,
 			  uint8_t digest[CRYPTO_HASH_BYTES])
 {
-	CryptoStatus status = start_tools();
+	Hash	   *hash = &hashes[CRYPTO_SHA256];
+	CryptoStatus status = start_hash(hash);
 
+	if (status == CRYPTO_OK)
+	{
+		mark_errors();
+		status = settle_operation(hash_two(hash, a, a_length, b, b_length, digest));
+	}
 	if (status != CRYPTO_OK)
-	{
 		OPENSSL_cleanse(digest, CRYPTO_HASH_BYTES);
-		return status;
-	}
-	return hash_two(CRYPTO_SHA256, a, a_length, b, b_length, digest);
-}
-
-/* ---------- base64 ---------- */
-
-/*
- * Writes at most CRYPTO_BASE64_MAX_BYTES bytes as padded base64, CRYPTO_BASE64_TEXT(length) characters and
- * a NUL, and returns the number of characters; 0 and an empty text where the bytes are too many.
- */
-size_t
-crypto_base64_encode(const void *bytes, size_t length, char *text)
-{
-	text[0] = '\0';
-	if (length > CRYPTO_BASE64_MAX_BYTES)
-		return 0;
-	return (size_t) EVP_EncodeBlock((unsigned char *) text, bytes, (int) length);
-}
-
-/* How many bytes a text of base64 stands for, judging from its length and padding alone; 0: none. */
-static size_t
-base64_bytes(const char *text, size_t length)
-{
-	size_t		padding;
-
-	if (length == 0 || length % 4 != 0 || length > CRYPTO_BASE64_TEXT(CRYPTO_BASE64_MAX_BYTES))
-		return 0;
-	padding = text[length - 1] != '=' ? 0 : text[length - 2] != '=' ? 1 : 2;
-	return length / 4 * 3 - padding;
-}
-
-/*
- * Decodes canonical, padded base64 of 1 to room bytes (and at most CRYPTO_BASE64_MAX_BYTES).  OpenSSL
- * skips blanks and overlooks wrong padding and stray bits, so the result must encode to the very same
- * text.  False: nothing was written.
- */
-bool
-crypto_base64_decode(const char *text, size_t length, uint8_t *bytes, size_t room, size_t *decoded)
-{
-	uint8_t		made[CRYPTO_BASE64_MAX_BYTES];
-	char		again[CRYPTO_BASE64_TEXT(CRYPTO_BASE64_MAX_BYTES) + 1];
-	size_t		count = base64_bytes(text, length);
-	bool		ok = false;
-
-	if (count == 0 || count > room)
-		return false;
-	if (EVP_DecodeBlock(made, (const unsigned char *) text, (int) length) == (int) length / 4 * 3)
-		ok = crypto_base64_encode(made, count, again) == length && crypto_equal(again, text, length);
-	else
-		ERR_clear_error();
-	if (ok)
-	{
-		memcpy(bytes, made, count);
-		*decoded = count;
-	}
-	OPENSSL_cleanse(made, sizeof(made));
-	OPENSSL_cleanse(again, sizeof(again));
-	return ok;
+	return status;
 }

@@ -24,6 +24,7 @@ typedef enum CryptoStatus
 	CRYPTO_OK = 0,
 	CRYPTO_REFUSED,				/* authentication failed, or not a sealed value */
 	CRYPTO_NO_MEMORY,
+	CRYPTO_MISSING,				/* no provider of OpenSSL's has the algorithm */
 	CRYPTO_BROKEN				/* OpenSSL refused an operation that it should know */
 } CryptoStatus;
 
@@ -54,6 +55,7 @@ extern void *crypto_locked_alloc(size_t length);
 extern void crypto_locked_free(void *bytes, size_t length);
 extern bool crypto_memory_is_locked(void);
 extern const char *crypto_library_version(void);
+extern const char *crypto_missing_algorithm(void);
 
 extern CryptoStatus crypto_key_make(const uint8_t raw[CRYPTO_KEY_BYTES], CryptoKey **key);
 extern const uint8_t *crypto_key_raw(const CryptoKey *key);
@@ -67,7 +69,8 @@ extern CryptoStatus crypto_open(CryptoKey *key, const uint8_t nonce[CRYPTO_NONCE
 								const uint8_t *sealed, size_t sealed_length, void *plaintext);
 
 extern size_t crypto_hash_bytes(CryptoHash hash);
-extern CryptoStatus crypto_hmac(CryptoHash hash, const void *key, size_t key_length,
+extern CryptoStatus crypto_hash_ready(CryptoHash hash);
+extern CryptoStatus crypto_hmac(CryptoHash which, const void *key, size_t key_length,
 								const void *message, size_t length, uint8_t *mac);
 extern CryptoStatus crypto_sha256(const void *a, size_t a_length, const void *b, size_t b_length,
 								  uint8_t digest[CRYPTO_HASH_BYTES]);

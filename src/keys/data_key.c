@@ -91,6 +91,9 @@ note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *probl
 
 	if (status == CRYPTO_REFUSED)
 		problem_set(problem, hint, "data key %d does not open: its row was changed or belongs to another data key", row->id);
+	else if (status == CRYPTO_MISSING)
+		problem_set(problem, "Activate a provider that offers it in OpenSSL's configuration and restart the server.",
+					"data key %d could not be unwrapped: %s is not available", row->id, crypto_missing_algorithm());
 	else
 		problem_set(problem, hint, "data key %d could not be unwrapped: OpenSSL failed or is out of memory", row->id);
 }

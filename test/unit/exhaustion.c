@@ -3,12 +3,13 @@
  *	  Unit tests of memory that runs out: every function that can need some, with each of its allocations
  *	  failing once.  Nothing wrong comes out, nothing is left behind, and the next call is right.
  *
- * OpenSSL's allocations go through this file, so the n-th can fail and all can be counted.  The locked heap
- * is an arena of OpenSSL's own that asks for its memory once; there the test takes all but a few pieces.
+ * OpenSSL's allocations go through this file, so the n-th can fail and all can be counted.  The arena of
+ * keys is mapped; there the test takes all but a few slots.
  */
 #include "units.h"
 
 #include "keys/master_text.h"
+#include "crypto/arena.h"
 #include "crypto/identifier.h"
 #include "crypto/uuid7.h"
 
@@ -97,17 +98,6 @@ static uint8_t a_sealed_value[SEALED_LENGTH];
 #define DIGITS "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n"
 #define MAC_OF_NOTHING_1	"f42bb0eeb018ebbd4597ae7213711ec60760843f"
 #define MAC_OF_NOTHING_256	"5d5d139563c95b5967b9bd9a8c9b233a9dedb45072794cd232dc1b74832607d0"
-
-static bool
-try_locked(CryptoStatus *status)
-{
-	uint8_t    *bytes = crypto_locked_alloc(200);
-	bool		good = bytes == NULL || is_zero(bytes, 200);
-
-	*status = bytes == NULL ? CRYPTO_NO_MEMORY : CRYPTO_OK;
-	crypto_locked_free(bytes, 200);
-	return good;
-}
 
 static bool
 try_random(CryptoStatus *status)
@@ -342,7 +332,6 @@ static const struct
 	Trial		trial;
 	bool		needs_key;		/* and so can't be the first of all */
 }			trials[] = {
-	{"locked memory", try_locked, false},
 	{"random bytes", try_random, false},
 	{"a draw", try_take, false},
 	{"making a key", try_key, false},
@@ -470,9 +459,8 @@ fail_at_first_use(int n)
 
 /*
  * In processes where this trial is the first of all.  What OpenSSL does not survive is done before: it
- * aborts where it can't allocate the book-keeping of the locked heap, and never finds an algorithm again
- * whose first fetch failed half-way.  Nor does it try again to make what its random generators share; so
- * here, and only here, the next call may fail as well.
+ * never finds an algorithm again whose first fetch failed half-way.  Nor does it try again to make what its
+ * random generators share; so here, and only here, the next call may fail as well.
  */
 static void
 exhaust_first_use(size_t i)
@@ -499,7 +487,7 @@ static void
 fetch_algorithms(void)
 {
 	static const char *const ciphers[] = {"AES-256-ECB", "AES-256-CTR", "AES-256-GCM"};
-	static const char *const digests[] = {"SHA1", "SHA256"};
+	static const char *const digests[] = {"SHA-1", "SHA-256"};
 	static const char *const generators[] = {"CTR-DRBG", "SEED-SRC"};
 
 	for (size_t i = 0; i < lengthof(ciphers); i++)
@@ -510,27 +498,29 @@ fetch_algorithms(void)
 		EVP_RAND_free(EVP_RAND_fetch(NULL, generators[i], NULL));
 }
 
-/* ---------- a full locked heap ---------- */
+/* ---------- a full arena ---------- */
 
-#define PIECE_BYTES		32		/* the least that it gives */
-#define MOST_PIECES		2048
+#define SLOTS (ARENA_REGION_BYTES / ARENA_SLOT_BYTES)
 
-/* Takes all of the locked heap but so many pieces, tries everything, and again when all is given back. */
+/* Takes all of the arena but so many slots, tries everything, and again when all is given back. */
 static bool
-lives_with_pieces(int left)
+lives_with_slots(int left)
 {
-	static void *pieces[MOST_PIECES];
+	static void *slots[SLOTS];
 	CryptoStatus status;
 	bool		good = true;
 	int			count = 0;
 
 	(void) alarm(A_LONG_TIME);
-	(void) crypto_memory_is_locked();
-	while (count < MOST_PIECES && (pieces[count] = OPENSSL_secure_malloc(PIECE_BYTES)) != NULL)
+	if (a_key != NULL)
+		a_key = key_of(5);
+	slots[count++] = crypto_locked_alloc(ARENA_SLOT_BYTES);
+	while (crypto_locked_alloc(ARENA_REGION_BYTES) != NULL)
+		;
+	while (count < SLOTS && (slots[count] = crypto_locked_alloc(ARENA_SLOT_BYTES)) != NULL)
 		count++;
-	ERR_clear_error();
 	for (; left > 0 && count > 0; left--)
-		OPENSSL_secure_free(pieces[--count]);
+		crypto_locked_free(slots[--count], ARENA_SLOT_BYTES);
 	for (size_t i = 0; i < lengthof(trials); i++)
 	{
 		if (trials[i].needs_key && a_key == NULL)
@@ -538,7 +528,7 @@ lives_with_pieces(int left)
 		good = trials[i].trial(&status) && status != CRYPTO_REFUSED && ERR_peek_error() == 0 && good;
 	}
 	while (count > 0)
-		OPENSSL_secure_free(pieces[--count]);
+		crypto_locked_free(slots[--count], ARENA_SLOT_BYTES);
 	for (size_t i = 0; i < lengthof(trials); i++)
 	{
 		if (trials[i].needs_key && a_key == NULL)
@@ -549,12 +539,12 @@ lives_with_pieces(int left)
 }
 
 static void
-fill_locked_heap(const char *name)
+fill_arena(const char *name)
 {
 	bool		good = true;
 
 	for (int left = 0; left <= 64; left++)
-		good = in_child(lives_with_pieces, left) && good;
+		good = in_child(lives_with_slots, left) && good;
 	ok(good, name);
 }
 
@@ -567,8 +557,7 @@ exhaustion_tests_before_use(void)
 	told = mmap(NULL, sizeof(Told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (told == MAP_FAILED)
 		abort();
-	fill_locked_heap("the locked heap full but for 0 to 64 pieces, at first use");
-	(void) crypto_memory_is_locked();
+	fill_arena("the arena full but for 0 to 64 slots, at first use");
 	fetch_algorithms();
 	for (size_t i = 0; i < lengthof(trials); i++)
 	{
@@ -584,6 +573,6 @@ exhaustion_tests(void)
 	seal_plain(a_key, a_sealed_value);
 	for (size_t i = 0; i < lengthof(trials); i++)
 		exhaust_used(i);
-	fill_locked_heap("the locked heap full but for 0 to 64 pieces, in a process in use");
+	fill_arena("the arena full but for 0 to 64 slots, in a process in use");
 	crypto_key_free(a_key);
 }

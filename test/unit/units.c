@@ -401,18 +401,20 @@ main(int argc, char **argv)
 		bench();
 		return 0;
 	}
+	neighbour_tests_before_use();
 	exhaustion_tests_before_use();
-	memory_tests_before_use();
 	xaes_vector(1, "", "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271");
 	xaes_vector(3, "c2sp.org/XAES-256-GCM", "986ec1832593df5443a179437fd083bf3fdb41abd740a21f71eb769d");
 	xaes_accumulated();
 	seal_tests();
 	mac_tests();
+	arena_tests();
 	memory_tests();
 	value_tests();
 	master_text_tests();
 	clean_tests();
 	exhaustion_tests();
+	neighbour_tests();
 	printf("1..%d\n", tests);
 	return failures > 0;
 }

@@ -28,8 +28,14 @@ extern bool in_child(bool (*test) (int), int argument);
 extern void exhaustion_tests_before_use(void);
 extern void exhaustion_tests(void);
 
+/* arena.c */
+extern void arena_tests(void);
+
+/* neighbours.c */
+extern void neighbour_tests_before_use(void);
+extern void neighbour_tests(void);
+
 /* memory.c */
-extern void memory_tests_before_use(void);
 extern void memory_tests(void);
 
 /* master_text.c */
