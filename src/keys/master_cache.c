@@ -17,9 +17,7 @@
  */
 #include "keys/master_cache.h"
 
-#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -28,6 +26,7 @@
 #include "storage/shmem.h"
 
 #include "base/settings.h"
+#include "crypto/arena.h"
 
 #define CACHE_NAME "keyrot master keys"
 #define TRANCHE_NAME "keyrot_master_keys"
@@ -56,45 +55,33 @@ static KeyCache *cache = &own;
 static shmem_request_hook_type previous_shmem_request_hook;
 static shmem_startup_hook_type previous_shmem_startup_hook;
 
-static Size
-page_size(void)
-{
-	return (Size) sysconf(_SC_PAGESIZE);
-}
-
-/* The keys have pages of their own, whose place is known only when the memory is there. */
-static Size
-keys_size(void)
-{
-	return TYPEALIGN(page_size(), sizeof(MasterKeys));
-}
-
-static Size
-shared_size(void)
-{
-	return sizeof(KeyCache) + page_size() + keys_size();
-}
-
 static void
 request_shared_memory(void)
 {
 	if (previous_shmem_request_hook != NULL)
 		previous_shmem_request_hook();
-	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(sizeof(KeyCache));
 	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
 }
 
 /*
- * Keeps the keys' pages out of swap space and core dumps.  The server's first process does it, for as long as
- * it lives, on behalf of all others.
+ * The keys have pages of their own, which the server's first process maps once and all others inherit; of
+ * huge pages, in which PostgreSQL's shared memory may lie, none could be left out of core dumps.  When the
+ * server starts anew after a crash they are wiped.
  */
 static void
-protect(void)
+prepare_keys(void)
 {
-	cache->locked = mlock(cache->keys, keys_size()) == 0;
-#ifdef MADV_DONTDUMP
-	(void) madvise(cache->keys, keys_size(), MADV_DONTDUMP);
-#endif
+	static MasterKeys *keys;
+	static bool locked;
+
+	if (keys == NULL)
+		keys = arena_map_shared(sizeof(MasterKeys), &locked);
+	if (keys == NULL)
+		error_crypto(CRYPTO_NO_MEMORY);
+	crypto_wipe(keys, sizeof(MasterKeys));
+	cache->keys = keys;
+	cache->locked = locked;
 }
 
 static void
@@ -105,14 +92,13 @@ open_shared_cache(void)
 	if (previous_shmem_startup_hook != NULL)
 		previous_shmem_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	cache = ShmemInitStruct(CACHE_NAME, shared_size(), &found);
+	cache = ShmemInitStruct(CACHE_NAME, sizeof(KeyCache), &found);
 	if (!found)
 	{
-		memset(cache, 0, shared_size());
+		memset(cache, 0, sizeof(KeyCache));
 		cache->lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
-		cache->keys = (MasterKeys *) TYPEALIGN(page_size(), cache + 1);
 		pg_atomic_init_u64(&cache->reloads, 0);
-		protect();
+		prepare_keys();
 	}
 	settings_count_reloads_in(&cache->reloads);
 	LWLockRelease(AddinShmemInitLock);
@@ -139,7 +125,7 @@ master_cache_is_shared(void)
 
 /*
  * Whether keys that the sessions share, where a command is set, are kept out of swap space; a session's own
- * are crypto.c's to tell.
+ * are the arena's to tell.
  */
 bool
 master_cache_is_locked(void)

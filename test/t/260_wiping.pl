@@ -509,6 +509,31 @@ SKIP:
 	@found = find_secret($first_memory, %derived, map { forms_of_secret($_) } @first_made);
 	is(scalar @found, 0, 'nor where the first keys and a secret were made') or diag(join "\n", map { Memory::describe($_) } @found);
 }
+
+
+# The master key that a command printed, which the sessions share
+
+my $shared_key = random_hex(64);
+$node->append_conf('postgresql.conf', "keyrot.master_key_command = 'cat keyrot_master.key && echo $shared_key'");
+$node->reload;
+my $user_of_keys = Protocol->connect($node, 'wiped');
+ok(wait_until(sub { $user_of_keys->query('SHOW keyrot.master_key_command')->{rows}[0][0] =~ /^cat/ }), 'a command is set');
+succeed($user_of_keys->query(q{SELECT keyrot.rewrap_data_keys()}));
+my ($server) = slurp_file($node->data_dir . '/postmaster.pid') =~ /\A(\d+)/;
+my %key_forms = ('the key' => pack('H*', $shared_key));
+my @of_session = find_secret(take_memory($user_of_keys->pid), %key_forms);
+my @of_server  = find_secret(take_memory($server), %key_forms);
+$user_of_keys->close;
+is(join(' ', map { $_->{piece}{kind} } @of_session), 'shared', 'its keys are in shared memory only');
+is(join(' ', map { $_->{piece}{hidden} } @of_session, @of_server), '1 1', 'which is left out of core dumps, those of the first process, too');
+my ($with_key) = grep { $_->{from} <= $of_server[0]{piece}{from} && $_->{to} > $of_server[0]{piece}{from} } Memory::regions_of($server);
+cmp_ok($with_key->{to} - $with_key->{from}, '<=', 65536, 'pages of their own');
+SKIP:
+{
+	skip 'nothing can be locked on this system', 1
+	  unless $node->safe_psql('wiped', 'SELECT locked_memory FROM keyrot.status()') eq 't';
+	ok($of_server[0]{piece}{locked}, 'and locked, as status() says');
+}
 ok(1, "$calls calls, $secrets secrets in $forms forms: the memory of each was searched");
 $node->stop;
 done_testing();
