@@ -318,8 +318,7 @@ my $modify = q{SELECT keyrot.modify_zone_key($1, $2)};
 my $key    = zone_key();
 searched('a key that is set', call => [ $modify, [ 'zone-1', $key ] ], given => [$key], made => sub { $current_key });
 $current_key = $key;
-searched('the same key again',
-	call => [ $modify, [ 'zone-1', $key ] ], given => [$key], sqlstate => '22023');
+searched('the same key again', call => [ $modify, [ 'zone-1', $key ] ], given => [$key]);
 $key = zone_key();
 searched('a malformed key',
 	call => [ $modify, [ 'zone-1', "$key=" ] ], given => [$key], sqlstate => '22023');
