@@ -117,7 +117,12 @@ my %call = (
 	set_app_owner         => q{set_app_owner('app-1', 'pg_monitor')},
 	delete_app            => q{delete_app('app-1')},
 	end_app_grace         => q{end_app_grace('app-1')},
+	revert_app_secret     => q{revert_app_secret('app-1')},
+	disable_app           => q{disable_app('app-1')},
+	enable_app            => q{enable_app('app-1')},
+	set_app_policy        => q{set_app_policy('app-1')},
 	list_apps             => q{list_apps()},
+	find_secret           => q{find_secret('secret-number-1-of-app')},
 	create_zone_key       => q{create_zone_key('zone-2')},
 	refresh_zone_key      => q{refresh_zone_key('zone-1')},
 	modify_zone_key       => q{modify_zone_key('zone-1', 'bm90IGEgc2VjcmV0IGF0IGFsbCwganVzdCAzMiBieXQ=')},
@@ -125,6 +130,10 @@ my %call = (
 	set_zone_owner        => q{set_zone_owner('zone-1', 'pg_monitor')},
 	delete_zone_key       => q{delete_zone_key('zone-1')},
 	end_zone_grace        => q{end_zone_grace('zone-1')},
+	revert_zone_key       => q{revert_zone_key('zone-1')},
+	disable_zone          => q{disable_zone('zone-1')},
+	enable_zone           => q{enable_zone('zone-1')},
+	set_zone_policy       => q{set_zone_policy('zone-1')},
 	add_gateway           => q{add_gateway('zone-1')},
 	api                   => q{api('NoSuchAction')},
 	remove_gateway        => q{remove_gateway('zone-1', 'gate-1')},
@@ -185,6 +194,20 @@ is($session->query_safe($renamed), 't|t|f|f', 'a grace period holds there, too')
 $primary->safe_psql('served', q{SELECT FROM keyrot.end_app_grace('app-2-new')});
 replayed();
 is($session->query_safe($renamed), 'f|t|f|f', 'until it is ended');
+
+# So do switches, and a lifetime, which ends there by the standby's own clock.
+$primary->safe_psql('served', q{SELECT FROM keyrot.disable_app('app-2-new')});
+replayed();
+is($session->query_safe($renamed), 'f|f|f|f', 'a disabled app is refused');
+$primary->safe_psql('served', q{
+	SELECT FROM keyrot.enable_app('app-2-new');
+	SELECT keyrot.set_app_policy('app-2-new', lifetime => clock_timestamp() - modified_at + '3 s')
+	  FROM keyrot.credentials WHERE id = 'app-2-new';});
+replayed();
+is($session->query_safe($renamed), 'f|t|f|f', 'an enabled one is accepted, within its lifetime');
+$session->query_safe(q{SELECT pg_sleep(extract(epoch FROM valid_until - clock_timestamp())) FROM keyrot.credentials WHERE id = 'app-2-new'});
+is($session->query_safe($renamed), 'f|f|f|f', 'and refused when that is over, though nothing was replayed');
+is($session->query_safe(q{SELECT state FROM keyrot.credentials WHERE id = 'app-2-new'}), 'expired', 'as the view says');
 
 # REPEATABLE READ keeps to its snapshot.
 $session->query_safe("BEGIN ISOLATION LEVEL REPEATABLE READ; $new_forms");

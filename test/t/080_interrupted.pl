@@ -50,12 +50,16 @@ my %waiting = (
 	set_app_owner                   => q{set_app_owner('app-1', 'regress_owner')},
 	delete_app                      => q{delete_app('app-1')},
 	end_app_grace                   => q{end_app_grace('app-1')},
+	disable_app                     => q{disable_app('app-1')},
+	set_app_policy                  => q{set_app_policy('app-1', lifetime => '1 day')},
 	create_zone_key                 => q{create_zone_key('zone-new')},
 	refresh_zone_key                => q{refresh_zone_key('zone-1', '1 hour')},
 	modify_zone_key => q{modify_zone_key('zone-1', 'bm90IGEgc2VjcmV0IGF0IGFsbCwganVzdCAzMiBieXQ=')},
 	set_zone_owner  => q{set_zone_owner('zone-1', 'regress_owner')},
 	delete_zone_key => q{delete_zone_key('zone-1')},
 	end_zone_grace  => q{end_zone_grace('zone-1')},
+	disable_zone    => q{disable_zone('zone-1')},
+	set_zone_policy => q{set_zone_policy('zone-1', lifetime => '1 day')},
 	add_gateway     => q{add_gateway('zone-1', 'gate-2')},
 	remove_gateway  => q{remove_gateway('zone-1', 'gate-1')});
 my @names = sort keys %waiting;
