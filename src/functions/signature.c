@@ -2,10 +2,8 @@
  * signature.c
  *	  Verify and sign: HMAC under a secret that never leaves the server.
  *
- * A verification that fails must not tell why, nor by its time.  So it opens two secrets and computes
- * two HMACs whether the credential is known, retired, in grace or malformed: what is missing is replaced
- * by a decoy, sealed under the same data key.  It reads the row as its statement's snapshot sees it,
- * takes no lock on it and writes nothing, so that it runs on a standby and in parallel workers.
+ * Here arguments become a signer, a message and a MAC, from bytes or from text as clients carry it; what they
+ * come to is core/signing.c's.  Whatever is wrong with an argument of a verification is no error but an answer.
  */
 #include "base/compat.h"
 
@@ -15,15 +13,9 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 #include "core/argument.h"
-#include "core/credential.h"
-#include "core/lifetime.h"
-#include "keys/keyring.h"
-#include "store/rows.h"
-#include "store/tables.h"
+#include "core/signing.h"
 
 PG_FUNCTION_INFO_V1(keyrot_verify_app_signature);
 PG_FUNCTION_INFO_V1(keyrot_verify_zone_signature);
@@ -36,17 +28,7 @@ PG_FUNCTION_INFO_V1(keyrot_sign_for_zone);
 PG_FUNCTION_INFO_V1(keyrot_sign_string_for_app);
 PG_FUNCTION_INFO_V1(keyrot_sign_string_for_zone);
 
-#define DECOY_NAME "decoy"
 #define BASE64_MAC_ROOM 64
-
-/* A signature that was presented, or none where it was NULL or malformed. */
-typedef struct Presented
-{
-	CryptoHash	hash;
-	Bytes		message;
-	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
-	size_t		mac_length;		/* 0: nothing that could be right */
-} Presented;
 
 static bool
 is_ascii(Bytes text)
@@ -80,102 +62,6 @@ to_utf8(Bytes text, Bytes *utf8)
 		return false;
 	*utf8 = (Bytes) {converted, strlen(converted)};
 	return true;
-}
-
-/* A sealed value of the credential's kind for which there is no row, to spend the same work on. */
-static Credential *
-decoy_for(CredentialKind kind)
-{
-	static Credential decoys[2];
-	static const uint8_t zeros[2 * SECRET_RANDOM_BYTES];
-	Credential *decoy = &decoys[kind == CREDENTIAL_APP];
-	size_t		length = kind == CREDENTIAL_APP ? sizeof(zeros) : SECRET_RANDOM_BYTES;
-	SealBinding binding = {kind, DECOY_NAME, sizeof(DECOY_NAME) - 1, 1};
-	uint8_t		nonce[CRYPTO_NONCE_BYTES];
-	int32		key_id = 0;
-	uint32_t	sealed_by;
-	CryptoKey  *key = keyring_newest(&key_id);
-
-	if (seal_read_key_id(decoy->secret.bytes, decoy->secret.length, &sealed_by) && sealed_by == (uint32_t) key_id)
-		return decoy;
-	decoy->kind = kind;
-	decoy->version = 1;
-	strlcpy(decoy->identifier, DECOY_NAME, sizeof(decoy->identifier));
-	decoy->secret.length = 0;
-	if (key != NULL && crypto_random(nonce, sizeof(nonce)) == CRYPTO_OK &&
-		seal_secret(key, (uint32_t) key_id, &binding, nonce, zeros, length, decoy->secret.bytes) == CRYPTO_OK)
-		decoy->secret.length = length + SEAL_OVERHEAD;
-	return decoy;
-}
-
-/* Opens one sealed secret, computes the HMAC and compares; no secret outlives the call. */
-static CryptoStatus
-compare(const Presented *presented, const Credential *credential, const Sealed *sealed, int32 version, bool *equal)
-{
-	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
-	Secret		secret;
-	CryptoStatus status = credential_try_open(credential, sealed, version, &secret);
-
-	if (status == CRYPTO_OK)
-		status = crypto_hmac(presented->hash, secret.bytes, secret.length,
-							 presented->message.bytes, presented->message.length, mac);
-	secret_wipe(&secret);
-	*equal = status == CRYPTO_OK && presented->mac_length == crypto_hash_bytes(presented->hash) &&
-		crypto_equal(mac, presented->mac, presented->mac_length);
-	crypto_wipe(mac, sizeof(mac));
-	return status;
-}
-
-/* Compares with a secret of a known credential; raises XX001 where it does not open. */
-static bool
-matches(const Presented *presented, const Credential *credential, const Sealed *sealed, int32 version)
-{
-	bool		equal;
-	CryptoStatus status = compare(presented, credential, sealed, version, &equal);
-
-	if (status == CRYPTO_REFUSED)
-		error_does_not_open(credential->kind, credential->identifier, version);
-	if (status != CRYPTO_OK)
-		error_crypto(status);
-	return equal;
-}
-
-/* Does the same work as matches(), for nothing. */
-static void
-match_decoy(const Presented *presented, CredentialKind kind)
-{
-	Credential *decoy = decoy_for(kind);
-	bool		equal;
-
-	if (compare(presented, decoy, &decoy->secret, decoy->version, &equal) != CRYPTO_OK)
-		decoy->secret.length = 0;
-}
-
-/*
- * Whether what was presented was signed by the credential that the snapshot sees; a NULL identifier is
- * one that is malformed.
- */
-static bool
-is_signed_by(const Presented *presented, CredentialKind kind, const char *identifier)
-{
-	Credential	credential;
-	bool		found = identifier != NULL &&
-		rows_find_credential(kind, identifier, GetActiveSnapshot(), &credential);
-	bool		has_current = found && lifetime_current_verifies(&credential);
-	bool		has_previous = found && lifetime_previous_verifies(&credential);
-	bool		signed_by_current = false;
-	bool		signed_by_previous = false;
-
-	if (has_current)
-		signed_by_current = matches(presented, &credential, &credential.secret, credential.version);
-	else
-		match_decoy(presented, kind);
-	if (has_previous)
-		signed_by_previous = matches(presented, &credential, &credential.previous_secret,
-									 credential_previous_version(&credential));
-	else
-		match_decoy(presented, kind);
-	return signed_by_current || signed_by_previous;
 }
 
 /* Reads message, signature and algorithm, which stand in this order from a position on. */
@@ -219,7 +105,7 @@ typedef Presented (*PresentedReader) (FunctionCallInfo fcinfo, int position);
 /* Copies an identifier argument, or tells that it is NULL or malformed. */
 static bool
 read_identifier(FunctionCallInfo fcinfo, int position, bool (*form) (const char *, size_t),
-				char identifier[SEAL_MAX_IDENTIFIER + 1])
+				char *identifier)
 {
 	Bytes		value;
 
@@ -233,101 +119,71 @@ read_identifier(FunctionCallInfo fcinfo, int position, bool (*form) (const char 
 	return true;
 }
 
-static Datum
-verify(FunctionCallInfo fcinfo, CredentialKind kind, PresentedReader reader)
+/* Reads who is said to have signed, and with a gateway the second argument, too. */
+static Signer
+read_signer(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway)
 {
-	Presented	presented = reader(fcinfo, 1);
-	char		identifier[SEAL_MAX_IDENTIFIER + 1];
-	bool		well_formed = read_identifier(fcinfo, 0, kind == CREDENTIAL_APP ? identifier_is_app_key : identifier_is_zone_id,
-											  identifier);
+	Signer		signer = {.kind = kind, .has_gateway = has_gateway};
 
-	tables_lock_shared();
-	if (!keyring_ready())
-		return BoolGetDatum(false);
-	return BoolGetDatum(is_signed_by(&presented, kind, well_formed ? identifier : NULL));
+	signer.well_formed = read_identifier(fcinfo, 0, kind == CREDENTIAL_APP ? identifier_is_app_key : identifier_is_zone_id,
+										 signer.identifier) &&
+		(!has_gateway || read_identifier(fcinfo, 1, identifier_is_gateway_id, signer.gateway_id));
+	return signer;
 }
 
 static Datum
-verify_gateway(FunctionCallInfo fcinfo, PresentedReader reader)
+verify(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway, PresentedReader reader)
 {
-	Presented	presented = reader(fcinfo, 2);
-	char		zone_id[SEAL_MAX_IDENTIFIER + 1];
-	char		gateway_id[SEAL_MAX_IDENTIFIER + 1];
-	bool		zone_well_formed = read_identifier(fcinfo, 0, identifier_is_zone_id, zone_id);
-	bool		gateway_well_formed = read_identifier(fcinfo, 1, identifier_is_gateway_id, gateway_id);
-	bool		signed_by_zone;
+	Presented	presented = reader(fcinfo, has_gateway ? 2 : 1);
+	Signer		signer = read_signer(fcinfo, kind, has_gateway);
 
-	tables_lock_shared();
-	if (!keyring_ready())
-		return BoolGetDatum(false);
-	signed_by_zone = is_signed_by(&presented, CREDENTIAL_ZONE, zone_well_formed ? zone_id : NULL);
-	return BoolGetDatum(zone_well_formed && gateway_well_formed &&
-						rows_gateway_exists(zone_id, gateway_id, GetActiveSnapshot()) && signed_by_zone);
+	return BoolGetDatum(signing_judge(&signer, &presented).reason == REASON_OK);
 }
 
 /* verify_app_signature(app_key, message, signature, algorithm) */
 Datum
 keyrot_verify_app_signature(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, CREDENTIAL_APP, read_presented_bytes);
-}
-
-/* verify_zone_signature(zone_id, message, signature, algorithm) */
-Datum
-keyrot_verify_zone_signature(PG_FUNCTION_ARGS)
-{
-	return verify(fcinfo, CREDENTIAL_ZONE, read_presented_bytes);
-}
-
-/* verify_gateway_signature(zone_id, gateway_id, message, signature, algorithm) */
-Datum
-keyrot_verify_gateway_signature(PG_FUNCTION_ARGS)
-{
-	return verify_gateway(fcinfo, read_presented_bytes);
+	return verify(fcinfo, CREDENTIAL_APP, false, read_presented_bytes);
 }
 
 /* verify_app_string(app_key, string_to_sign, signature, algorithm) */
 Datum
 keyrot_verify_app_string(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, CREDENTIAL_APP, read_presented_text);
+	return verify(fcinfo, CREDENTIAL_APP, false, read_presented_text);
+}
+
+/* verify_zone_signature(zone_id, message, signature, algorithm) */
+Datum
+keyrot_verify_zone_signature(PG_FUNCTION_ARGS)
+{
+	return verify(fcinfo, CREDENTIAL_ZONE, false, read_presented_bytes);
 }
 
 /* verify_zone_string(zone_id, string_to_sign, signature, algorithm) */
 Datum
 keyrot_verify_zone_string(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, CREDENTIAL_ZONE, read_presented_text);
+	return verify(fcinfo, CREDENTIAL_ZONE, false, read_presented_text);
+}
+
+/* verify_gateway_signature(zone_id, gateway_id, message, signature, algorithm) */
+Datum
+keyrot_verify_gateway_signature(PG_FUNCTION_ARGS)
+{
+	return verify(fcinfo, CREDENTIAL_ZONE, true, read_presented_bytes);
 }
 
 /* verify_gateway_string(zone_id, gateway_id, string_to_sign, signature, algorithm) */
 Datum
 keyrot_verify_gateway_string(PG_FUNCTION_ARGS)
 {
-	return verify_gateway(fcinfo, read_presented_text);
-}
-
-/* Computes the HMAC of a message under a credential that the caller may act on; returns its length. */
-static size_t
-sign(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes message, uint8_t mac[CRYPTO_MAX_MAC_BYTES])
-{
-	Credential	credential;
-	Secret		secret;
-	CryptoStatus status;
-
-	tables_lock_shared();
-	credential_find(GetUserId(), kind, identifier, &credential);
-	credential_require_usable(&credential);
-	credential_open(&credential, &secret);
-	status = crypto_hmac(hash, secret.bytes, secret.length, message.bytes, message.length, mac);
-	secret_wipe(&secret);
-	if (status != CRYPTO_OK)
-		error_crypto(status);
-	return crypto_hash_bytes(hash);
+	return verify(fcinfo, CREDENTIAL_ZONE, true, read_presented_text);
 }
 
 static void
-read_signer(FunctionCallInfo fcinfo, CredentialKind kind, const char *function, char identifier[SEAL_MAX_IDENTIFIER + 1])
+read_own(FunctionCallInfo fcinfo, CredentialKind kind, const char *function, char identifier[SEAL_MAX_IDENTIFIER + 1])
 {
 	if (InSecurityRestrictedOperation())
 		error_restricted(function);
@@ -346,10 +202,10 @@ sign_bytes(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
 	size_t		length;
 	bytea	   *result;
 
-	read_signer(fcinfo, kind, function, identifier);
+	read_own(fcinfo, kind, function, identifier);
 	if (PG_ARGISNULL(1))
 		error_missing(PARAM_MESSAGE);
-	length = sign(kind, identifier, hash, argument_bytes(fcinfo, 1), mac);
+	length = signing_sign(kind, identifier, hash, argument_bytes(fcinfo, 1), mac);
 	result = palloc(VARHDRSZ + length);
 	SET_VARSIZE(result, VARHDRSZ + length);
 	memcpy(VARDATA(result), mac, length);
@@ -366,12 +222,12 @@ sign_string(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
 	Bytes		message;
 	size_t		length;
 
-	read_signer(fcinfo, kind, function, identifier);
+	read_own(fcinfo, kind, function, identifier);
 	if (PG_ARGISNULL(1))
 		error_missing(PARAM_STRING_TO_SIGN);
 	if (!to_utf8(argument_bytes(fcinfo, 1), &message))
 		error_malformed(PARAM_STRING_TO_SIGN);
-	length = sign(kind, identifier, hash, message, mac);
+	length = signing_sign(kind, identifier, hash, message, mac);
 	length = crypto_base64_encode(mac, length, text);
 	return PointerGetDatum(cstring_to_text_with_len(text, (int) length));
 }

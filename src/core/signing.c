@@ -1,0 +1,187 @@
+/*
+ * signing.c
+ *	  HMACs under secrets that never leave the server: which version of a credential signed a message, and
+ *	  signing one.
+ *
+ * A verification that fails must not tell why, nor by its time.  So it opens at least one secret and computes
+ * at least one HMAC: where the credential is unknown, retired or malformed, those of a decoy, sealed under the
+ * same data key.  A previous version is opened only while there is one, and where the current one did not sign.
+ * The row is read as its statement's snapshot sees it; no lock is taken on it and nothing written, so that all
+ * this runs on a standby and in parallel workers.
+ */
+#include "core/signing.h"
+
+#include "miscadmin.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "core/credential.h"
+#include "core/lifetime.h"
+#include "keys/keyring.h"
+#include "store/tables.h"
+
+#define DECOY_NAME "decoy"
+
+/* A sealed value of the credential's kind for which there is no row, to spend the same work on. */
+static Credential *
+decoy_for(CredentialKind kind)
+{
+	static Credential decoys[2];
+	static const uint8_t zeros[2 * SECRET_RANDOM_BYTES];
+	Credential *decoy = &decoys[kind == CREDENTIAL_APP];
+	size_t		length = kind == CREDENTIAL_APP ? sizeof(zeros) : SECRET_RANDOM_BYTES;
+	SealBinding binding = {kind, DECOY_NAME, sizeof(DECOY_NAME) - 1, 1};
+	uint8_t		nonce[CRYPTO_NONCE_BYTES];
+	int32		key_id = 0;
+	uint32_t	sealed_by;
+	CryptoKey  *key = keyring_newest(&key_id);
+
+	if (seal_read_key_id(decoy->secret.bytes, decoy->secret.length, &sealed_by) && sealed_by == (uint32_t) key_id)
+		return decoy;
+	decoy->kind = kind;
+	decoy->version = 1;
+	strlcpy(decoy->identifier, DECOY_NAME, sizeof(decoy->identifier));
+	decoy->secret.length = 0;
+	if (key != NULL && crypto_random(nonce, sizeof(nonce)) == CRYPTO_OK &&
+		seal_secret(key, (uint32_t) key_id, &binding, nonce, zeros, length, decoy->secret.bytes) == CRYPTO_OK)
+		decoy->secret.length = length + SEAL_OVERHEAD;
+	return decoy;
+}
+
+/* Opens one sealed secret, computes the HMAC and compares; no secret outlives the call. */
+static CryptoStatus
+compare(const Presented *presented, const Credential *credential, const Sealed *sealed, int32 version, bool *equal)
+{
+	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
+	Secret		secret;
+	CryptoStatus status = credential_try_open(credential, sealed, version, &secret);
+
+	if (status == CRYPTO_OK)
+		status = crypto_hmac(presented->hash, secret.bytes, secret.length,
+							 presented->message.bytes, presented->message.length, mac);
+	secret_wipe(&secret);
+	*equal = status == CRYPTO_OK && presented->mac_length == crypto_hash_bytes(presented->hash) &&
+		crypto_equal(mac, presented->mac, presented->mac_length);
+	crypto_wipe(mac, sizeof(mac));
+	return status;
+}
+
+/* Compares with a secret of a known credential; raises XX001 where it does not open. */
+static bool
+matches(const Presented *presented, const Credential *credential, const Sealed *sealed, int32 version)
+{
+	bool		equal;
+	CryptoStatus status = compare(presented, credential, sealed, version, &equal);
+
+	if (status == CRYPTO_REFUSED)
+		error_does_not_open(credential->kind, credential->identifier, version);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+	return equal;
+}
+
+/* Does the same work as matches(), for nothing. */
+static void
+match_decoy(const Presented *presented, CredentialKind kind)
+{
+	Credential *decoy = decoy_for(kind);
+	bool		equal;
+
+	if (compare(presented, decoy, &decoy->secret, decoy->version, &equal) != CRYPTO_OK)
+		decoy->secret.length = 0;
+}
+
+/*
+ * Finds the signer's credential, without a previous version whose time is over; tells whether it has a version.  A
+ * disabled credential has, and an expired one, so that the same work is spent on them.
+ */
+static bool
+find_signer(const Signer *signer, Credential *credential)
+{
+	if (!signer->well_formed ||
+		!rows_find_credential(signer->kind, signer->identifier, GetActiveSnapshot(), credential))
+		return false;
+	if (credential->previous_secret.length > 0 && GetCurrentTimestamp() >= credential->previous_valid_until)
+		credential->previous_secret.length = 0;
+	return credential->secret.length > 0 || credential->previous_secret.length > 0;
+}
+
+/* Finds the version that signed, if any. */
+static void
+find_version(const Credential *credential, const Presented *presented, Verdict *verdict)
+{
+	if (credential->secret.length > 0 &&
+		matches(presented, credential, &credential->secret, credential->version))
+	{
+		verdict->version = credential->version;
+		return;
+	}
+	if (credential->previous_secret.length == 0)
+		return;
+	verdict->previous = matches(presented, credential, &credential->previous_secret,
+								credential_previous_version(credential));
+	if (verdict->previous)
+		verdict->version = credential_previous_version(credential);
+}
+
+/*
+ * Judges whether the signer, as the statement's snapshot sees it, has made the MAC that was presented.  The
+ * version is told whatever the reason.  Raises 55000 where a master key is missing or wrong, and XX001 for a
+ * secret that does not open.
+ */
+Verdict
+signing_judge(const Signer *signer, const Presented *presented)
+{
+	Verdict		verdict = {.reason = REASON_OK};
+	Credential	credential;
+	bool		any_key;
+	bool		known;
+	bool		in_place;
+
+	tables_lock_shared();
+	any_key = keyring_ready();
+	known = any_key && find_signer(signer, &credential);
+	in_place = !signer->has_gateway || !signer->well_formed ||
+		rows_gateway_exists(signer->identifier, signer->gateway_id, GetActiveSnapshot());
+	if (known)
+		find_version(&credential, presented, &verdict);
+	else if (any_key)
+		match_decoy(presented, signer->kind);
+
+	if (!signer->well_formed || presented->mac_length != crypto_hash_bytes(presented->hash))
+		verdict.reason = REASON_MALFORMED;
+	else if (!known)
+		verdict.reason = REASON_UNKNOWN;
+	else if (credential.disabled_at != NO_TIME)
+		verdict.reason = REASON_DISABLED;
+	else if (!in_place)
+		verdict.reason = REASON_NO_SUCH_GATEWAY;
+	else if (verdict.version == 0)
+		verdict.reason = REASON_MISMATCH;
+	else if (!verdict.previous && lifetime_is_over(&credential))
+		verdict.reason = REASON_EXPIRED;
+	return verdict;
+}
+
+/*
+ * Computes the HMAC of a message under the current secret of a credential that the caller may act on; returns
+ * its length.  Raises P0002, 42501, 55000 and XX001.
+ */
+size_t
+signing_sign(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes message,
+			 uint8_t mac[CRYPTO_MAX_MAC_BYTES])
+{
+	Credential	credential;
+	Secret		secret;
+	CryptoStatus status;
+
+	tables_lock_shared();
+	credential_find(GetUserId(), kind, identifier, &credential);
+	credential_require_usable(&credential);
+	credential_open(&credential, &secret);
+	status = crypto_hmac(hash, secret.bytes, secret.length, message.bytes, message.length, mac);
+	secret_wipe(&secret);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+	return crypto_hash_bytes(hash);
+}
