@@ -67,33 +67,15 @@ result_row(FunctionCallInfo fcinfo, Datum *values, int count)
 	return HeapTupleGetDatum(heap_form_tuple(row_type(fcinfo, count), values, nulls));
 }
 
-/* Room for the secret of an answer as text, which the request wipes when it ends. */
-static text *
-secret_text(Request *request, size_t room)
+/* The request's secret as text, which the request wipes when it ends. */
+Datum
+result_secret(Request *request)
 {
-	request->result_text = palloc(VARHDRSZ + room);
-	SET_VARSIZE(request->result_text, VARHDRSZ + room);
+	const Secret *secret = &request->secret;
+
+	request->result_text = palloc(VARHDRSZ + secret->length);
+	SET_VARSIZE(request->result_text, VARHDRSZ + secret->length);
+	memcpy(VARDATA(request->result_text), secret->bytes, secret->length);
 	request->disclosed = true;
-	return request->result_text;
-}
-
-/* The request's secret as the text of an AppSecret. */
-Datum
-result_app_secret(Request *request)
-{
-	text	   *result = secret_text(request, request->secret.length);
-
-	memcpy(VARDATA(result), request->secret.bytes, request->secret.length);
-	return PointerGetDatum(result);
-}
-
-/* The request's secret as the text of a SecretKey. */
-Datum
-result_secret_key(Request *request)
-{
-	text	   *result = secret_text(request, SECRET_KEY_MAX_TEXT + 1);
-	size_t		length = secret_key_to_text(&request->secret, VARDATA(result));
-
-	SET_VARSIZE(result, VARHDRSZ + length);
-	return PointerGetDatum(result);
+	return PointerGetDatum(request->result_text);
 }

@@ -9,7 +9,6 @@
 
 extern Datum result_request_id(Request *request);
 extern Datum result_row(FunctionCallInfo fcinfo, Datum *values, int count);
-extern Datum result_app_secret(Request *request);
-extern Datum result_secret_key(Request *request);
+extern Datum result_secret(Request *request);
 
 #endif

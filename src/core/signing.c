@@ -29,7 +29,7 @@ decoy_for(CredentialKind kind)
 	static Credential decoys[2];
 	static const uint8_t zeros[2 * SECRET_RANDOM_BYTES];
 	Credential *decoy = &decoys[kind == CREDENTIAL_APP];
-	size_t		length = kind == CREDENTIAL_APP ? sizeof(zeros) : SECRET_RANDOM_BYTES;
+	size_t		length = kind == CREDENTIAL_APP ? sizeof(zeros) : CRYPTO_BASE64_TEXT(SECRET_RANDOM_BYTES);
 	SealBinding binding = {kind, DECOY_NAME, sizeof(DECOY_NAME) - 1, 1};
 	uint8_t		nonce[CRYPTO_NONCE_BYTES];
 	int32		key_id = 0;

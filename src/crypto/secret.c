@@ -52,32 +52,24 @@ secret_from_app_secret(const char *text, size_t length, Secret *secret)
 }
 
 /*
- * Reads a SecretKey: canonical, padded base64 of 32 to 48 bytes.  False: it is not one, and the secret is
- * empty.
+ * Reads a SecretKey: canonical, padded base64 of 32 to 48 bytes, of which the text is kept.  False: it is not
+ * one, and the secret is empty.
  */
 bool
 secret_from_secret_key(const char *text, size_t length, Secret *secret)
 {
-	secret_wipe(secret);
-	if (!crypto_base64_decode(text, length, secret->bytes, SECRET_KEY_MAX_BYTES, &secret->length))
-		return false;
-	if (secret->length >= SECRET_KEY_MIN_BYTES)
-		return true;
-	secret_wipe(secret);
-	return false;
-}
+	uint8_t		bytes[SECRET_KEY_MAX_BYTES];
+	size_t		count = 0;
+	bool		good = crypto_base64_decode(text, length, bytes, sizeof(bytes), &count) &&
+		count >= SECRET_KEY_MIN_BYTES;
 
-/*
- * Writes a SecretKey as base64 and a NUL, at most SECRET_KEY_MAX_TEXT + 1 characters, and returns the
- * length without the NUL; 0 and an empty text for a secret that is too long to be a SecretKey.
- */
-size_t
-secret_key_to_text(const Secret *secret, char *text)
-{
-	text[0] = '\0';
-	if (secret->length > SECRET_KEY_MAX_BYTES)
-		return 0;
-	return crypto_base64_encode(secret->bytes, secret->length, text);
+	crypto_wipe(bytes, sizeof(bytes));
+	secret_wipe(secret);
+	if (!good)
+		return false;
+	memcpy(secret->bytes, text, length);
+	secret->length = length;
+	return true;
 }
 
 /* Makes an AppSecret: 32 random bytes as 64 lowercase hex digits.  On failure the secret is empty. */
@@ -171,15 +163,16 @@ secret_make_prefixed_app_secret(CryptoDraw *draw, const char *prefix, Secret *se
 	return CRYPTO_OK;
 }
 
-/* Makes a SecretKey: 32 random bytes.  On failure the secret is empty. */
+/* Makes a SecretKey: 32 random bytes as base64.  On failure the secret is empty. */
 CryptoStatus
 secret_make_secret_key(CryptoDraw *draw, Secret *secret)
 {
-	CryptoStatus status;
+	uint8_t		random[SECRET_RANDOM_BYTES];
+	CryptoStatus status = crypto_take(draw, random, sizeof(random));
 
 	secret_wipe(secret);
-	status = crypto_take(draw, secret->bytes, SECRET_RANDOM_BYTES);
 	if (status == CRYPTO_OK)
-		secret->length = SECRET_RANDOM_BYTES;
+		secret->length = crypto_base64_encode(random, sizeof(random), (char *) secret->bytes);
+	crypto_wipe(random, sizeof(random));
 	return status;
 }

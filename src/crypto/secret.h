@@ -2,8 +2,7 @@
  * secret.h
  *	  Secrets in memory: their buffer, their forms as text, how they are made and wiped.
  *
- * The bytes of a Secret are the HMAC key: an AppSecret's ASCII characters, or what a SecretKey's base64
- * decodes to.
+ * The bytes of a Secret are the text of the AppSecret or SecretKey, ASCII without a NUL, and the HMAC key.
  */
 #ifndef KEYROT_SECRET_H
 #define KEYROT_SECRET_H
@@ -19,7 +18,6 @@
 #define APP_SECRET_CHECK		6	/* digits of base62: 32 bits */
 #define SECRET_KEY_MIN_BYTES	32
 #define SECRET_KEY_MAX_BYTES	48
-#define SECRET_KEY_MAX_TEXT		64	/* base64 of 48 bytes */
 
 typedef struct Secret
 {
@@ -32,7 +30,6 @@ extern bool secret_equal(const Secret *a, const Secret *b);
 
 extern bool secret_from_app_secret(const char *text, size_t length, Secret *secret);
 extern bool secret_from_secret_key(const char *text, size_t length, Secret *secret);
-extern size_t secret_key_to_text(const Secret *secret, char *text);
 
 extern CryptoStatus secret_make_app_secret(CryptoDraw *draw, Secret *secret);
 extern bool secret_is_prefix(const char *text, size_t length);

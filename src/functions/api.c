@@ -65,7 +65,7 @@ answer_app_security(Request *request, JsonbParseState **state)
 	const Credential *app = &request->credential;
 
 	api_shape_put_string(state, "AppKey", app->identifier, strlen(app->identifier));
-	api_shape_put_text(state, "AppSecret", result_app_secret(request));
+	api_shape_put_text(state, "AppSecret", result_secret(request));
 	api_shape_put_time(state, "CreatedTime", app->created_at);
 	api_shape_put_time(state, "ModifiedTime", app->modified_at);
 }
@@ -91,7 +91,7 @@ answer_no_tags(Request *request pg_attribute_unused(), JsonbParseState **state)
 static void
 answer_secret_key(Request *request, JsonbParseState **state)
 {
-	api_shape_put_text(state, "SecretKey", result_secret_key(request));
+	api_shape_put_text(state, "SecretKey", result_secret(request));
 }
 
 static void

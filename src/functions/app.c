@@ -184,7 +184,7 @@ answer_app_security(Request *request)
 
 	values[0] = Int64GetDatum(app->app_id);
 	values[1] = CStringGetTextDatum(app->identifier);
-	values[2] = result_app_secret(request);
+	values[2] = result_secret(request);
 	values[3] = Int32GetDatum(app->version);
 	values[4] = TimestampTzGetDatum(app->created_at);
 	values[5] = TimestampTzGetDatum(app->modified_at);

@@ -113,7 +113,7 @@ answer_new_key(Request *request)
 {
 	Datum		values[2];
 
-	values[0] = result_secret_key(request);
+	values[0] = result_secret(request);
 	values[1] = result_request_id(request);
 	return result_row(request->fcinfo, values, lengthof(values));
 }
@@ -178,7 +178,7 @@ answer_zone_key(Request *request)
 	const Credential *zone = &request->credential;
 	Datum		values[5];
 
-	values[0] = result_secret_key(request);
+	values[0] = result_secret(request);
 	values[1] = Int32GetDatum(zone->version);
 	values[2] = TimestampTzGetDatum(zone->created_at);
 	values[3] = TimestampTzGetDatum(zone->modified_at);

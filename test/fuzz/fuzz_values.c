@@ -97,7 +97,6 @@ test_secrets(const char *text, size_t length)
 	static const Secret nothing;
 	Secret		secret;
 	uint8_t		bytes[3 * 1024];
-	char		again[SECRET_KEY_MAX_TEXT + 1];
 	size_t		count;
 	bool		is_good = is_printable(text, length, 16, 128);
 
@@ -115,9 +114,7 @@ test_secrets(const char *text, size_t length)
 		expect(memcmp(&secret, &nothing, sizeof(secret)) == 0, "nothing is left of a bad SecretKey");
 		return;
 	}
-	expect(secret.length == count && memcmp(secret.bytes, bytes, count) == 0, "a SecretKey is what it decodes to");
-	expect(secret_key_to_text(&secret, again) == length && memcmp(again, text, length) == 0 && again[length] == '\0',
-		   "a SecretKey comes back as it was");
+	expect(secret.length == length && memcmp(secret.bytes, text, length) == 0, "a SecretKey is its text");
 }
 
 static void

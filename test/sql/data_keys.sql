@@ -116,7 +116,7 @@ CREATE TABLE id AS SELECT kind, id FROM sealed;
 -- What anybody can see of it: each credential with each secret, described, signed with and verified; and each
 -- row but for its sealed bytes.
 CREATE FUNCTION signature(kind text, secret text) RETURNS text LANGUAGE sql AS $$
-    SELECT encode(hmac('m', CASE kind WHEN 'app' THEN secret::bytea ELSE decode(secret, 'base64') END, 'sha256'),
+    SELECT encode(hmac('m', secret, 'sha256'),
                   'base64') $$;
 CREATE FUNCTION seen(OUT verified text, OUT accepted bigint, OUT described text, OUT rows text) LANGUAGE plpgsql AS $$
 BEGIN

@@ -13,7 +13,7 @@ SELECT gateway_id FROM keyrot.add_gateway('inputs-other-zone', 'other-gateway');
 -- What is right, for each way to verify: (app_key or zone_id, gateway_id, message, signature, algorithm).
 CREATE TEMP TABLE rightly AS
 SELECT 'message'::text AS message, hmac('message', 'inputs-signer-secret', 'sha256') AS app_signature,
-       hmac('message'::bytea, decode(test.secret_key(31), 'base64'), 'sha256') AS zone_signature;
+       hmac('message'::bytea, test.secret_key(31)::bytea, 'sha256') AS zone_signature;
 -- One function for all of them, so that each can be called with one thing wrong.
 CREATE FUNCTION pg_temp.verified(function text, id text, gateway_id text, message text, signature bytea,
                                  algorithm text DEFAULT 'sha256') RETURNS boolean LANGUAGE sql VOLATILE AS $$
@@ -70,7 +70,7 @@ SELECT what, keyrot.verify_app_string('inputs.signer', text, signature) AS app,
        keyrot.verify_gateway_string('inputs-signer', 'inputs-gateway', text, zone_signature) AS gateway
   FROM (SELECT * FROM generate_series(1, 100) AS n, LATERAL (
             SELECT n::text AS text, encode(hmac(n::text, 'inputs-signer-secret', 'sha256'), 'base64') AS a,
-                   encode(hmac(n::text::bytea, decode(test.secret_key(31), 'base64'), 'sha256'), 'base64') AS z) AS s
+                   encode(hmac(n::text::bytea, test.secret_key(31)::bytea, 'sha256'), 'base64') AS z) AS s
          WHERE a ~ '[+/]' AND z ~ '[+/]' ORDER BY n LIMIT 1) AS s,
        LATERAL (VALUES
            ('canonical', a, z),

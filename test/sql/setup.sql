@@ -16,11 +16,11 @@ $$ SELECT keyrot.verify_app_signature(app_key, 'message',
                                       public.hmac('message', convert_to(app_secret, 'SQL_ASCII'), 'sha256')) $$;
 CREATE FUNCTION test.zone_accepts(zone_id text, secret_key text) RETURNS boolean LANGUAGE sql VOLATILE AS
 $$ SELECT keyrot.verify_zone_signature(zone_id, 'message',
-                                       public.hmac('message', decode(secret_key, 'base64'), 'sha256')) $$;
+                                       public.hmac('message', secret_key, 'sha256')) $$;
 CREATE FUNCTION test.gateway_accepts(zone_id text, gateway_id text, secret_key text) RETURNS boolean
     LANGUAGE sql VOLATILE AS
 $$ SELECT keyrot.verify_gateway_signature(zone_id, gateway_id, 'message',
-                                          public.hmac('message', decode(secret_key, 'base64'), 'sha256')) $$;
+                                          public.hmac('message', secret_key, 'sha256')) $$;
 
 -- The current secrets.
 CREATE FUNCTION test.secret_of(app_key text) RETURNS text LANGUAGE sql VOLATILE AS

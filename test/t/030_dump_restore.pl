@@ -8,7 +8,6 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use Keyrot;
-use MIME::Base64 qw(decode_base64);
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -54,8 +53,7 @@ SELECT FROM keyrot.create_zone_key('zone-gone');
 SELECT FROM keyrot.refresh_zone_key('zone-gone');
 SELECT FROM keyrot.delete_zone_key('zone-gone');
 END
-my $zone_key = decode_base64(
-	$source->safe_psql('origin', q{SELECT secret_key FROM keyrot.describe_zone_key('zone-live')}));
+my $zone_key = $source->safe_psql('origin', q{SELECT secret_key FROM keyrot.describe_zone_key('zone-live')});
 my %signature = (
 	first  => sign_text($first,    'm'),
 	second => sign_text($second,   'm'),

@@ -73,7 +73,7 @@ my $credentials = q{
 	SELECT 'app', c.app_key, c.version, encode(secret, 'hex'), encode(d.app_secret::bytea, 'hex')
 	  FROM keyrot.app AS c, keyrot.describe_app_security(c.app_key) AS d WHERE secret IS NOT NULL
 	UNION ALL
-	SELECT 'zone', zone_id, c.version, encode(secret, 'hex'), encode(decode(d.secret_key, 'base64'), 'hex')
+	SELECT 'zone', zone_id, c.version, encode(secret, 'hex'), encode(d.secret_key::bytea, 'hex')
 	  FROM keyrot.zone AS c, keyrot.describe_zone_key(zone_id) AS d WHERE secret IS NOT NULL
 	ORDER BY 1, 2};
 my @rows = rows('sealed', $credentials);

@@ -8,7 +8,6 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib $FindBin::RealBin;
 use Keyrot;
-use MIME::Base64 qw(decode_base64);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -48,8 +47,7 @@ sub replayed
 
 sub zone_key
 {
-	return decode_base64(
-		$primary->safe_psql('served', q{SELECT secret_key FROM keyrot.describe_zone_key('zone-1')}));
+	return $primary->safe_psql('served', q{SELECT secret_key FROM keyrot.describe_zone_key('zone-1')});
 }
 
 my $path = key_file($standby);

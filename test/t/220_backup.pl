@@ -35,8 +35,7 @@ $load->prepare;
 
 # The watched app and zone, which are rotated together; each version's secrets and RequestIds are known.
 sub app_secret { return "the-secret-of-version-$_[0]"; }
-sub zone_bytes { return sprintf 'key %02d, of 32 bytes as it must be', $_[0]; }
-sub zone_key   { return encode_base64(zone_bytes($_[0]), ''); }
+sub zone_key { return encode_base64(sprintf('key %02d, of 32 bytes as it must be', $_[0]), ''); }
 
 my (@requests, @xids);
 my $version = 1;
@@ -161,7 +160,7 @@ sub check_watched
 	is_deeply(\@verified, [ $at - 1, $at ], "of $VERSIONS AppSecrets version $at verifies again, with the one in its grace");
 	@verified = grep {
 		$server->safe_psql('live',
-			"SELECT keyrot.verify_zone_string('zone-watched', 'm', '" . sign_text(zone_bytes($_), 'm') . "')") eq 't'
+			"SELECT keyrot.verify_zone_string('zone-watched', 'm', '" . sign_text(zone_key($_), 'm') . "')") eq 't'
 	} 1 .. $VERSIONS;
 	is_deeply(\@verified, [$at], "of $VERSIONS SecretKeys version $at does, and no other");
 	my $log = $server->safe_psql('live',

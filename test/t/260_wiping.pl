@@ -7,8 +7,8 @@
 # message, the value that a parameter became, copies of it in plans, the row, its text, the send buffer.
 # They are told apart in three ways.
 #
-# 1. A zone's key is the bytes that its base64 decodes to, and only keyrot ever decodes it; the blocks of
-#    HMAC and all keys of ciphers are keyrot's alone, too.  Of these nothing may be found.
+# 1. Only keyrot decodes a zone's key, to see whether it is one; the blocks of HMAC and all keys of ciphers are
+#    keyrot's alone, too.  Of these nothing may be found.
 # 2. PostgreSQL has texts in its heap and in its receive buffer, but neither on the stack nor in shared
 #    memory.  A secret that is read or made becomes a text value, with four bytes of length before it, in
 #    keyrot only, since a row that holds it has one there.
@@ -59,7 +59,7 @@ sub forms_of_secret
 {
 	my ($secret) = @_;
 	my $is_key = $secret =~ m{\A[A-Za-z0-9+/]{43,64}=*\z} && $secret !~ /\A[0-9a-f]{64}\z/;
-	return (forms_of('the text', $secret), $is_key ? forms_of('the key', decode_base64($secret)) : ());
+	return (forms_of('the text', $secret), $is_key ? forms_of('the decoded key', decode_base64($secret)) : ());
 }
 
 # Where PostgreSQL keeps a text, by what stands before it.

@@ -271,14 +271,13 @@ static bool
 try_secret_key(CryptoStatus *status)
 {
 	CryptoDraw	draw = {{0}, 0};
-	char		text[SECRET_KEY_MAX_TEXT + 1];
 	Secret		secret;
 	Secret		again;
 
 	memset(&secret, 1, sizeof(secret));
 	*status = secret_make_secret_key(&draw, &secret);
 	return *status != CRYPTO_OK ? is_zero(&secret, sizeof(secret)) :
-		secret_from_secret_key(text, secret_key_to_text(&secret, text), &again) && secret_equal(&secret, &again);
+		secret_from_secret_key((const char *) secret.bytes, secret.length, &again) && secret_equal(&secret, &again);
 }
 
 static bool
