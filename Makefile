@@ -22,6 +22,7 @@ OBJS = \
 	src/base/settings.o \
 	src/core/argument.o \
 	src/core/credential.o \
+	src/core/encoding.o \
 	src/core/lifetime.o \
 	src/core/limit.o \
 	src/core/request.o \
@@ -33,6 +34,7 @@ OBJS = \
 	src/crypto/base64.o \
 	src/crypto/crypto.o \
 	src/crypto/identifier.o \
+	src/crypto/jwt.o \
 	src/crypto/seal.o \
 	src/crypto/secret.o \
 	src/crypto/uuid7.o \
@@ -46,6 +48,7 @@ OBJS = \
 	src/functions/policy.o \
 	src/functions/reseal.o \
 	src/functions/signature.o \
+	src/functions/token.o \
 	src/functions/zone.o \
 	src/keyrot.o \
 	src/keys/data_key.o \

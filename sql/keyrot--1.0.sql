@@ -435,6 +435,74 @@ COMMENT ON FUNCTION keyrot.sign_string_for_zone(text, text, text) IS
     'sign_for_zone for a text, hashed as UTF-8; base64';
 
 
+CREATE FUNCTION keyrot.sign_string_with_all_for_app(app_key text, string_to_sign text,
+                                                    algorithm text DEFAULT 'sha256',
+                                                    OUT id text, OUT version integer, OUT signature text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'keyrot_sign_string_with_all_for_app' LANGUAGE C VOLATILE ROWS 2;
+REVOKE ALL ON FUNCTION keyrot.sign_string_with_all_for_app(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.sign_string_with_all_for_app(text, text, text) IS
+    'sign_string_for_app by the current version and by one in grace, a row each';
+
+CREATE FUNCTION keyrot.sign_string_with_all_for_zone(zone_id text, string_to_sign text,
+                                                     algorithm text DEFAULT 'sha256',
+                                                     OUT id text, OUT version integer, OUT signature text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'keyrot_sign_string_with_all_for_zone' LANGUAGE C VOLATILE ROWS 2;
+REVOKE ALL ON FUNCTION keyrot.sign_string_with_all_for_zone(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.sign_string_with_all_for_zone(text, text, text) IS
+    'sign_string_for_zone by the current version and by one in grace, a row each';
+
+
+/* Tokens: JWTs by HS256 under a zone's key. */
+
+CREATE FUNCTION keyrot.verify_gateway_token(zone_id text, gateway_id text, token text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'keyrot_verify_gateway_token' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.verify_gateway_token(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.verify_gateway_token(text, text, text) IS
+    'whether the token was signed by the zone''s key and is in time; false for a gateway that is not the zone''s';
+
+CREATE FUNCTION keyrot.sign_token_for_zone(zone_id text, claims jsonb) RETURNS text
+    AS 'MODULE_PATHNAME', 'keyrot_sign_token_for_zone' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.sign_token_for_zone(text, jsonb) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.sign_token_for_zone(text, jsonb) IS 'a token with these claims, signed by the zone''s key';
+
+
+/* Checks: verifications that tell why. */
+
+CREATE FUNCTION keyrot.check_app_string(app_key text, string_to_sign text, signature text,
+                                        algorithm text DEFAULT 'sha256', OUT valid boolean, OUT reason text,
+                                        OUT version integer, OUT previous boolean)
+    AS 'MODULE_PATHNAME', 'keyrot_check_app_string' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.check_app_string(text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.check_app_string(text, text, text, text) IS
+    'verify_app_string with the reason, and the version that signed';
+
+CREATE FUNCTION keyrot.check_zone_string(zone_id text, string_to_sign text, signature text,
+                                         algorithm text DEFAULT 'sha256', OUT valid boolean, OUT reason text,
+                                         OUT version integer, OUT previous boolean)
+    AS 'MODULE_PATHNAME', 'keyrot_check_zone_string' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.check_zone_string(text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.check_zone_string(text, text, text, text) IS
+    'verify_zone_string with the reason, and the version that signed';
+
+CREATE FUNCTION keyrot.check_gateway_string(zone_id text, gateway_id text, string_to_sign text, signature text,
+                                            algorithm text DEFAULT 'sha256', OUT valid boolean, OUT reason text,
+                                            OUT version integer, OUT previous boolean)
+    AS 'MODULE_PATHNAME', 'keyrot_check_gateway_string' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.check_gateway_string(text, text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.check_gateway_string(text, text, text, text, text) IS
+    'verify_gateway_string with the reason, and the version that signed';
+
+CREATE FUNCTION keyrot.check_gateway_token(zone_id text, gateway_id text, token text, OUT valid boolean,
+                                           OUT reason text, OUT version integer, OUT previous boolean,
+                                           OUT claims jsonb)
+    AS 'MODULE_PATHNAME', 'keyrot_check_gateway_token' LANGUAGE C STABLE PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.check_gateway_token(text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.check_gateway_token(text, text, text) IS
+    'verify_gateway_token with the reason, the version that signed, and the claims where one did';
+
+
 /* The two clouds' own shapes. */
 
 CREATE FUNCTION keyrot.api(action text, params jsonb DEFAULT '{}', OUT http_status integer, OUT body jsonb)

@@ -55,6 +55,22 @@
 	(pg_proc_aclcheck((function), (role), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
+/* PostgreSQL 16 lets the callbacks of its JSON parser fail, 17 lets callers bring a lexer; needs common/jsonapi.h. */
+#if PG_VERSION_NUM >= 160000
+#define KEYROT_JSON_RESULT	JsonParseErrorType
+#define KEYROT_JSON_GO_ON	return JSON_SUCCESS
+#else
+#define KEYROT_JSON_RESULT	void
+#define KEYROT_JSON_GO_ON	return
+#endif
+#if PG_VERSION_NUM >= 170000
+#define KEYROT_JSON_LEXER(text, length, encoding) \
+	makeJsonLexContextCstringLen(NULL, (text), (length), (encoding), true)
+#else
+#define KEYROT_JSON_LEXER(text, length, encoding) \
+	makeJsonLexContextCstringLen((text), (int) (length), (encoding), true)
+#endif
+
 /* PostgreSQL 18 took the executor's word for how often it runs away from its caller. */
 #if PG_VERSION_NUM >= 180000
 #define KEYROT_RUN_PARAMETERS	QueryDesc *query, ScanDirection direction, uint64 count

@@ -50,6 +50,7 @@ static const struct
 	[PARAM_ALGORITHM] = {"algorithm", NULL, "\"sha256\" or \"sha1\""},
 	[PARAM_MESSAGE] = {"message", NULL, "bytes"},
 	[PARAM_STRING_TO_SIGN] = {"string_to_sign", NULL, "text that can be written in UTF-8"},
+	[PARAM_CLAIMS] = {"claims", NULL, "a JSON object whose token has at most 8192 bytes"},
 	[PARAM_PARAMS] = {"params", "Params", "a JSON object"},
 	[PARAM_OLDER_THAN] = {"older_than", NULL, "a finite interval from 0 on"},
 	[PARAM_REWRAP] = {"rewrap", NULL, "true or false"},

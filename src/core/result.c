@@ -67,6 +67,21 @@ result_row(FunctionCallInfo fcinfo, Datum *values, int count)
 	return HeapTupleGetDatum(heap_form_tuple(row_type(fcinfo, count), values, nulls));
 }
 
+/* A row in which some columns are NULL. */
+Datum
+result_row_with_nulls(FunctionCallInfo fcinfo, const NullableDatum *columns, int count)
+{
+	Datum	   *values = palloc(count * sizeof(Datum));
+	bool	   *nulls = palloc(count * sizeof(bool));
+
+	for (int i = 0; i < count; i++)
+	{
+		values[i] = columns[i].value;
+		nulls[i] = columns[i].isnull;
+	}
+	return HeapTupleGetDatum(heap_form_tuple(row_type(fcinfo, count), values, nulls));
+}
+
 /* The request's secret as text, which the request wipes when it ends. */
 Datum
 result_secret(Request *request)

@@ -9,6 +9,7 @@
 
 extern Datum result_request_id(Request *request);
 extern Datum result_row(FunctionCallInfo fcinfo, Datum *values, int count);
+extern Datum result_row_with_nulls(FunctionCallInfo fcinfo, const NullableDatum *columns, int count);
 extern Datum result_secret(Request *request);
 
 #endif

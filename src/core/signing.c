@@ -163,6 +163,42 @@ signing_judge(const Signer *signer, const Presented *presented)
 	return verdict;
 }
 
+/* A reason in the words that callers get; a constant. */
+const char *
+signing_reason(Reason reason)
+{
+	static const char *const words[] = {
+		[REASON_MALFORMED] = "malformed",
+		[REASON_UNKNOWN] = "unknown",
+		[REASON_DISABLED] = "disabled",
+		[REASON_NO_SUCH_GATEWAY] = "no such gateway",
+		[REASON_MISMATCH] = "mismatch",
+		[REASON_EXPIRED] = "expired",
+		[REASON_TOKEN_EXPIRED] = "token expired",
+		[REASON_TOKEN_NOT_YET_VALID] = "token not yet valid",
+		[REASON_OK] = "ok",
+	};
+
+	return words[reason];
+}
+
+/* Computes the HMAC of a message under one of a credential's secrets; raises XX001 where it does not open. */
+static void
+sign_by(const Credential *credential, const Sealed *sealed, int32 version, CryptoHash hash, Bytes message,
+		uint8_t mac[CRYPTO_MAX_MAC_BYTES])
+{
+	Secret		secret;
+	CryptoStatus status = credential_try_open(credential, sealed, version, &secret);
+
+	if (status == CRYPTO_REFUSED)
+		error_does_not_open(credential->kind, credential->identifier, version);
+	if (status == CRYPTO_OK)
+		status = crypto_hmac(hash, secret.bytes, secret.length, message.bytes, message.length, mac);
+	secret_wipe(&secret);
+	if (status != CRYPTO_OK)
+		error_crypto(status);
+}
+
 /*
  * Computes the HMAC of a message under the current secret of a credential that the caller may act on; returns
  * its length.  Raises P0002, 42501, 55000 and XX001.
@@ -172,16 +208,49 @@ signing_sign(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes
 			 uint8_t mac[CRYPTO_MAX_MAC_BYTES])
 {
 	Credential	credential;
-	Secret		secret;
-	CryptoStatus status;
 
 	tables_lock_shared();
 	credential_find(GetUserId(), kind, identifier, &credential);
 	credential_require_usable(&credential);
-	credential_open(&credential, &secret);
-	status = crypto_hmac(hash, secret.bytes, secret.length, message.bytes, message.length, mac);
-	secret_wipe(&secret);
-	if (status != CRYPTO_OK)
-		error_crypto(status);
+	sign_by(&credential, &credential.secret, credential.version, hash, message, mac);
 	return crypto_hash_bytes(hash);
+}
+
+/* Finds the row in which a credential's previous version is, if one is in grace: its own, or its old AppKey's. */
+static bool
+find_in_grace(const Credential *credential, Credential *holder)
+{
+	if (credential->previous_valid_until == NO_TIME)
+		return false;
+	*holder = *credential;
+	if (credential->previous_secret.length == 0 && credential->previous_app_key[0] != '\0' &&
+		!credential_look_up(CREDENTIAL_APP, credential->previous_app_key, holder))
+		return false;
+	return lifetime_previous_verifies(holder);
+}
+
+/*
+ * The same by the current version and by one in grace, after a NewAppKey that of the old AppKey; returns how
+ * many signatures there are.
+ */
+int
+signing_sign_with_all(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes message,
+					  Signature signatures[SIGNING_MAX_VERSIONS])
+{
+	Credential	credential;
+	Credential	holder;
+	Signature  *previous = &signatures[1];
+
+	tables_lock_shared();
+	credential_find(GetUserId(), kind, identifier, &credential);
+	credential_require_usable(&credential);
+	strlcpy(signatures[0].identifier, identifier, sizeof(signatures[0].identifier));
+	signatures[0].version = credential.version;
+	sign_by(&credential, &credential.secret, credential.version, hash, message, signatures[0].mac);
+	if (!find_in_grace(&credential, &holder))
+		return 1;
+	strlcpy(previous->identifier, holder.identifier, sizeof(previous->identifier));
+	previous->version = credential_previous_version(&holder);
+	sign_by(&holder, &holder.previous_secret, previous->version, hash, message, previous->mac);
+	return 2;
 }

@@ -10,6 +10,9 @@
 #include "core/argument.h"
 #include "store/rows.h"
 
+/* The current version and one in grace. */
+#define SIGNING_MAX_VERSIONS 2
+
 /* Who is said to have signed. */
 typedef struct Signer
 {
@@ -38,6 +41,8 @@ typedef enum Reason
 	REASON_NO_SUCH_GATEWAY,
 	REASON_MISMATCH,
 	REASON_EXPIRED,
+	REASON_TOKEN_EXPIRED,
+	REASON_TOKEN_NOT_YET_VALID,
 	REASON_OK
 } Reason;
 
@@ -48,8 +53,19 @@ typedef struct Verdict
 	bool		previous;		/* it is in grace */
 } Verdict;
 
+/* What a message was signed with. */
+typedef struct Signature
+{
+	char		identifier[SEAL_MAX_IDENTIFIER + 1];
+	int32		version;
+	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
+} Signature;
+
 extern Verdict signing_judge(const Signer *signer, const Presented *presented);
+extern const char *signing_reason(Reason reason);
 extern size_t signing_sign(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes message,
 						   uint8_t mac[CRYPTO_MAX_MAC_BYTES]);
+extern int	signing_sign_with_all(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes message,
+								  Signature signatures[SIGNING_MAX_VERSIONS]);
 
 #endif

@@ -7,15 +7,14 @@
  */
 #include "base/compat.h"
 
-#include <limits.h>
-
-#include "catalog/namespace.h"
-#include "mb/pg_wchar.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "functions/signature.h"
 #include "core/argument.h"
-#include "core/signing.h"
+#include "core/encoding.h"
+#include "core/result.h"
 
 PG_FUNCTION_INFO_V1(keyrot_verify_app_signature);
 PG_FUNCTION_INFO_V1(keyrot_verify_zone_signature);
@@ -23,46 +22,17 @@ PG_FUNCTION_INFO_V1(keyrot_verify_gateway_signature);
 PG_FUNCTION_INFO_V1(keyrot_verify_app_string);
 PG_FUNCTION_INFO_V1(keyrot_verify_zone_string);
 PG_FUNCTION_INFO_V1(keyrot_verify_gateway_string);
+PG_FUNCTION_INFO_V1(keyrot_check_app_string);
+PG_FUNCTION_INFO_V1(keyrot_check_zone_string);
+PG_FUNCTION_INFO_V1(keyrot_check_gateway_string);
 PG_FUNCTION_INFO_V1(keyrot_sign_for_app);
 PG_FUNCTION_INFO_V1(keyrot_sign_for_zone);
 PG_FUNCTION_INFO_V1(keyrot_sign_string_for_app);
 PG_FUNCTION_INFO_V1(keyrot_sign_string_for_zone);
+PG_FUNCTION_INFO_V1(keyrot_sign_string_with_all_for_app);
+PG_FUNCTION_INFO_V1(keyrot_sign_string_with_all_for_zone);
 
 #define BASE64_MAC_ROOM 64
-
-static bool
-is_ascii(Bytes text)
-{
-	for (size_t i = 0; i < text.length; i++)
-		if (IS_HIGHBIT_SET(text.bytes[i]))
-			return false;
-	return true;
-}
-
-/* Text as the bytes that clients hash: UTF-8.  Tells whether it can be written so. */
-static bool
-to_utf8(Bytes text, Bytes *utf8)
-{
-	int			encoding = GetDatabaseEncoding();
-	size_t		room = text.length * MAX_CONVERSION_GROWTH + 1;
-	Oid			conversion;
-	char	   *converted;
-
-	*utf8 = text;
-	if (encoding == PG_UTF8 || is_ascii(text))
-		return true;
-	if (encoding == PG_SQL_ASCII)
-		return pg_verify_mbstr(PG_UTF8, text.bytes, (int) text.length, true);
-	conversion = FindDefaultConversionProc(encoding, PG_UTF8);
-	if (!OidIsValid(conversion))
-		return false;
-	converted = MemoryContextAllocHuge(CurrentMemoryContext, room);
-	if (pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8, (unsigned char *) text.bytes, (int) text.length,
-									  (unsigned char *) converted, (int) Min(room, INT_MAX), true) < (int) text.length)
-		return false;
-	*utf8 = (Bytes) {converted, strlen(converted)};
-	return true;
-}
 
 /* Reads message, signature and algorithm, which stand in this order from a position on. */
 static Presented
@@ -91,7 +61,7 @@ read_presented_text(FunctionCallInfo fcinfo, int position)
 
 	if (fcinfo->args[position].isnull || fcinfo->args[position + 1].isnull)
 		return presented;
-	if (!to_utf8(argument_bytes(fcinfo, position), &presented.message))
+	if (!encoding_to_utf8(argument_bytes(fcinfo, position), &presented.message))
 		return presented;
 	signature = argument_bytes(fcinfo, position + 1);
 	if (!crypto_base64_decode(signature.bytes, signature.length, presented.mac, sizeof(presented.mac),
@@ -119,9 +89,9 @@ read_identifier(FunctionCallInfo fcinfo, int position, bool (*form) (const char 
 	return true;
 }
 
-/* Reads who is said to have signed, and with a gateway the second argument, too. */
-static Signer
-read_signer(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway)
+/* Reads who is said to have signed, the first argument, and with a gateway the second, too; raises nothing. */
+Signer
+signature_read_signer(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway)
 {
 	Signer		signer = {.kind = kind, .has_gateway = has_gateway};
 
@@ -135,9 +105,33 @@ static Datum
 verify(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway, PresentedReader reader)
 {
 	Presented	presented = reader(fcinfo, has_gateway ? 2 : 1);
-	Signer		signer = read_signer(fcinfo, kind, has_gateway);
+	Signer		signer = signature_read_signer(fcinfo, kind, has_gateway);
 
 	return BoolGetDatum(signing_judge(&signer, &presented).reason == REASON_OK);
+}
+
+/* Writes a verdict as the columns valid, reason, version and previous. */
+void
+signature_put_verdict(const Verdict *verdict, NullableDatum columns[SIGNATURE_VERDICT_COLUMNS])
+{
+	bool		nobody_signed = verdict->version == 0;
+
+	columns[0] = (NullableDatum) {BoolGetDatum(verdict->reason == REASON_OK), false};
+	columns[1] = (NullableDatum) {CStringGetTextDatum(signing_reason(verdict->reason)), false};
+	columns[2] = (NullableDatum) {Int32GetDatum(verdict->version), nobody_signed};
+	columns[3] = (NullableDatum) {BoolGetDatum(verdict->previous), nobody_signed};
+}
+
+static Datum
+check_string(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway)
+{
+	Presented	presented = read_presented_text(fcinfo, has_gateway ? 2 : 1);
+	Signer		signer = signature_read_signer(fcinfo, kind, has_gateway);
+	Verdict		verdict = signing_judge(&signer, &presented);
+	NullableDatum columns[SIGNATURE_VERDICT_COLUMNS];
+
+	signature_put_verdict(&verdict, columns);
+	return result_row_with_nulls(fcinfo, columns, SIGNATURE_VERDICT_COLUMNS);
 }
 
 /* verify_app_signature(app_key, message, signature, algorithm) */
@@ -182,8 +176,30 @@ keyrot_verify_gateway_string(PG_FUNCTION_ARGS)
 	return verify(fcinfo, CREDENTIAL_ZONE, true, read_presented_text);
 }
 
-static void
-read_own(FunctionCallInfo fcinfo, CredentialKind kind, const char *function, char identifier[SEAL_MAX_IDENTIFIER + 1])
+/* check_app_string(app_key, string_to_sign, signature, algorithm, OUT valid, OUT reason, OUT version, OUT previous) */
+Datum
+keyrot_check_app_string(PG_FUNCTION_ARGS)
+{
+	return check_string(fcinfo, CREDENTIAL_APP, false);
+}
+
+/* check_zone_string(zone_id, string_to_sign, signature, algorithm, OUT valid, OUT reason, OUT version, OUT previous) */
+Datum
+keyrot_check_zone_string(PG_FUNCTION_ARGS)
+{
+	return check_string(fcinfo, CREDENTIAL_ZONE, false);
+}
+
+/* check_gateway_string(zone_id, gateway_id, string_to_sign, signature, algorithm, OUT valid, OUT reason, OUT version, OUT previous) */
+Datum
+keyrot_check_gateway_string(PG_FUNCTION_ARGS)
+{
+	return check_string(fcinfo, CREDENTIAL_ZONE, true);
+}
+
+/* Reads whose secret is to sign, the first argument; raises 22004 and 22023, and 42501 where nothing may be signed. */
+void
+signature_read_own(FunctionCallInfo fcinfo, CredentialKind kind, const char *function, char identifier[SEAL_MAX_IDENTIFIER + 1])
 {
 	if (InSecurityRestrictedOperation())
 		error_restricted(function);
@@ -202,7 +218,7 @@ sign_bytes(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
 	size_t		length;
 	bytea	   *result;
 
-	read_own(fcinfo, kind, function, identifier);
+	signature_read_own(fcinfo, kind, function, identifier);
 	if (PG_ARGISNULL(1))
 		error_missing(PARAM_MESSAGE);
 	length = signing_sign(kind, identifier, hash, argument_bytes(fcinfo, 1), mac);
@@ -212,24 +228,64 @@ sign_bytes(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
 	PG_RETURN_BYTEA_P(result);
 }
 
+static Bytes
+read_string_to_sign(FunctionCallInfo fcinfo)
+{
+	Bytes		message;
+
+	if (PG_ARGISNULL(1))
+		error_missing(PARAM_STRING_TO_SIGN);
+	if (!encoding_to_utf8(argument_bytes(fcinfo, 1), &message))
+		error_malformed(PARAM_STRING_TO_SIGN);
+	return message;
+}
+
+/* A MAC as the text of its base64. */
+static Datum
+mac_text(const uint8_t *mac, CryptoHash hash)
+{
+	char		base64[BASE64_MAC_ROOM];
+	size_t		length = crypto_base64_encode(mac, crypto_hash_bytes(hash), base64);
+
+	return PointerGetDatum(cstring_to_text_with_len(base64, (int) length));
+}
+
 static Datum
 sign_string(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
 {
 	char		identifier[SEAL_MAX_IDENTIFIER + 1];
 	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
-	char		text[BASE64_MAC_ROOM];
 	CryptoHash	hash = argument_algorithm(fcinfo, 2);
-	Bytes		message;
-	size_t		length;
 
-	read_own(fcinfo, kind, function, identifier);
-	if (PG_ARGISNULL(1))
-		error_missing(PARAM_STRING_TO_SIGN);
-	if (!to_utf8(argument_bytes(fcinfo, 1), &message))
-		error_malformed(PARAM_STRING_TO_SIGN);
-	length = signing_sign(kind, identifier, hash, message, mac);
-	length = crypto_base64_encode(mac, length, text);
-	return PointerGetDatum(cstring_to_text_with_len(text, (int) length));
+	signature_read_own(fcinfo, kind, function, identifier);
+	(void) signing_sign(kind, identifier, hash, read_string_to_sign(fcinfo), mac);
+	return mac_text(mac, hash);
+}
+
+static Datum
+sign_string_with_all(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
+{
+	char		identifier[SEAL_MAX_IDENTIFIER + 1];
+	Signature	signatures[SIGNING_MAX_VERSIONS];
+	CryptoHash	hash = argument_algorithm(fcinfo, 2);
+	int			count;
+
+	signature_read_own(fcinfo, kind, function, identifier);
+	count = signing_sign_with_all(kind, identifier, hash, read_string_to_sign(fcinfo), signatures);
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < count; i++)
+	{
+		ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+		Datum		row[] = {
+			CStringGetTextDatum(signatures[i].identifier),
+			Int32GetDatum(signatures[i].version),
+			mac_text(signatures[i].mac, hash),
+		};
+		bool		nulls[lengthof(row)] = {false};
+
+		tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
+	}
+	return (Datum) 0;
 }
 
 /* sign_for_app(app_key, message, algorithm) */
@@ -258,4 +314,18 @@ Datum
 keyrot_sign_string_for_zone(PG_FUNCTION_ARGS)
 {
 	return sign_string(fcinfo, CREDENTIAL_ZONE, "sign_string_for_zone");
+}
+
+/* sign_string_with_all_for_app(app_key, string_to_sign, algorithm, OUT id, OUT version, OUT signature) */
+Datum
+keyrot_sign_string_with_all_for_app(PG_FUNCTION_ARGS)
+{
+	return sign_string_with_all(fcinfo, CREDENTIAL_APP, "sign_string_with_all_for_app");
+}
+
+/* sign_string_with_all_for_zone(zone_id, string_to_sign, algorithm, OUT id, OUT version, OUT signature) */
+Datum
+keyrot_sign_string_with_all_for_zone(PG_FUNCTION_ARGS)
+{
+	return sign_string_with_all(fcinfo, CREDENTIAL_ZONE, "sign_string_with_all_for_zone");
 }
