@@ -28,6 +28,17 @@ SELECT keyrot.sign_string_for_app('enc.app', string) AS app_signature,
        keyrot.sign_string_for_zone('enc-zone', string, 'sha1') AS zone_signature
   FROM string WHERE what = 'all of LATIN1' \gset
 SELECT test.secret_key(1) AS key \gset
+-- Tokens, too, are the same everywhere; the key is the same, so that one signed here verifies there.
+CREATE FUNCTION test.encoded_token(payload text) RETURNS text LANGUAGE sql AS $$
+SELECT compact || '.' || translate(encode(public.hmac(compact, test.secret_key(1), 'sha256'), 'base64'), E'+/=\n', '-_')
+  FROM concat('eyJhbGciOiJIUzI1NiJ9.', translate(encode(convert_to(payload, 'UTF8'), 'base64'), E'+/=\n', '-_')) AS compact $$;
+SELECT gateway_id FROM keyrot.add_gateway('enc-zone', 'gate');
+SELECT test.encoded_token('{"a":"é"}') AS e_acute, test.encoded_token('{"\u00e9":"\u00fc"}') AS escaped,
+       test.encoded_token('{"a":"€"}') AS euro, test.encoded_token('{"a":"\ud83d\ude00"}') AS emoji \gset
+SELECT what, keyrot.verify_gateway_token('enc-zone', 'gate', token) AS verified, c.reason, convert_to(c.claims::text, 'UTF8') AS claims
+  FROM (VALUES (1, 'raw', :'e_acute'), (2, 'escaped', :'escaped'), (3, 'euro', :'euro'), (4, 'emoji', :'emoji')) AS v (n, what, token),
+       LATERAL keyrot.check_gateway_token('enc-zone', 'gate', token) AS c ORDER BY n;
+SELECT keyrot.sign_token_for_zone('enc-zone', jsonb_build_object(chr(233), chr(252))) AS token_signature \gset
 
 CREATE DATABASE regression_keyrot_latin1 TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C';
 \c regression_keyrot_latin1
@@ -45,6 +56,12 @@ SELECT octet_length(string) AS bytes, keyrot.sign_string_for_app('enc.app', stri
                                    decode(:'app_signature', 'base64')) AS utf8_verified
   FROM string;
 SELECT octet_length(keyrot.sign_string_for_app('enc.app', repeat(string, 20000))) AS of_a_long_one FROM string;
+-- Tokens: what LATIN1 has not, jsonb cannot hold here.
+SELECT gateway_id FROM keyrot.add_gateway('enc-zone', 'gate');
+SELECT what, keyrot.verify_gateway_token('enc-zone', 'gate', token) AS verified, c.reason, convert_to(c.claims::text, 'UTF8') AS claims
+  FROM (VALUES (1, 'raw', :'e_acute'), (2, 'escaped', :'escaped'), (3, 'euro', :'euro'), (4, 'emoji', :'emoji')) AS v (n, what, token),
+       LATERAL keyrot.check_gateway_token('enc-zone', 'gate', token) AS c ORDER BY n;
+SELECT keyrot.sign_token_for_zone('enc-zone', jsonb_build_object(chr(233), chr(252))) = :'token_signature' AS same_token;
 -- Names: counted in characters; the C1 controls are controls here, too.
 SELECT app_key FROM keyrot.create_app(repeat(chr(233), 128), 'enc.name', description => repeat(chr(233), 1000));
 SELECT name = repeat(chr(233), 128) AS same_name, description = repeat(chr(233), 1000) AS same_description
@@ -71,6 +88,14 @@ SELECT what, keyrot.verify_app_string('enc.app', string, signature) AS verified,
   FROM string, LATERAL encode(keyrot.sign_for_app('enc.app', convert_to(string, 'SQL_ASCII')), 'base64') AS signature;
 SELECT keyrot.sign_string_for_app('enc.app', string) FROM string WHERE what = 'LATIN1';
 SELECT keyrot.sign_string_for_zone('enc-zone', string) FROM string WHERE what = 'cut off';
+-- Tokens: claims are the bytes of UTF-8 here, and those that are none are not signed.
+SELECT gateway_id FROM keyrot.add_gateway('enc-zone', 'gate');
+SELECT what, keyrot.verify_gateway_token('enc-zone', 'gate', token) AS verified, c.reason, c.claims::text::bytea AS claims
+  FROM (VALUES (1, 'raw', :'e_acute'), (2, 'escaped', :'escaped'), (3, 'euro', :'euro'), (4, 'emoji', :'emoji')) AS v (n, what, token),
+       LATERAL keyrot.check_gateway_token('enc-zone', 'gate', token) AS c ORDER BY n;
+SELECT what, keyrot.verify_gateway_token('enc-zone', 'gate', keyrot.sign_token_for_zone('enc-zone', jsonb_build_object('a', string))) AS verified
+  FROM string WHERE what IN ('ASCII', 'UTF-8');
+SELECT keyrot.sign_token_for_zone('enc-zone', jsonb_build_object('a', string)) FROM string WHERE what = 'LATIN1';
 
 \c :main
 DROP DATABASE regression_keyrot_latin1;

@@ -101,6 +101,23 @@ SELECT function, count(*) AS algorithms, string_agg(DISTINCT state, ', ') AS sta
 SELECT state, message, detail, hint, context LIKE '%keyrot request%' AS is_request
   FROM test.try('verify_app_string', $$'inputs.signer', 'message', NULL, 'md5'$$, NULL);
 
+-- The same of tokens and of what tells the reason: every wrong identifier, signature and token is an answer.
+SELECT function, count(*) AS calls, count(valid) AS answers, bool_or(valid) AS any_valid, string_agg(DISTINCT reason, ', ') AS reasons
+  FROM (VALUES (NULL), (''), ('x'), ('unknown'), ('inputs-none'), ('INPUTS-SIGNER'), ('inputs-signer '), (' inputs-signer'),
+               (E'inputs-signer\n'), (repeat('0123456789abcdef', 4)), (repeat('x', 65)), (repeat('x', 129)),
+               (repeat('x', 1048576))) AS i (wrong),
+       LATERAL (SELECT 'check_app_string', * FROM keyrot.check_app_string(wrong, 'message', 'c2lnbmF0dXJl')
+                UNION ALL SELECT 'check_zone_string', * FROM keyrot.check_zone_string(wrong, 'message', 'c2lnbmF0dXJl')
+                UNION ALL SELECT 'check_gateway_string', * FROM keyrot.check_gateway_string(wrong, wrong, 'message', 'c2lnbmF0dXJl')
+                UNION ALL SELECT 'check_gateway_token', valid, reason, version, previous
+                            FROM keyrot.check_gateway_token(wrong, wrong, keyrot.sign_token_for_zone('inputs-signer', '{}'))
+                UNION ALL SELECT 'check_gateway_token, gateway', valid, reason, version, previous
+                            FROM keyrot.check_gateway_token('inputs-signer', wrong, keyrot.sign_token_for_zone('inputs-signer', '{}'))
+                UNION ALL SELECT 'check_gateway_token, token', valid, reason, version, previous
+                            FROM keyrot.check_gateway_token('inputs-signer', 'inputs-gateway', wrong)
+                UNION ALL SELECT 'verify_gateway_token', keyrot.verify_gateway_token(wrong, wrong, wrong), NULL, NULL, NULL)
+       AS c (function, valid, reason, version, previous) GROUP BY 1 ORDER BY 1;
+
 -- Signing.
 CREATE TEMP TABLE bad_input (number serial, function text, parameter text, arguments text, expected text, value text);
 INSERT INTO bad_input (function, parameter, arguments, expected, value)
@@ -108,7 +125,9 @@ SELECT function, parameter, replace(arguments, 'ID', quote_literal(id)), expecte
   FROM (VALUES ('sign_for_app', 'app_key', 'inputs.signer', 'inputs.unsigner', 'message'),
                ('sign_string_for_app', 'app_key', 'inputs.signer', 'inputs.unsigner', 'string_to_sign'),
                ('sign_for_zone', 'zone_id', 'inputs-signer', 'inputs-unknown', 'message'),
-               ('sign_string_for_zone', 'zone_id', 'inputs-signer', 'inputs-unknown', 'string_to_sign'))
+               ('sign_string_for_zone', 'zone_id', 'inputs-signer', 'inputs-unknown', 'string_to_sign'),
+               ('sign_string_with_all_for_app', 'app_key', 'inputs.signer', 'inputs.unsigner', 'string_to_sign'),
+               ('sign_string_with_all_for_zone', 'zone_id', 'inputs-signer', 'inputs-unknown', 'string_to_sign'))
        AS f (function, id_name, id, retired, message_name),
        LATERAL (VALUES
            (id_name, $$NULL, ''$$, '22004', NULL),
@@ -125,6 +144,20 @@ SELECT function, parameter, replace(arguments, 'ID', quote_literal(id)), expecte
            ('algorithm', $$ID, '', 'SHA256'$$, '22023', NULL),
            ('algorithm', $$ID, '', $1$$, '22023', 'inputs!secret/inputs'),
            (id_name, $$ID, 'message'$$, 'ok', NULL)) AS v (parameter, arguments, expected, value);
+-- Tokens: zone_id as in signing strings; claims are a JSON object, and not too long.
+INSERT INTO bad_input (function, parameter, arguments, expected, value)
+SELECT 'sign_token_for_zone', parameter, arguments, expected, value FROM (VALUES
+    ('zone_id', $$NULL, '{}'$$, '22004', NULL), ('zone_id', $$'', '{}'$$, '22023', NULL),
+    ('zone_id', $$' inputs-signer', '{}'$$, '22023', NULL), ('zone_id', $$E'inputs-signer\n', '{}'$$, '22023', NULL),
+    ('zone_id', $$$1, '{}'$$, '22023', test.secret_key(1)), ('zone_id', $$'inputs-unknown', '{}'$$, 'P0002', NULL),
+    ('zone_id', $$'INPUTS-SIGNER', '{}'$$, 'P0002', NULL), ('zone_id', $$repeat('x', 65), '{}'$$, '22023', NULL),
+    ('claims', $$'inputs-signer', NULL$$, '22004', NULL), ('claims', $$'inputs-signer', '[]'$$, '22023', NULL),
+    ('claims', $$'inputs-signer', '[{}]'$$, '22023', NULL), ('claims', $$'inputs-signer', 'null'$$, '22023', NULL),
+    ('claims', $$'inputs-signer', '1'$$, '22023', NULL), ('claims', $$'inputs-signer', 'true'$$, '22023', NULL),
+    ('claims', $$'inputs-signer', '"{}"'$$, '22023', NULL),
+    ('claims', $$'inputs-signer', to_jsonb($1)$$, '22023', 'inputs!secret/inputs'),
+    ('claims', $$'inputs-signer', jsonb_build_object('a', repeat($1, 400))$$, '22023', 'inputs!secret/inputs'),
+    ('claims', $$'inputs-signer', '{"exp": "soon"}'$$, 'ok', NULL)) AS v (parameter, arguments, expected, value);
 SELECT test.stored() AS before \gset
 CREATE TEMP TABLE judged AS
 SELECT b.*, o.outcome,

@@ -33,7 +33,9 @@ INSERT INTO test.owned_call (function, arguments) VALUES
     ('end_zone_grace', $$'owners-zone'$$), ('add_gateway', $$'owners-zone'$$),
     ('remove_gateway', $$'owners-zone', 'owners-gateway'$$), ('sign_for_app', $$'owners.app', 'message'$$),
     ('sign_string_for_app', $$'owners.app', 'message'$$), ('sign_for_zone', $$'owners-zone', 'message'$$),
-    ('sign_string_for_zone', $$'owners-zone', 'message'$$);
+    ('sign_string_for_zone', $$'owners-zone', 'message'$$),
+    ('sign_string_with_all_for_app', $$'owners.app', 'message'$$),
+    ('sign_string_with_all_for_zone', $$'owners-zone', 'message'$$), ('sign_token_for_zone', $$'owners-zone', '{}'$$);
 -- What comes of all these calls, what is listed, and whether verifying works.
 CREATE FUNCTION test.allowed() RETURNS TABLE (state text, calls bigint, listed bigint, verifies boolean)
     LANGUAGE sql VOLATILE AS $$

@@ -66,7 +66,11 @@ SELECT function, a.*
                ('add_gateway', $$'restricted-zone'$$), ('remove_gateway', $$'restricted-zone', 'x'$$),
                ('rebind_owners', ''), ('prune_requests', $$'1000 years'$$), ('sign_for_app', $$'restricted.app', ''$$),
                ('sign_string_for_app', $$'restricted.app', ''$$), ('sign_for_zone', $$'restricted-zone', ''$$),
-               ('sign_string_for_zone', $$'restricted-zone', ''$$), ('verify_app_string', $$'restricted.app', '', ''$$),
+               ('sign_string_for_zone', $$'restricted-zone', ''$$),
+               ('sign_string_with_all_for_app', $$'restricted.app', ''$$),
+               ('sign_string_with_all_for_zone', $$'restricted-zone', ''$$),
+               ('sign_token_for_zone', $$'restricted-zone', '{}'$$), ('check_app_string', $$'restricted.app', '', ''$$),
+               ('verify_gateway_token', $$'restricted-zone', '', ''$$), ('verify_app_string', $$'restricted.app', '', ''$$),
                ('verify_zone_string', $$'restricted-zone', '', ''$$)) AS v (function, arguments),
        LATERAL regress_trap.attempt(function, arguments) AS a WITH NO DATA;
 RESET ROLE;

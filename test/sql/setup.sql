@@ -107,7 +107,7 @@ BEGIN
             wrong := wrong || format('message does not name %s: %s', parameter, outcome.message);
         END IF;
         IF (outcome.context ~ ('^keyrot request [0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}'
-                               '-[0-9a-f]{12}: ' || function || '\n')) <> (function !~ '^(verify|sign)_') THEN
+                               '-[0-9a-f]{12}: ' || function || '\n')) <> (function !~ '^(verify|sign|check)_') THEN
             wrong := wrong || format('context is %s', outcome.context);
         END IF;
         IF secret AND position(value IN concat_ws('|', outcome.message, outcome.detail, outcome.hint,

@@ -69,14 +69,15 @@ sub forms
 		qq{keyrot.verify_zone_string('zone-1', 'm', '$zone_signature')},
 		qq{keyrot.verify_zone_signature('zone-1', 'm', decode('$zone_signature', 'base64'))},
 		qq{keyrot.verify_gateway_string('zone-1', 'gate-1', 'm', '$zone_signature')},
-		qq{keyrot.verify_gateway_signature('zone-1', 'gate-1', 'm', decode('$zone_signature', 'base64'))});
+		qq{keyrot.verify_gateway_signature('zone-1', 'gate-1', 'm', decode('$zone_signature', 'base64'))},
+		qq{(SELECT valid FROM keyrot.check_gateway_string('zone-1', 'gate-1', 'm', '$zone_signature'))});
 }
 
 sub all_forms { return 'SELECT ' . join ', ', forms(@_); }
 
 my $old_forms = all_forms($old_app, $zone);
 is($standby->safe_psql('served', $old_forms),
-	't|t|t|t|t|t', 'every form of verification works on the standby');
+	't|t|t|t|t|t|t', 'every form of verification works on the standby');
 is( $standby->safe_psql(
 		'served', q{
 		SELECT keyrot.verify_app_string('app-unknown', 'm', 's'), keyrot.verify_app_string(' ', 'm', 's'),
@@ -91,6 +92,13 @@ is( $standby->safe_psql(
 		       keyrot.sign_string_for_zone('zone-1', 'm'), encode(keyrot.sign_for_zone('zone-1', 'm'), 'base64')}),
 	"$old_app|$old_app|$zone|$zone",
 	'signing works');
+is( $standby->safe_psql(
+		'served', q{
+		SELECT reason, version, c.claims, keyrot.verify_gateway_token('zone-1', 'gate-1', token)
+		  FROM keyrot.sign_token_for_zone('zone-1', '{"exp": 4102444800}') AS token,
+		       LATERAL keyrot.check_gateway_token('zone-1', 'gate-1', token) AS c}),
+	'ok|1|{"exp": 4102444800}|t',
+	'tokens, too');
 my $views = q{
 	SELECT * FROM (SELECT kind, id, state, version, modified_at FROM keyrot.credentials ORDER BY id) AS c;
 	SELECT * FROM keyrot.gateways;
@@ -140,7 +148,7 @@ my %call = (
 my @functions = split /\n/, $standby->safe_psql(
 	'served', q{
 	SELECT proname FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
-	   AND proname !~ '^(verify|sign)_' AND proname NOT IN ('status', 'has_rights_of')
+	   AND proname !~ '^(verify|sign|check)_' AND proname NOT IN ('status', 'has_rights_of')
 	   AND proname !~ '^(rotate|rewrap|reseal)' ORDER BY proname COLLATE "C"}
 );
 is_deeply([ sort keys %call ], \@functions, 'every request is known here');
@@ -173,7 +181,7 @@ is($standby->safe_psql('served', $views), $primary->safe_psql('served', $views),
 
 # Rotations take effect by replay: in a session that has the keys open, and in a new one.
 my $session = $standby->background_psql('served');
-is($session->query_safe($old_forms), 't|t|t|t|t|t', 'a session on the standby has the keys open');
+is($session->query_safe($old_forms), 't|t|t|t|t|t|t', 'a session on the standby has the keys open');
 $primary->safe_psql(
 	'served', qq{
 	SELECT FROM keyrot.reset_app_secret('app-1', new_app_secret => '$new');
@@ -181,10 +189,10 @@ $primary->safe_psql(
 	SELECT FROM keyrot.refresh_zone_key('zone-1');});
 my $new_forms = all_forms($app, sign_text(zone_key(), 'm'));
 replayed();
-is($session->query_safe($old_forms),          'f|f|f|f|f|f', 'after replay the old credentials are refused');
-is($session->query_safe($new_forms),          't|t|t|t|t|t', 'and the new ones accepted');
-is($standby->safe_psql('served', $old_forms), 'f|f|f|f|f|f', 'so they are in a new session');
-is($standby->safe_psql('served', $new_forms), 't|t|t|t|t|t', 'both of them');
+is($session->query_safe($old_forms),          'f|f|f|f|f|f|f', 'after replay the old credentials are refused');
+is($session->query_safe($new_forms),          't|t|t|t|t|t|t', 'and the new ones accepted');
+is($standby->safe_psql('served', $old_forms), 'f|f|f|f|f|f|f', 'so they are in a new session');
+is($standby->safe_psql('served', $new_forms), 't|t|t|t|t|t|t', 'both of them');
 my $renamed = qq{
 	SELECT keyrot.verify_app_string('app-2', 'm', '$old_app'), keyrot.verify_app_string('app-2-new', 'm', '$app'),
 	       keyrot.verify_app_string('app-2', 'm', '$app'), keyrot.verify_app_string('app-2-new', 'm', '$old_app')};
@@ -215,9 +223,9 @@ $primary->safe_psql('served',
 	SELECT FROM keyrot.refresh_zone_key('zone-1')}
 );
 replayed();
-is($session->query_safe($new_forms), 't|t|t|t|t|t', 'a transaction that began before keeps its view');
+is($session->query_safe($new_forms), 't|t|t|t|t|t|t', 'a transaction that began before keeps its view');
 $session->query_safe('COMMIT');
-is($session->query_safe($new_forms), 'f|f|f|f|f|f', 'the next one does not');
+is($session->query_safe($new_forms), 'f|f|f|f|f|f|f', 'the next one does not');
 $session->quit;
 
 # The first data key of a database arrives while a session looks on.
@@ -309,7 +317,7 @@ is( $primary->safe_psql(
 rename "$path.aside", $path or die $!;
 is( $standby->safe_psql(
 		'served', all_forms(sign_text('yet-another-secret', 'm'), sign_text(zone_key(), 'm'))),
-	't|t|t|t|t|t',
+	't|t|t|t|t|t|t',
 	'with the file back the standby verifies');
 
 # Promoted, it is a primary like any other.

@@ -304,6 +304,14 @@ for my $hash (@hashes)
 		searched($call, call => "SELECT keyrot.$call", made => [ $current, $previous, $current_key ]);
 	}
 }
+searched('a token that is verified',
+	call => q{SELECT * FROM keyrot.check_gateway_token('zone-1', 'gate-1', 'eyJhbGciOiJIUzI1NiJ9.e30.' || repeat('A', 43))},
+	made => [$current_key]);
+searched('a token that is signed',
+	call => q{SELECT keyrot.sign_token_for_zone('zone-1', '{"exp": 4102444800}')}, made => [$current_key]);
+searched('checking, and signing by all versions',
+	call => q{SELECT * FROM keyrot.sign_string_with_all_for_app('app-1', 'm') AS s, keyrot.check_app_string('app-1', 'm', s.signature)},
+	made => [ $current, $previous ]);
 searched(
 	'signing',
 	call => 'SELECT ' . join(

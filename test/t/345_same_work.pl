@@ -101,11 +101,16 @@ for my $case (
 	[ 'gateway',           "gateway_string('zone-known', 'gate', 'm', '$old')" ],
 	[ 'unknown gateway',   "gateway_string('zone-known', 'gate-2', 'm', '$old')" ],
 	[ 'malformed gateway', "gateway_string('zone-known', '', 'm', '$old')" ],
-	[ 'unknown zone',      "gateway_string('zone-unknown', 'gate', 'm', '$old')" ])
+	[ 'unknown zone',      "gateway_string('zone-unknown', 'gate', 'm', '$old')" ],
+	[ 'token',             "gateway_token('zone-known', 'gate', 'eyJhbGciOiJIUzI1NiJ9.e30.' || repeat('A', 43))" ],
+	[ 'malformed token',   "gateway_token('zone-known', 'gate', 'x')" ],
+	[ 'no token',          "gateway_token('zone-known', 'gate', NULL)" ],
+	[ 'token for nobody',  "gateway_token('zone-unknown', 'gate', 'eyJhbGciOiJIUzI1NiJ9.e30.' || repeat('A', 43))" ])
 {
 	my ($name, $call) = @$case;
 	is(work("SELECT keyrot.verify_$call"), 'f 1 1', "zone: $name");
 }
+is(work("SELECT valid FROM keyrot.check_app_string('app-unknown', 'm', '$old')"), 'f 1 1', 'a check that tells');
 # What counts must see that an app has a secret that is longer than a block of the hash, which is hashed first.
 my $long = '3' x 128;
 answer("SELECT FROM keyrot.create_app('Long', 'app-long', '$long')");

@@ -411,6 +411,7 @@ main(int argc, char **argv)
 	arena_tests();
 	memory_tests();
 	value_tests();
+	jwt_tests();
 	master_text_tests();
 	clean_tests();
 	exhaustion_tests();

@@ -41,6 +41,9 @@ extern void memory_tests(void);
 /* master_text.c */
 extern void master_text_tests(void);
 
+/* jwt.c */
+extern void jwt_tests(void);
+
 /* clean.c */
 extern void clean_tests(void);
 
