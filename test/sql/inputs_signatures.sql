@@ -106,9 +106,9 @@ SELECT function, count(*) AS calls, count(valid) AS answers, bool_or(valid) AS a
   FROM (VALUES (NULL), (''), ('x'), ('unknown'), ('inputs-none'), ('INPUTS-SIGNER'), ('inputs-signer '), (' inputs-signer'),
                (E'inputs-signer\n'), (repeat('0123456789abcdef', 4)), (repeat('x', 65)), (repeat('x', 129)),
                (repeat('x', 1048576))) AS i (wrong),
-       LATERAL (SELECT 'check_app_string', * FROM keyrot.check_app_string(wrong, 'message', 'c2lnbmF0dXJl')
-                UNION ALL SELECT 'check_zone_string', * FROM keyrot.check_zone_string(wrong, 'message', 'c2lnbmF0dXJl')
-                UNION ALL SELECT 'check_gateway_string', * FROM keyrot.check_gateway_string(wrong, wrong, 'message', 'c2lnbmF0dXJl')
+       LATERAL (SELECT 'check_app_string', * FROM keyrot.check_app_string(wrong, 'message', repeat('A', 43) || '=')
+                UNION ALL SELECT 'check_zone_string', * FROM keyrot.check_zone_string(wrong, 'message', repeat('A', 43) || '=')
+                UNION ALL SELECT 'check_gateway_string', * FROM keyrot.check_gateway_string(wrong, wrong, 'message', repeat('A', 43) || '=')
                 UNION ALL SELECT 'check_gateway_token', valid, reason, version, previous
                             FROM keyrot.check_gateway_token(wrong, wrong, keyrot.sign_token_for_zone('inputs-signer', '{}'))
                 UNION ALL SELECT 'check_gateway_token, gateway', valid, reason, version, previous
