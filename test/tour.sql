@@ -62,6 +62,11 @@ SELECT gateway_id,
        keyrot.verify_gateway_string(zone_id, gateway_id, :'message', :'new_signature') AS new_key_accepted
   FROM keyrot.gateways;
 
+\echo '# The gateways'' clients sign in with a token, a JWT under the same key.'
+SELECT keyrot.sign_token_for_zone('zone-27q0p0bal192', '{"deviceName": "device-1", "exp": 4102444800}') AS token \gset
+SELECT valid, reason, version, claims
+  FROM keyrot.check_gateway_token('zone-27q0p0bal192', 'mpgw-lbxuhk1oh0', :'token');
+
 \echo
 \echo '### 3. Every request is on record'
 \echo
@@ -72,6 +77,7 @@ SELECT request_id, action, target, outcome, version FROM keyrot.requests ORDER B
 SELECT count(*) <> 2
        OR bool_or(keyrot.verify_gateway_string(zone_id, gateway_id, :'message', :'old_signature'))
        OR NOT bool_and(keyrot.verify_gateway_string(zone_id, gateway_id, :'message', :'new_signature'))
+       OR NOT bool_and(keyrot.verify_gateway_token(zone_id, gateway_id, :'token'))
        OR keyrot.verify_app_string('60030986', :'message', keyrot.sign_string_for_app('testAppKey', :'message'))
        OR NOT keyrot.verify_app_string('testAppKey', :'message', keyrot.sign_string_for_app('testAppKey', :'message'))
        AS broken FROM keyrot.gateways \gset

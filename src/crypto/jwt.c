@@ -172,7 +172,7 @@ copy_escape(const char **from, const char *end, char **to)
 	int32_t		character = is_unicode ? read_unit(at + 2, end) : 0;
 	size_t		length = is_unicode ? 6 : 2;
 
-	if (end - at < 2 || memchr("\"\\/bfnrtu", at[1], 9) == NULL ||
+	if (end - at < 2 || at[1] == '\0' || strchr("\"\\/bfnrtu", at[1]) == NULL ||
 		(is_unicode && (character <= 0 || (character >= 0xdc00 && character <= 0xdfff))))
 		return false;
 	if (character >= 0xd800 && character <= 0xdbff)
