@@ -76,13 +76,6 @@ lifetime_is_over(const Credential *credential)
 	return credential->valid_until != NO_TIME && GetCurrentTimestamp() >= credential->valid_until;
 }
 
-/* Whether the credential has a current version that verifies now. */
-bool
-lifetime_current_verifies(const Credential *credential)
-{
-	return credential->secret.length > 0 && credential->disabled_at == NO_TIME && !lifetime_is_over(credential);
-}
-
 /* Whether its row holds a previous version that verifies now. */
 bool
 lifetime_previous_verifies(const Credential *credential)

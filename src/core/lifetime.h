@@ -13,7 +13,6 @@ extern bool lifetime_is_period(const Interval *period);
 extern bool lifetime_end(TimestampTz start, const Interval *period, TimestampTz *end);
 extern void lifetime_begin(Credential *credential);
 extern bool lifetime_is_over(const Credential *credential);
-extern bool lifetime_current_verifies(const Credential *credential);
 extern bool lifetime_previous_verifies(const Credential *credential);
 
 #endif

@@ -94,25 +94,64 @@ UNION ALL SELECT 'previous', * FROM test.all_checked('checks.app', 'checks-zone'
 SELECT id, version FROM keyrot.sign_string_with_all_for_app('checks.app', 'm')
 UNION ALL SELECT id, version FROM keyrot.sign_string_with_all_for_zone('checks-zone', 'm');
 
+-- Disabled, by whichever version; this before the gateway and the signature.
+SELECT keyrot.reset_app_secret('checks.app', NULL, 'checks-secret-number-4', '1 day') IS NOT NULL AS reset,
+       keyrot.modify_zone_key('checks-zone', test.secret_key(4), '1 day') IS NOT NULL AS modified,
+       keyrot.disable_app('checks.app') IS NOT NULL AS disabled, keyrot.disable_zone('checks-zone') IS NOT NULL AS disabled;
+SELECT 'current' AS what, * FROM test.all_checked('checks.app', 'checks-zone', 'gate', 4)
+UNION ALL SELECT 'previous', * FROM test.all_checked('checks.app', 'checks-zone', 'gate', 3)
+UNION ALL SELECT 'neither, another gateway', * FROM test.all_checked('checks.app', 'checks-zone', 'gate-2', 1);
+SELECT * FROM keyrot.sign_string_with_all_for_app('checks.app', 'm');
+SELECT * FROM keyrot.sign_string_with_all_for_zone('checks-zone', 'm');
+SELECT keyrot.sign_token_for_zone('checks-zone', '{}');
+SELECT keyrot.enable_app('checks.app') IS NOT NULL AS enabled, keyrot.enable_zone('checks-zone') IS NOT NULL AS enabled;
+-- Expired, where the current version signed and its lifetime is over; this before a token's own times.
+SELECT keyrot.sign_token_for_zone('checks-zone', '{"exp": 1}') AS token \gset
+SELECT keyrot.set_app_policy('checks.app', lifetime => '1 microsecond') IS NOT NULL AS app,
+       keyrot.set_zone_policy('checks-zone', lifetime => '1 microsecond') IS NOT NULL AS zone;
+SELECT 'current' AS what, * FROM test.all_checked('checks.app', 'checks-zone', 'gate', 4)
+UNION ALL SELECT 'previous', * FROM test.all_checked('checks.app', 'checks-zone', 'gate', 3)
+UNION ALL SELECT 'neither', * FROM test.all_checked('checks.app', 'checks-zone', 'gate', 1)
+UNION ALL SELECT 'current, another gateway', * FROM test.all_checked('checks.app', 'checks-zone', 'gate-2', 4);
+SELECT * FROM keyrot.check_gateway_token('checks-zone', 'gate', :'token');
+SELECT keyrot.verify_gateway_token('checks-zone', 'gate', :'token') AS verified;
+SELECT * FROM keyrot.sign_string_with_all_for_app('checks.app', 'm');
+SELECT * FROM keyrot.sign_string_with_all_for_zone('checks-zone', 'm');
+SELECT keyrot.sign_token_for_zone('checks-zone', '{}');
+SELECT keyrot.disable_app('checks.app') IS NOT NULL AS disabled;
+SELECT reason AS of_both FROM keyrot.check_app_string('checks.app', 'm', test.mac('m', 'checks-secret-number-4'));
+-- The version that follows an expired one is good again; the expired one was not kept, for all its grace period.
+SELECT keyrot.enable_app('checks.app') IS NOT NULL AS enabled, keyrot.set_app_policy('checks.app') IS NOT NULL AS app,
+       keyrot.set_app_policy('checks.app', lifetime => '1 microsecond') IS NOT NULL AS set,
+       keyrot.reset_app_secret('checks.app', NULL, 'checks-secret-number-5', '1 day') IS NOT NULL AS reset,
+       keyrot.set_app_policy('checks.app') IS NOT NULL AS set;
+SELECT n AS signed_by, c.* FROM generate_series(4, 5) AS n,
+       LATERAL keyrot.check_app_string('checks.app', 'm', test.mac('m', 'checks-secret-number-' || n)) AS c ORDER BY 1;
+
 -- After a NewAppKey with grace: each AppKey has its version, and the old one's is the one in grace.
-SELECT keyrot.reset_app_secret('checks.app', 'checks.new', 'checks-secret-number-4', '1 day') IS NOT NULL AS reset;
+SELECT keyrot.reset_app_secret('checks.app', 'checks.new', 'checks-secret-number-6', '1 day') IS NOT NULL AS reset;
 SELECT app_key, n AS signed_by, c.*
-  FROM unnest(ARRAY['checks.app', 'checks.new']) AS app_key, generate_series(3, 4) AS n,
+  FROM unnest(ARRAY['checks.app', 'checks.new']) AS app_key, generate_series(5, 6) AS n,
        LATERAL keyrot.check_app_string(app_key, 'm', test.mac('m', 'checks-secret-number-' || n)) AS c ORDER BY 1, 2;
 SELECT s.id, s.version, s.signature = test.mac('m', 'checks-secret-number-' || s.version) AS right, c.*
   FROM keyrot.sign_string_with_all_for_app('checks.new', 'm') AS s,
        LATERAL keyrot.check_app_string(s.id, 'm', s.signature) AS c ORDER BY 2 DESC;
 SELECT * FROM keyrot.sign_string_with_all_for_app('checks.app', 'm');
+-- Disabled, both are.
+SELECT keyrot.disable_app('checks.new') IS NOT NULL AS disabled;
+SELECT app_key, c.reason FROM (VALUES ('checks.app', 5), ('checks.new', 6)) AS v (app_key, n),
+       LATERAL keyrot.check_app_string(app_key, 'm', test.mac('m', 'checks-secret-number-' || n)) AS c;
+SELECT keyrot.enable_app('checks.new') IS NOT NULL AS enabled;
 -- A rotation of the new AppKey ends that; and its own previous version is the one in grace.
-SELECT keyrot.reset_app_secret('checks.new', NULL, 'checks-secret-number-5', '1 day') IS NOT NULL AS reset;
+SELECT keyrot.reset_app_secret('checks.new', NULL, 'checks-secret-number-7', '1 day') IS NOT NULL AS reset;
 SELECT id, version FROM keyrot.sign_string_with_all_for_app('checks.new', 'm');
-SELECT reason FROM keyrot.check_app_string('checks.app', 'm', test.mac('m', 'checks-secret-number-3'));
+SELECT reason FROM keyrot.check_app_string('checks.app', 'm', test.mac('m', 'checks-secret-number-5'));
 
 -- Retired and deleted is unknown, whatever was signed.
 SELECT keyrot.delete_app('checks.new') IS NOT NULL AS deleted, keyrot.delete_zone_key('checks-zone') IS NOT NULL AS deleted;
-SELECT 'was current' AS what, * FROM test.all_checked('checks.new', 'checks-zone', 'gate', 5)
-UNION ALL SELECT 'was zone''s', * FROM test.all_checked('checks.new', 'checks-zone', 'gate', 3)
-UNION ALL SELECT 'retired', * FROM test.all_checked('checks.app', 'checks-zone', 'gate', 3);
+SELECT 'was current' AS what, * FROM test.all_checked('checks.new', 'checks-zone', 'gate', 7)
+UNION ALL SELECT 'was zone''s', * FROM test.all_checked('checks.new', 'checks-zone', 'gate', 4)
+UNION ALL SELECT 'retired', * FROM test.all_checked('checks.app', 'checks-zone', 'gate', 4);
 SELECT * FROM keyrot.sign_string_with_all_for_zone('checks-zone', 'm');
 -- In parallel workers they may run, as verification may.
 SELECT proname, provolatile, proparallel, proisstrict FROM pg_proc
