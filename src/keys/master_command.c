@@ -2,22 +2,23 @@
  * master_command.c
  *	  Runs keyrot.master_key_command, and reads the master keys that it prints.
  *
- * Owns the child process, its pipes and what comes through them.  Leaves to master_cache.c and master.c
+ * Owns the child process, its pipe and what comes through it.  Leaves to master_cache.c and master.c
  * when it is run, and to whom its keys and its failures go.
  *
- * Why not popen(), by way of OpenPipeStream()?  Its buffer is neither locked nor wiped, what the command
- * says on stderr would go to the server's log and not to whom it concerns, a command that hangs could
- * neither be cancelled nor ended with all that it started, and it would inherit the session's files, its
+ * Why not popen(), by way of OpenPipeStream()?  Its buffer is neither locked nor wiped, a command that hangs
+ * could neither be cancelled nor ended with all that it started, and it would inherit the session's files, its
  * client's connection among them.
+ *
+ * What the command writes to its standard error goes to the server's, and so to the server log.  Callers do not
+ * get it: it is not meant for them, and may hold anything.
  *
  * Interrupts are served while the command runs, all of them: a standby's recovery conflicts, for one, set no
  * flag that others could look at.  Whatever they raise, an error or the session's end, meets clean_up()
- * before anything else: it ends the command, reaps it, closes the pipes and wipes what was read.  Nothing
+ * before anything else: it ends the command, reaps it, closes the pipe and wipes what was read.  Nothing
  * else here throws before that is done.
  */
 #include "keys/master_command.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -40,10 +41,6 @@
 #include "base/settings.h"
 
 #define OUTPUT_BYTES MASTER_TEXT_MAX_BYTES	/* as many are too many */
-#define SAID_BYTES 1024			/* of the end of what it says on stderr, at least the half */
-#define SAID_SHOWN 300
-#define KEY_DIGITS 17			/* so many hex digits may be of a key; a fingerprint has 16 */
-#define SEPARATORS 2			/* at most, between groups of digits of one key */
 #define TURN_MS 100				/* a signal that comes just before poll() waits at most so long */
 #define LEAVE_MS 200			/* from SIGTERM to SIGKILL */
 #define REAP_MS 5000			/* what can't be killed by then is left to init */
@@ -53,7 +50,7 @@ typedef enum Ending
 	NOT_STARTED,
 	ENDED,
 	TOO_SLOW,
-	PIPES_LEFT_OPEN,
+	PIPE_LEFT_OPEN,
 	TOO_LONG
 } Ending;
 
@@ -62,20 +59,16 @@ typedef struct Run
 {
 	pid_t		pid;			/* the command's and its process group's; 0: none, or reaped */
 	int			status;			/* as of waitpid(); -1: not known */
-	int			output_pipe;	/* our ends; -1: none, or at its end */
-	int			said_pipe;
+	int			output_pipe;	/* our end; -1: none, or at its end */
 	char	   *output;			/* in locked memory */
 	size_t		output_length;
-	char		said[SAID_BYTES];
-	size_t		said_length;
-	bool		said_cut;		/* something came before it */
 	instr_time	begun;
 } Run;
 
-static Run run = {.output_pipe = -1, .said_pipe = -1};
+static Run current = {.output_pipe = -1};
 
 static const char hint_run[] =
-"To see what is wrong, run the command by /bin/sh as the server's user, in the data directory, with the server's environment.";
+"The server log has what the command wrote to its standard error.";
 static const char hint_format[] =
 "It must print one key a line, 64 hex digits each, the current key first, and nothing else on its standard output.";
 
@@ -120,13 +113,12 @@ end_with_parent(void)
 }
 
 static void
-become_command(const char *command, int output, int said)
+become_command(const char *command, int output)
 {
 	int			nothing = open("/dev/null", O_RDONLY);
 
 	(void) setpgid(0, 0);
-	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 ||
-		dup2(output, STDOUT_FILENO) < 0 || dup2(said, STDERR_FILENO) < 0)
+	if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(output, STDOUT_FILENO) < 0)
 		_exit(126);
 	close_other_files();
 	reset_signals();
@@ -164,35 +156,33 @@ close_pipe(int *end)
  * server's any more: it would act on what is the server's.
  */
 static bool
-start(const char *command)
+start_command(const char *command)
 {
 	int			output = -1;
-	int			said = -1;
 	int			cause;
 	sigset_t	all;
 	sigset_t	before;
 	pid_t		pid = -1;
 
-	if (open_pipe(&run.output_pipe, &output) && open_pipe(&run.said_pipe, &said))
+	if (open_pipe(&current.output_pipe, &output))
 	{
 		sigfillset(&all);
 		(void) sigprocmask(SIG_SETMASK, &all, &before);
 		pid = fork();
 		if (pid == 0)
-			become_command(command, output, said);
+			become_command(command, output);
 		cause = errno;
 		(void) sigprocmask(SIG_SETMASK, &before, NULL);
 	}
 	else
 		cause = errno;
 	close_pipe(&output);
-	close_pipe(&said);
 	if (pid > 0)
 	{
 		/* As the child does; whoever comes first, the group is there from now on. */
 		(void) setpgid(pid, pid);
-		run.pid = pid;
-		run.status = -1;
+		current.pid = pid;
+		current.status = -1;
 	}
 	errno = cause;
 	return pid > 0;
@@ -205,37 +195,37 @@ has_exited(void)
 	siginfo_t	info;
 
 	memset(&info, 0, sizeof(info));
-	if (waitid(P_PID, (id_t) run.pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+	if (waitid(P_PID, (id_t) current.pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
 		return errno != EINTR;
-	return info.si_pid == run.pid;
+	return info.si_pid == current.pid;
 }
 
 /* Reaps the command, which has ended or was killed. */
 static void
 reap(void)
 {
-	for (int waited = 0; run.pid > 0 && waited < REAP_MS; waited++)
+	for (int waited = 0; current.pid > 0 && waited < REAP_MS; waited++)
 	{
-		pid_t		reaped = waitpid(run.pid, &run.status, WNOHANG);
+		pid_t		reaped = waitpid(current.pid, &current.status, WNOHANG);
 
-		if (reaped == run.pid || (reaped < 0 && errno != EINTR))
-			run.pid = 0;
+		if (reaped == current.pid || (reaped < 0 && errno != EINTR))
+			current.pid = 0;
 		else
 			pg_usleep(1000L);
 	}
-	run.pid = 0;
+	current.pid = 0;
 }
 
 /* Ends the command and all that it started and that stayed in its process group. */
 static void
 end_command(void)
 {
-	if (run.pid <= 0)
+	if (current.pid <= 0)
 		return;
-	(void) kill(-run.pid, SIGTERM);
+	(void) kill(-current.pid, SIGTERM);
 	for (int waited = 0; waited < LEAVE_MS && !has_exited(); waited++)
 		pg_usleep(1000L);
-	(void) kill(-run.pid, SIGKILL);
+	(void) kill(-current.pid, SIGKILL);
 	reap();
 }
 
@@ -244,61 +234,33 @@ static void
 clean_up(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	end_command();
-	close_pipe(&run.output_pipe);
-	close_pipe(&run.said_pipe);
-	crypto_locked_free(run.output, OUTPUT_BYTES);
-	run.output = NULL;
-	run.output_length = 0;
-	crypto_wipe(run.said, sizeof(run.said));
-	run.said_length = 0;
-	run.said_cut = false;
+	close_pipe(&current.output_pipe);
+	crypto_locked_free(current.output, OUTPUT_BYTES);
+	current.output = NULL;
+	current.output_length = 0;
 }
 
-/* Reads what a pipe has for us, and closes it at its end. */
+/* Reads what the pipe has for us, and closes it at its end. */
 static void
-read_pipe(int *end, char *buffer, size_t room, size_t *length)
+read_output(void)
 {
-	ssize_t		got = read(*end, buffer, room);
+	ssize_t		got = read(current.output_pipe, current.output + current.output_length, OUTPUT_BYTES - current.output_length);
 
 	if (got > 0)
-		*length += (size_t) got;
+		current.output_length += (size_t) got;
 	else if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR))
-		close_pipe(end);
-}
-
-/* Of what it says the end is kept, where most programs have their reason. */
-static void
-read_said(void)
-{
-	const size_t half = sizeof(run.said) / 2;
-
-	if (run.said_length == sizeof(run.said))
-	{
-		memmove(run.said, run.said + half, half);
-		run.said_length = half;
-		run.said_cut = true;
-	}
-	read_pipe(&run.said_pipe, run.said + run.said_length, sizeof(run.said) - run.said_length, &run.said_length);
+		close_pipe(&current.output_pipe);
 }
 
 /* Waits so long for something to read, and reads it. */
 static void
 wait_and_read(int timeout)
 {
-	struct pollfd pipes[2] = {
-		{.fd = run.output_pipe, .events = POLLIN},
-		{.fd = run.said_pipe, .events = POLLIN}
-	};
+	struct pollfd output = {.fd = current.output_pipe, .events = POLLIN};
 
 	pgstat_report_wait_start(PG_WAIT_EXTENSION);
-	if (poll(pipes, lengthof(pipes), timeout) > 0)
-	{
-		if (pipes[0].revents != 0)
-			read_pipe(&run.output_pipe, run.output + run.output_length, OUTPUT_BYTES - run.output_length,
-					  &run.output_length);
-		if (pipes[1].revents != 0)
-			read_said();
-	}
+	if (poll(&output, 1, timeout) > 0)
+		read_output();
 	pgstat_report_wait_end();
 }
 
@@ -308,13 +270,13 @@ time_left(void)
 	instr_time	now;
 
 	INSTR_TIME_SET_CURRENT(now);
-	INSTR_TIME_SUBTRACT(now, run.begun);
+	INSTR_TIME_SUBTRACT(now, current.begun);
 	return keyrot_master_key_timeout - (int) Min(INSTR_TIME_GET_MILLISEC(now), (double) keyrot_master_key_timeout);
 }
 
 /*
- * Reads along until the command has ended and nothing it started has the pipes open, or the time is up.  An
- * end is mostly seen at once, for it closes the pipes; one that comes later is looked for ever more seldom.
+ * Reads along until the command has ended and nothing it started has the pipe open, or the time is up.  An
+ * end is mostly seen at once, for it closes the pipe; one that comes later is looked for ever more seldom.
  */
 static Ending
 follow(void)
@@ -323,18 +285,18 @@ follow(void)
 
 	for (;;)
 	{
-		bool		at_end = run.output_pipe < 0 && run.said_pipe < 0;
+		bool		at_end = current.output_pipe < 0;
 		int			left = time_left();
 
 		CHECK_FOR_INTERRUPTS();
 		if (IsUnderPostmaster && !PostmasterIsAlive())
 			proc_exit(1);
-		if (run.output_length == OUTPUT_BYTES)
+		if (current.output_length == OUTPUT_BYTES)
 			return TOO_LONG;
 		if (at_end && has_exited())
 			return ENDED;
 		if (left <= 0)
-			return has_exited() ? PIPES_LEFT_OPEN : TOO_SLOW;
+			return has_exited() ? PIPE_LEFT_OPEN : TOO_SLOW;
 		wait_and_read(Min(left, at_end ? turn : TURN_MS));
 		turn = at_end ? Min(2 * turn, TURN_MS) : turn;
 	}
@@ -346,10 +308,10 @@ run_command(const char *command, int *cause)
 {
 	volatile Ending ending = NOT_STARTED;
 
-	INSTR_TIME_SET_CURRENT(run.begun);
+	INSTR_TIME_SET_CURRENT(current.begun);
 	PG_ENSURE_ERROR_CLEANUP(clean_up, (Datum) 0);
 	{
-		if (start(command))
+		if (start_command(command))
 			ending = follow();
 		else
 			*cause = errno;
@@ -362,96 +324,6 @@ run_command(const char *command, int *cause)
 
 
 /* What came of it */
-
-static size_t
-count_hex_digits(const char *text, size_t length)
-{
-	size_t		count = 0;
-
-	while (count < length && isxdigit((unsigned char) text[count]))
-		count++;
-	return count;
-}
-
-/*
- * How much of a text may be of a key: digits in one row, or in groups of whole bytes with little between them, as
- * programs show bytes.  0: too few for that.
- */
-static size_t
-measure_key(const char *text, size_t length)
-{
-	size_t		end = count_hex_digits(text, length);
-	size_t		digits = end;
-	size_t		group = end;
-
-	while (group > 0 && group % 2 == 0)
-	{
-		size_t		next = end;
-
-		while (next < length && next - end < SEPARATORS && (isspace((unsigned char) text[next]) || text[next] == ':'))
-			next++;
-		group = next > end ? count_hex_digits(text + next, length - next) : 0;
-		if (group == 0 || group % 2 != 0)
-			break;
-		digits += group;
-		end = next + group;
-	}
-	return digits >= KEY_DIGITS ? end : 0;
-}
-
-/* What a terminal and every encoding show alike; blanks of all kinds are one. */
-static char
-make_printable(char byte)
-{
-	if (byte == ' ' || (byte >= '\t' && byte <= '\r'))
-		return ' ';
-	if (byte > ' ' && byte <= '~')
-		return byte;
-	return '?';
-}
-
-/*
- * Writes what the command said as one line for a message, which goes to every caller, without what may be a
- * key: many hex digits, or the rest of some that were cut off.
- */
-static void
-show_said(char shown[SAID_SHOWN + 1])
-{
-	char		line[3 * SAID_BYTES];
-	size_t		length = 0;
-	size_t		digits;
-
-	for (size_t i = 0; i < run.said_length; i += Max(digits, 1))
-	{
-		size_t		key = measure_key(run.said + i, run.said_length - i);
-
-		digits = Max(key, count_hex_digits(run.said + i, run.said_length - i));
-		if (key > 0 || (digits > 0 && i == 0 && run.said_cut))
-		{
-			memcpy(line + length, "***", 3);
-			length += 3;
-		}
-		else if (digits > 0)
-		{
-			memcpy(line + length, run.said + i, digits);
-			length += digits;
-		}
-		else
-		{
-			line[length] = make_printable(run.said[i]);
-			if (line[length] != ' ' || (length > 0 && line[length - 1] != ' '))
-				length++;
-		}
-	}
-	if (length > 0 && line[length - 1] == ' ')
-		length--;
-	line[length] = '\0';
-	if (length > SAID_SHOWN)
-		snprintf(shown, SAID_SHOWN + 1, "...%s", line + length - (SAID_SHOWN - 3));
-	else
-		strlcpy(shown, line, SAID_SHOWN + 1);
-	crypto_wipe(line, sizeof(line));
-}
 
 /* Puts into words what is wrong with the output of a command that succeeded. */
 static void
@@ -490,7 +362,7 @@ parse_output(KeyProblem *problem)
 					"out of memory while reading the output of keyrot.master_key_command");
 		return NULL;
 	}
-	status = master_text_parse(run.output, run.output_length, keys, &line);
+	status = master_text_parse(current.output, current.output_length, keys, &line);
 	if (status == MASTER_TEXT_OK)
 		return keys;
 	set_format_problem(status, line, problem);
@@ -512,7 +384,7 @@ set_ending_problem(Ending ending, int cause, KeyProblem *problem)
 						"could not start keyrot.master_key_command: %m");
 			break;
 		case ENDED:
-			result = wait_result_to_str(run.status);
+			result = wait_result_to_str(current.status);
 			problem_set(problem, hint_run, "keyrot.master_key_command failed: %s", result);
 			pfree(result);
 			break;
@@ -520,7 +392,7 @@ set_ending_problem(Ending ending, int cause, KeyProblem *problem)
 			problem_set(problem, "Make it faster, or raise keyrot.master_key_timeout.",
 						"keyrot.master_key_command did not end within %d ms", keyrot_master_key_timeout);
 			break;
-		case PIPES_LEFT_OPEN:
+		case PIPE_LEFT_OPEN:
 			problem_set(problem, "Redirect the output of what it leaves running.",
 						"keyrot.master_key_command ended, but something it started kept its output open for %d ms",
 						keyrot_master_key_timeout);
@@ -531,15 +403,6 @@ set_ending_problem(Ending ending, int cause, KeyProblem *problem)
 	}
 }
 
-static void
-append_said(KeyProblem *problem, const char *said)
-{
-	size_t		length = strlen(problem->message);
-
-	if (said[0] != '\0')
-		snprintf(problem->message + length, sizeof(problem->message) - length, "; it said: %s", said);
-}
-
 /*
  * Runs the command and waits for it, at most keyrot.master_key_timeout.  Returns the keys that it printed, in
  * locked memory to be freed by master_free() before anything can throw, or NULL with what went wrong and
@@ -548,28 +411,24 @@ append_said(KeyProblem *problem, const char *said)
 MasterKeys *
 master_command_run(KeyProblem *problem)
 {
-	char		said[SAID_SHOWN + 1];
 	MasterKeys *keys = NULL;
 	int			cause = 0;
 	bool		succeeded;
 	Ending		ending;
 
-	run.output = crypto_locked_alloc(OUTPUT_BYTES);
-	if (run.output == NULL)
+	current.output = crypto_locked_alloc(OUTPUT_BYTES);
+	if (current.output == NULL)
 	{
 		problem_set(problem, "Close other sessions or add memory.",
 					"out of memory while running keyrot.master_key_command");
 		return NULL;
 	}
 	ending = run_command(keyrot_master_key_command, &cause);
-	succeeded = ending == ENDED && run.status == 0;
+	succeeded = ending == ENDED && current.status == 0;
 	if (succeeded)
 		keys = parse_output(problem);
-	show_said(said);
 	clean_up(0, (Datum) 0);
 	if (!succeeded)
 		set_ending_problem(ending, cause, problem);
-	if (keys == NULL)
-		append_said(problem, said);
 	return keys;
 }

@@ -249,8 +249,8 @@ my $waiting = "for i in 1 2; do sleep 1000 & echo \$! >> $pids; done; echo \$\$ 
 my @failures = (
 	[ 'exits with 3', 'exit 3', qr/failed: child process exited with exit code 3$/ ],
 	[ 'is killed', 'kill -9 $$', qr/failed: child process was terminated by signal 9: \w+$/ ],
-	[ 'is not there', 'exec /nowhere/at/all', qr/failed: command not found; it said: .*\/nowhere\/at\/all/ ],
-	[ 'may not be run', "exec $program", qr/failed: command not executable; it said: .*ermission denied/ ],
+	[ 'is not there', 'exec /nowhere/at/all', qr/failed: command not found$/ ],
+	[ 'may not be run', "exec $program", qr/failed: command not executable$/ ],
 	[ 'prints a key and fails', "cat $folder/keys; exit 9", qr/exit code 9$/ ],
 	[ 'prints nothing', ':', qr/printed no key$/ ],
 	[ 'prints empty lines', 'echo; echo', qr/printed no key$/ ],
@@ -260,21 +260,10 @@ my @failures = (
 	[ 'prints 33 keys', "for i in 1 2 3 4 5 6 7 8 9 10 11; do head -1 $folder/keys; cat $folder/keys; done",
 		qr/printed more than 32 keys$/ ],
 	[ 'prints without end', "echo \$\$ >> $pids; exec yes", qr/printed 4096 bytes or more$/, 1 ],
-	[ 'says why', q{printf 'the vault\n\tis  sealed\n' >&2; exit 2}, qr/exit code 2; it said: the vault is sealed$/ ],
-	[ 'says why it printed nothing', q{echo 'no such key' >&2}, qr/printed no key; it said: no such key$/ ],
-	[ 'says what no terminal should show', q{printf 'a\033[31m\001b\303\251c\n' >&2; exit 1}, qr/it said: a\?\[31m\?b\?\?c$/ ],
-	[ 'says more than a line', q{i=0; while [ $i -lt 500 ]; do echo "line $i" >&2; i=$((i + 1)); done; exit 1},
-		qr/it said: \.\.\..{280,297} line 499$/ ],
-	[ 'says its key', "echo wrong key: >&2; cat $folder/keys >&2; exit 1", qr/it said: wrong key: \*\*\*$/ ],
-	[ 'says its key in capitals', "tr a-f A-F < $folder/keys | sed 's/^/0x/' >&2; exit 1", qr/it said: 0x\*\*\* 0x\*\*\*$/ ],
-	[ 'says its key in quarters', "fold -w 16 $folder/keys >&2; exit 1", qr/it said: \*\*\*$/ ],
-	[ 'says its key byte by byte', "{ echo key; sed 's/../&:/g' $folder/keys; echo; sed 's/../& /g; s/.\\{24\\}/& /' $folder/keys; } >&2; exit 1",
-		qr/it said: key \*\*\*: \*\*\*$/ ],
-	[ 'says numbers', "echo 2026-11-21 22:48:54 code 17 of 0x80090016, dead beef >&2; exit 1",
-		qr/it said: 2026-11-21 22:48:54 code 17 of 0x80090016, dead beef$/ ],
-	[ 'says a fingerprint', 'echo no key 0123456789abcdef >&2; exit 1', qr/it said: no key 0123456789abcdef$/ ],
-	[ 'says its key where it is cut', "{ printf '%456s'; head -1 $folder/keys; printf '%999s'; echo end; } >&2; exit 1",
-		qr/it said: \*\*\* end$/ ]);
+	[ 'says why', q{echo 'the vault is sealed' >&2; exit 2}, qr/failed: child process exited with exit code 2$/ ],
+	[ 'says why it printed nothing', q{echo 'no such key' >&2}, qr/printed no key$/ ],
+	[ 'says more than fits a pipe', q{i=0; while [ $i -lt 9000 ]; do echo "line $i of many" >&2; i=$((i + 1)); done; exit 1},
+		qr/exit code 1$/ ]);
 
 # They fail in turn with what came before: the good keys must not be used any more after a reload.
 my $shown = 0;
@@ -297,6 +286,10 @@ for my $failure (@failures)
 is($shown, scalar @failures, 'status() tells the same in all ' . scalar @failures . ' cases');
 my $tried = new_runs();
 cmp_ok($tried, '>=', scalar @failures, "after each of @{[ scalar @failures ]} reloads the command is tried anew");
+my $server_log = slurp_file($node->logfile);
+is(scalar(grep { index($server_log, "$_\n") >= 0 } 'the vault is sealed', 'no such key', 'line 8999 of many'),
+	3, 'what it says on stderr is in the server log');
+unlike($said, qr/vault|no such key|of many/, 'and callers get nothing of it');
 
 # What goes on failing is not run for each who asks, but is once it may have recovered.
 behave('exit 1');
@@ -324,7 +317,6 @@ for my $slow (
 	[ 'sleeps',                       $waiting . '; wait',                qr/did not end within 3000 ms$/, 3 ],
 	[ 'ignores SIGTERM',              "trap '' TERM; $waiting; wait",     qr/did not end within 3000 ms$/, 3 ],
 	[ 'closed its output and sleeps', "exec >&- 2>&-; $waiting; wait",    qr/did not end within 3000 ms$/, 3 ],
-	[ 'tells before it sleeps',       "echo slow >&2; $waiting; wait",    qr/within 3000 ms; it said: slow$/, 3 ],
 	[ 'leaves its output open',       "$waiting; cat $folder/keys; exit", qr/ended, but something it started kept its output open/, 3 ])
 {
 	my ($name, $shell, $message, $processes) = @$slow;
@@ -403,7 +395,7 @@ like($status, qr/^SigBlk:\s*0+$/m, 'no signal is blocked in the command');
 # But for two of the C library's own, which cannot be set.
 like($status, qr/^SigIgn:\s*[0-9a-f]{8}[08]0{7}$/m, 'and none ignored');
 my @files = grep { !/^\Q$folder\E|^pipe:/ && !m{/proc/} } split /\n/, slurp_file("$folder/files");
-is(join(' ', @files), '/dev/null', 'it has no file of the server, and no socket, but /dev/null to read');
+is(join(' ', @files), '/dev/null ' . $node->logfile, 'it has /dev/null to read, and no file or socket of the server but the log, for stderr');
 like(slurp_file("$folder/group"), qr/^(\d+) \1$/, 'it is its own process group');
 is(slurp_file("$folder/where"), $node->data_dir . "\n", 'and runs in the data directory');
 
@@ -457,7 +449,7 @@ is($standby->safe_psql('served', $sound), 't', 'on a standby, sessions verify') 
 is(new_runs(), 1, 'by one run of its own');
 behave('echo the vault is away >&2; exit 5');
 reload($standby);
-like((attempts($standby, 'served', $sound))[0]{message}, qr/exit code 5; it said: the vault is away$/, 'and are told the same of failures');
+like((attempts($standby, 'served', $sound))[0]{message}, qr/exit code 5$/, 'and are told the same of failures');
 is_deeply([ grep { !/marker/ } key_files_of($standby) ], [], 'no key file is made there');
 $standby->stop;
 new_runs();
