@@ -52,9 +52,6 @@ OBJS = \
 	src/functions/zone.o \
 	src/keyrot.o \
 	src/keys/data_key.o \
-	src/keys/dependents.o \
-	src/keys/files.o \
-	src/keys/key_marker.o \
 	src/keys/keyring.o \
 	src/keys/master.o \
 	src/keys/master_cache.o \
@@ -94,6 +91,10 @@ REGRESS := setup $(filter-out setup,$(sort $(patsubst test/sql/%.sql,%,$(wildcar
 # Whatever the cluster's own locale and encoding, the tests run in these.
 REGRESS_OPTS = --inputdir=test --no-locale --encoding=UTF8
 ISOLATION := $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/iso_*.spec)))
+# Whichever are asked for, one makes the master key before them.
+ifneq ($(ISOLATION),)
+override ISOLATION := iso_setup $(filter-out iso_setup,$(ISOLATION))
+endif
 # PGXS gives isolation tests an output folder of their own, where ./expected would not be found.
 ISOLATION_OPTS = --inputdir=test --outputdir=.
 PROVE_TESTS = test/t/*.pl

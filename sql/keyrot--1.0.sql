@@ -533,6 +533,12 @@ REVOKE ALL ON FUNCTION keyrot.prune_requests(interval) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.prune_requests(interval) IS
     'removes requests older than this from the request log; returns how many';
 
+CREATE FUNCTION keyrot.create_master_key() RETURNS text
+    AS 'MODULE_PATHNAME', 'keyrot_create_master_key' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.create_master_key() FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.create_master_key() IS
+    'makes the master key file, unless it exists, and returns the fingerprint of its current key';
+
 CREATE FUNCTION keyrot.rotate_master_key(rewrap boolean DEFAULT true) RETURNS text
     AS 'MODULE_PATHNAME', 'keyrot_rotate_master_key' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.rotate_master_key(boolean) FROM PUBLIC;

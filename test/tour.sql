@@ -1,4 +1,4 @@
--- The tour: the two main jobs of keyrot, in an empty database.  ./quickstart runs it; by hand:
+-- The tour: a master key, and the two main jobs of keyrot, in an empty database.  ./quickstart runs it; by hand:
 --
 --     createdb tour && psql -X -d tour -f test/tour.sql
 --
@@ -13,7 +13,13 @@ CREATE EXTENSION IF NOT EXISTS keyrot;
 \set ECHO queries
 
 \echo
-\echo '### 1. An API caller: an app with its AppKey and AppSecret'
+\echo '### 1. Once for the server: the master key, in a file outside the tables'
+\echo
+\echo '# What is returned is its fingerprint.  For a tour the data directory is good enough a place.'
+SELECT keyrot.create_master_key() AS master_key;
+
+\echo
+\echo '### 2. An API caller: an app with its AppKey and AppSecret'
 \echo
 \echo '# The AppKey is given here; the AppSecret is generated, and sealed before it is stored.'
 SELECT app_id, app_key, request_id FROM keyrot.create_app('Tour', app_key => '60030986');
@@ -38,7 +44,7 @@ SELECT keyrot.verify_app_string('60030986', :'message', :'old_signature') AS old
        keyrot.verify_app_string('60030986', :'message', :'new_signature') AS old_key_with_new_secret;
 
 \echo
-\echo '### 2. A site: one key for all its gateways'
+\echo '### 3. A site: one key for all its gateways'
 \echo
 SELECT keyrot.create_zone_key('zone-27q0p0bal192') AS request_id;
 
@@ -68,7 +74,7 @@ SELECT valid, reason, version, claims
   FROM keyrot.check_gateway_token('zone-27q0p0bal192', 'mpgw-lbxuhk1oh0', :'token');
 
 \echo
-\echo '### 3. Every request is on record'
+\echo '### 4. Every request is on record'
 \echo
 SELECT request_id, action, target, outcome, version FROM keyrot.requests ORDER BY request_id;
 

@@ -13,7 +13,7 @@
 /* Room for what is wrong with the master key, as a sentence and what to do about it. */
 typedef struct KeyProblem
 {
-	bool		missing;		/* there is no key file at all */
+	bool		missing;		/* there is no key file */
 	char		message[1400];
 	char		hint[600];
 } KeyProblem;

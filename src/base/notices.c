@@ -69,6 +69,23 @@ tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped)
 			 unreadable > 0 ? errdetail("Secrets of " INT64_FORMAT " credentials do not open; their data keys are kept.", unreadable) : 0));
 }
 
+/* A key file is there already, and stays as it is. */
+void
+tell_master_key_exists(const char *fingerprint)
+{
+	ereport(NOTICE, (errmsg("the master key file already exists and is left as it is; its current key is %s", fingerprint)));
+}
+
+/* The key was made where whatever replaces the data directory takes it away.  A warning; returns. */
+void
+warn_key_in_data_directory(void)
+{
+	ereport(WARNING,
+			(errmsg("the new master key file is in the data directory"),
+			 errdetail("Every base backup holds it beside what it protects, and pg_rewind, a delta restore or making a replica anew can take it away."),
+			 errhint("Keep a copy of it elsewhere, or move it to a path outside and set keyrot.master_key_file.")));
+}
+
 /* There is no data key, and so no secret. */
 void
 tell_nothing_to_reseal(void)

@@ -16,5 +16,7 @@ extern void warn_does_not_open(CredentialKind kind, const char *identifier);
 extern void tell_reseal(int64 done, int64 total, int64 time_left);
 extern void tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped);
 extern void tell_nothing_to_reseal(void);
+extern void tell_master_key_exists(const char *fingerprint);
+extern void warn_key_in_data_directory(void);
 
 #endif

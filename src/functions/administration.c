@@ -243,7 +243,7 @@ list_degraded(const KeyringStatus *keys, ResealState reseal)
 	if (reseal == RESEAL_STOPPED)
 		degrade(degraded, &count, "a reseal was stopped before its end: call keyrot.reseal() again");
 	if (master_file_is_in_data_directory())
-		degrade(degraded, &count, "the master key file is in the data directory, so every base backup holds it");
+		degrade(degraded, &count, "the master key file is in the data directory: base backups hold it, and pg_rewind, a delta restore or a new copy of the data directory can take it away");
 	if (!keys_are_locked())
 		degrade(degraded, &count, "keys are in memory that may be swapped out: the limit on locked memory is too low");
 	if (redact_problem() != NULL)

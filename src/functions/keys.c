@@ -1,78 +1,161 @@
 /*
  * keys.c
- *	  The functions that replace master key and data keys.  They are no requests: no credential is theirs.
+ *	  The functions that make and replace the master key and data keys, as requests whose target is the
+ *	  fingerprint of the master key, or the id of the data key, that they came to.
  */
 #include "base/compat.h"
 
-#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "core/request.h"
 #include "keys/keyring.h"
 #include "keys/master.h"
-#include "store/tables.h"
+#include "keys/master_file.h"
 #include "base/errors.h"
+#include "base/notices.h"
 
+PG_FUNCTION_INFO_V1(keyrot_create_master_key);
 PG_FUNCTION_INFO_V1(keyrot_rotate_master_key);
 PG_FUNCTION_INFO_V1(keyrot_rewrap_data_keys);
 PG_FUNCTION_INFO_V1(keyrot_rotate_data_key);
 
 static void
-begin(const char *function)
+read_nothing(Request *request pg_attribute_unused())
 {
-	request_require_writable(function);
-	tables_lock_shared();
 }
 
-/* Raises 55000 where the keys that are in use cannot be read: no new one is made beside them. */
+static Datum
+answer_fingerprint(Request *request)
+{
+	return PointerGetDatum(cstring_to_text(request->target));
+}
+
+static Datum
+answer_rows(Request *request)
+{
+	return Int32GetDatum((int32) request->rows);
+}
+
+/* Holds the data keys and looks at all keys: none is made beside data keys that cannot be read. */
 static void
-require_usable_keys(void)
+hold_and_examine(KeyringStatus *status)
+{
+	(void) keyring_hold();
+	keyring_examine(status);
+}
+
+/* Names the current one of these master keys as the request's target, and frees them. */
+static void
+take_fingerprint(Request *request, MasterKeys *masters)
+{
+	master_text_format_fingerprint(masters->keys[0].fingerprint, request->target);
+	master_free(masters);
+}
+
+/* A rollback leaves the file, on which nothing depends then. */
+static void
+create_master_key(Request *request)
 {
 	KeyringStatus status;
+	KeyProblem	problem;
+	MasterKeys *masters;
+	bool		made;
 
-	(void) keyring_hold();
-	keyring_examine(&status);
-	if (status.has_problem)
+	hold_and_examine(&status);
+	if (status.data_keys > 0 && status.has_problem)
 		error_unusable_key(&status.problem);
+	masters = master_create(&made, &problem);
+	if (masters == NULL)
+		error_unusable_key(&problem);
+	take_fingerprint(request, masters);
+	if (!made)
+		tell_master_key_exists(request->target);
+	else if (master_file_is_in_data_directory())
+		warn_key_in_data_directory();
+}
+
+/* create_master_key() */
+Datum
+keyrot_create_master_key(PG_FUNCTION_ARGS)
+{
+	static const Action action = {
+		"create_master_key", REQUEST_OF_ADMINISTRATION, read_nothing, create_master_key, answer_fingerprint
+	};
+
+	return request_run(fcinfo, &action);
+}
+
+static void
+read_rotate_master_key(Request *request)
+{
+	if (request->fcinfo->args[0].isnull)
+		error_missing(PARAM_REWRAP);
 }
 
 /*
- * rotate_master_key(rewrap): the new key is in the file, durably and beside the older ones, before anything
- * depends on it; a rollback leaves a line more.
+ * The new key is in the file, durably and beside the older ones, before anything depends on it; a rollback leaves
+ * a line more.
  */
-Datum
-keyrot_rotate_master_key(PG_FUNCTION_ARGS)
+static void
+rotate_master_key(Request *request)
 {
-	char		fingerprint[MASTER_TEXT_FINGERPRINT_DIGITS + 1];
+	KeyringStatus status;
 	KeyProblem	problem;
 	MasterKeys *masters;
 
-	begin("rotate_master_key");
-	if (PG_ARGISNULL(0))
-		error_missing(PARAM_REWRAP);
-	require_usable_keys();
+	hold_and_examine(&status);
+	if (status.has_problem)
+		error_unusable_key(&status.problem);
 	masters = master_add(&problem);
 	if (masters == NULL)
 		error_unusable_key(&problem);
-	master_text_format_fingerprint(masters->keys[0].fingerprint, fingerprint);
-	master_free(masters);
-	if (PG_GETARG_BOOL(0))
-		(void) keyring_rewrap();
-	PG_RETURN_TEXT_P(cstring_to_text(fingerprint));
+	take_fingerprint(request, masters);
+	if (DatumGetBool(request->fcinfo->args[0].value))
+		(void) keyring_rewrap(request->target);
+}
+
+/* rotate_master_key(rewrap) */
+Datum
+keyrot_rotate_master_key(PG_FUNCTION_ARGS)
+{
+	static const Action action = {
+		"rotate_master_key", REQUEST_OF_ADMINISTRATION, read_rotate_master_key, rotate_master_key, answer_fingerprint
+	};
+
+	return request_run(fcinfo, &action);
+}
+
+static void
+rewrap_data_keys(Request *request)
+{
+	request->rows = keyring_rewrap(request->target);
 }
 
 /* rewrap_data_keys() */
 Datum
 keyrot_rewrap_data_keys(PG_FUNCTION_ARGS)
 {
-	begin("rewrap_data_keys");
-	PG_RETURN_INT32(keyring_rewrap());
+	static const Action action = {
+		"rewrap_data_keys", REQUEST_OF_ADMINISTRATION, read_nothing, rewrap_data_keys, answer_rows
+	};
+
+	return request_run(fcinfo, &action);
+}
+
+static void
+rotate_data_key(Request *request)
+{
+	request->rows = keyring_add();
+	pg_ltoa((int32) request->rows, request->target);
 }
 
 /* rotate_data_key() */
 Datum
 keyrot_rotate_data_key(PG_FUNCTION_ARGS)
 {
-	begin("rotate_data_key");
-	PG_RETURN_INT32(keyring_add());
+	static const Action action = {
+		"rotate_data_key", REQUEST_OF_ADMINISTRATION, read_nothing, rotate_data_key, answer_rows
+	};
+
+	return request_run(fcinfo, &action);
 }

@@ -16,7 +16,6 @@
 #include "keys/keyring.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/inval.h"
@@ -25,7 +24,6 @@
 #include "utils/timestamp.h"
 
 #include "keys/data_key.h"
-#include "keys/key_marker.h"
 #include "keys/master.h"
 #include "store/key_statements.h"
 #include "store/rows.h"
@@ -121,17 +119,6 @@ replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, cons
 	return complete;
 }
 
-/*
- * Lets the cluster remember which master keys these data keys depend on, also where one is missing; a standby's
- * primary does that.
- */
-static void
-note_masters_in_use(const DataKeyRow *rows, int count)
-{
-	for (int i = 0; i < count && !RecoveryInProgress(); i++)
-		master_note_in_use(rows[i].master_key);
-}
-
 static bool
 holds_all(const MasterKeys *masters, const DataKeyRow *rows, int count)
 {
@@ -187,8 +174,6 @@ refresh(void)
 	cache_complete = replace_cache(rows, count, masters, source, next);
 	cached_changes = changes;
 	master_free(masters);
-	if (!opened_before)
-		note_masters_in_use(rows, count);
 	pfree(next);
 	pfree(rows);
 }
@@ -231,6 +216,29 @@ keyring_hold(void)
 	return cache_count > 0;
 }
 
+/*
+ * Where this database has no data keys, a missing file is no reason to look for a backup: there may never have
+ * been one.
+ */
+static void
+hint_at_creation(int data_keys, KeyProblem *problem)
+{
+	if (problem->missing && data_keys == 0)
+		strlcpy(problem->hint, "Call keyrot.create_master_key(), or restore the file if there was one.",
+				sizeof(problem->hint));
+}
+
+/* The master keys, from their source itself, to wrap data keys of which there are so many. */
+static MasterKeys *
+read_masters_for_wrapping(int data_keys, KeyProblem *problem)
+{
+	MasterKeys *masters = master_read_for_wrapping(problem);
+
+	if (masters == NULL)
+		hint_at_creation(data_keys, problem);
+	return masters;
+}
+
 /* Makes a data key with an id above all others, which are held. */
 static void
 make_key(void)
@@ -240,7 +248,7 @@ make_key(void)
 	KeyProblem	problem;
 	DataKeyRow	row;
 	CryptoStatus status;
-	MasterKeys *masters = master_read_or_make(&problem);
+	MasterKeys *masters = read_masters_for_wrapping(cache_count, &problem);
 
 	if (masters == NULL)
 		error_unusable_key(&problem);
@@ -417,11 +425,12 @@ renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, con
 }
 
 /*
- * Wraps all data keys by the current master key and returns how many were not yet.  Raises 55000, and changes
- * nothing, where one of them cannot be unwrapped, and 40001 where the transaction's snapshot is older than one.
+ * Wraps all data keys by the current master key, writes that key's fingerprint, and returns how many were not
+ * wrapped by it.  Raises 55000, and changes nothing, where there is no master key or a data key cannot be
+ * unwrapped, and 40001 where the transaction's snapshot is older than one.
  */
 int
-keyring_rewrap(void)
+keyring_rewrap(char fingerprint[MASTER_TEXT_FINGERPRINT_DIGITS + 1])
 {
 	char	   *source = master_source();
 	int			changed = 0;
@@ -434,11 +443,11 @@ keyring_rewrap(void)
 
 	hold_keys();
 	count = rows_read_data_keys(NULL, &rows);
-	if (count == 0)
-		return 0;
-	renewed = palloc0(count * sizeof(bool));
-	masters = master_read_or_make(&problem);
+	renewed = palloc0(count * sizeof(bool) + 1);
+	masters = read_masters_for_wrapping(count, &problem);
 	good = masters != NULL && renew(rows, renewed, count, masters, source, &problem);
+	if (good)
+		master_text_format_fingerprint(masters->keys[0].fingerprint, fingerprint);
 	master_free(masters);
 	if (!good)
 		error_unusable_key(&problem);
@@ -450,7 +459,8 @@ keyring_rewrap(void)
 			error_concurrent_update();
 		changed++;
 	}
-	announce_change();
+	if (changed > 0)
+		announce_change();
 	return changed;
 }
 
@@ -513,9 +523,8 @@ keyring_examine(KeyringStatus *status)
 	masters = read_masters(rows, status->data_keys, &status->problem);
 	if (masters == NULL)
 	{
-		bool		none_yet = status->problem.missing && status->data_keys == 0 && !key_marker_exists();
-
-		status->has_problem = !none_yet;
+		hint_at_creation(status->data_keys, &status->problem);
+		status->has_problem = true;
 		return;
 	}
 	master_text_format_fingerprint(masters->keys[0].fingerprint, status->master_key);

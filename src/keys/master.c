@@ -1,6 +1,6 @@
 /*
  * master.c
- *	  The master keys: read from their source on need, made on first need.
+ *	  The master keys: read from their source on need; the key file made and extended when that is asked for.
  *
  * The source is the key file, or the command where one is set; a reload may exchange one for the other.
  *
@@ -15,14 +15,12 @@
 
 #include "storage/lock.h"
 
-#include "keys/dependents.h"
-#include "keys/key_marker.h"
 #include "keys/master_cache.h"
 #include "keys/master_command.h"
 #include "keys/master_file.h"
 #include "base/settings.h"
 
-/* The cluster-wide lock on the source and its marker. */
+/* The cluster-wide lock on the source. */
 static void
 set_lock_tag(LOCKTAG *tag)
 {
@@ -54,22 +52,16 @@ master_source(void)
 	return source;
 }
 
+/* Reads the file for those who depend on it from now on; removes what a crash may have left beside it. */
 static bool
-read_and_note(const char *path, MasterKeys *keys, KeyProblem *problem)
-{
-	return master_file_read(path, keys, problem) && master_file_settle(path, problem) &&
-		key_marker_add(keys->keys[0].fingerprint, problem);
-}
-
-static bool
-tidy_read_and_note(const char *path, MasterKeys *keys, KeyProblem *problem)
+read_to_depend_on(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
 	master_file_tidy(path);
-	return read_and_note(path, keys, problem);
+	return master_file_read(path, keys, problem) && master_file_settle(path, problem);
 }
 
 static bool
-add(const char *path, MasterKeys *keys, KeyProblem *problem)
+add_key_and_read(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
 	return master_file_add_key(path, problem) && master_file_read(path, keys, problem);
 }
@@ -94,41 +86,6 @@ with_lock(bool (*reader) (const char *, MasterKeys *, KeyProblem *), LOCKMODE mo
 	}
 	(void) LockRelease(&tag, mode, false);
 	pfree(path);
-	return keys;
-}
-
-/*
- * Where a reader found no key file: makes it, if this cluster never had a master key.  To be called under the
- * lock; throws where it is cancelled.
- */
-static bool
-make_first(KeyProblem *problem)
-{
-	char	   *path;
-	bool		made;
-
-	if (!problem->missing || key_marker_exists())
-		return false;
-	path = master_file_path();
-	made = dependents_are_none(path, problem) && master_file_make(path, problem);
-	pfree(path);
-	return made;
-}
-
-/* Reads the key file, or does to it what the reader does, and makes it where the cluster never had one. */
-static MasterKeys *
-read_or_make(bool (*reader) (const char *, MasterKeys *, KeyProblem *),
-			 bool (*reader_of_first) (const char *, MasterKeys *, KeyProblem *), KeyProblem *problem)
-{
-	LOCKTAG		tag;
-	MasterKeys *keys;
-
-	set_lock_tag(&tag);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	keys = with_lock(reader, ExclusiveLock, problem);
-	if (keys == NULL && make_first(problem))
-		keys = with_lock(reader_of_first, ExclusiveLock, problem);
-	(void) LockRelease(&tag, ExclusiveLock, false);
 	return keys;
 }
 
@@ -167,7 +124,7 @@ read_command(KeyNeed need, KeyProblem *problem)
 	return keys;
 }
 
-/* The same for wrapping: what the command printed before does not count, and its current key is noted. */
+/* The same for wrapping: what the command printed before does not count. */
 static MasterKeys *
 read_command_anew(KeyProblem *problem)
 {
@@ -178,11 +135,6 @@ read_command_anew(KeyProblem *problem)
 	set_lock_tag(&tag);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	keys = run_command(need, problem);
-	if (keys != NULL && !key_marker_add(keys->keys[0].fingerprint, problem))
-	{
-		master_free(keys);
-		keys = NULL;
-	}
 	(void) LockRelease(&tag, ExclusiveLock, false);
 	return keys;
 }
@@ -216,51 +168,64 @@ master_read_again(KeyProblem *problem)
 }
 
 /*
- * As master_read, for wrapping data keys: reads the source itself, makes the key file where this cluster
- * never had one, and notes the current key's fingerprint as in use.
+ * As master_read, for wrapping data keys: reads the source itself, and makes a key file outlast a crash before
+ * anything depends on it.
  */
 MasterKeys *
-master_read_or_make(KeyProblem *problem)
+master_read_for_wrapping(KeyProblem *problem)
 {
-	return has_command() ? read_command_anew(problem) : read_or_make(tidy_read_and_note, read_and_note, problem);
+	return has_command() ? read_command_anew(problem) : with_lock(read_to_depend_on, ExclusiveLock, problem);
+}
+
+static bool
+make_file(bool *made, KeyProblem *problem)
+{
+	char	   *path = master_file_path();
+	bool		good = master_file_make(path, made, problem);
+
+	pfree(path);
+	return good;
 }
 
 /*
- * Makes a new current key, durably, and keeps the others; where the cluster never had one, makes its first.
- * Returns all of them as master_read does.  Nothing depends on the new one yet.
+ * Makes the key file with a first key, durably, where there is none; *made tells whether it did.  Returns the keys
+ * of the file as master_read does.
+ */
+MasterKeys *
+master_create(bool *made, KeyProblem *problem)
+{
+	LOCKTAG		tag;
+	MasterKeys *keys;
+
+	*made = false;
+	if (has_command())
+	{
+		problem_set(problem, "Let the command print a line of 64 hex digits, as openssl rand -hex 32 makes it.",
+					"the master key comes from keyrot.master_key_command, so that keyrot cannot create it");
+		return NULL;
+	}
+	set_lock_tag(&tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	keys = with_lock(master_file_read, ExclusiveLock, problem);
+	if (keys == NULL && problem->missing && make_file(made, problem))
+		keys = with_lock(master_file_read, ExclusiveLock, problem);
+	(void) LockRelease(&tag, ExclusiveLock, false);
+	return keys;
+}
+
+/*
+ * Makes a new current key, durably, and keeps the others.  Returns all of them as master_read does.  Nothing
+ * depends on the new one yet.
  */
 MasterKeys *
 master_add(KeyProblem *problem)
 {
 	if (!has_command())
-		return read_or_make(add, master_file_read, problem);
+		return with_lock(add_key_and_read, ExclusiveLock, problem);
 	problem_set(problem,
 				"Let the command print a new line of 64 hex digits before the others, reload the configuration, and call rewrap_data_keys().",
 				"the master key comes from keyrot.master_key_command, so that keyrot cannot add a key to it");
 	return NULL;
-}
-
-/*
- * Notes that a data key of this cluster depends on a master key, where that is not noted yet: after a
- * restore, the key file may have been put there by hand, or be missing.  Where the note can't be written,
- * the log has it, and what depends on the key goes on.
- */
-void
-master_note_in_use(const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES])
-{
-	KeyProblem	problem;
-	LOCKTAG		tag;
-	char	   *path;
-
-	if (key_marker_has(fingerprint))
-		return;
-	path = master_file_path();
-	set_lock_tag(&tag);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	if ((!has_command() && !master_file_settle(path, &problem) && !problem.missing) || !key_marker_add(fingerprint, &problem))
-		ereport(LOG, (errmsg("%s", problem.message), errhint("%s", problem.hint)));
-	(void) LockRelease(&tag, ExclusiveLock, false);
-	pfree(path);
 }
 
 /* Wipes and frees master keys; NULL is none. */

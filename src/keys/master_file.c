@@ -1,6 +1,6 @@
 /*
  * master_file.c
- *	  The cluster's key file: read on need, made on first need, given a new first line.
+ *	  The cluster's key file: read on need, made when that is asked for, given a new first line.
  *
  * Leaves to master.c when that is done, and that nobody else of the cluster does it meanwhile.  A new
  * file is published by link(), which does not overwrite, as rename() would.  A new line goes into a copy,
@@ -8,7 +8,9 @@
  * with all keys that anything depends on.
  *
  * What is wrong is returned as a sentence, not thrown: nothing here throws while key material or a file is
- * open.
+ * open.  Hence plain system calls: durable_rename() and fsync_fname() log or raise, up to a PANIC that would
+ * stop the server because of a folder outside the data directory; they go on where that folder can't be
+ * opened; and the first opens the old file for writing, which one of mode 0400 does not allow.
  */
 #include "keys/master_file.h"
 
@@ -19,18 +21,17 @@
 
 #include "access/xlog.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 
-#include "keys/files.h"
 #include "base/settings.h"
 
 #define LINE_BYTES (MASTER_TEXT_DIGITS + 1)
 
-static const char hint_restore[] =
-"Put the file back from its backup. keyrot makes no new master key while values may depend on the old one.";
+static const char hint_restore[] = "Restore the file from its backup.";
 static const char hint_mode[] =
 "It must belong to the server's user with mode 0600, or to root with mode 0640.";
 static const char hint_format[] =
-"The file holds one key a line, 64 hex digits each, the current key first. Put it back from its backup.";
+"The file holds one key a line, 64 hex digits each, the current key first. Restore it from its backup.";
 static const char hint_memory[] = "Close other sessions or add memory.";
 static const char hint_by_hand[] =
 "Put a new line of 64 hex digits before the others yourself, and call rewrap_data_keys().";
@@ -117,6 +118,27 @@ parse(const char *text, size_t length, const char *path, MasterKeys *keys, KeyPr
 	return false;
 }
 
+/* Reads what is left of an open file, at most size bytes; returns their number, or -1 with errno set. */
+static ssize_t
+read_all(int file, char *buffer, size_t size)
+{
+	size_t		total = 0;
+
+	while (total < size)
+	{
+		ssize_t		got = read(file, buffer + total, size - total);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			return -1;
+		if (got == 0)
+			break;
+		total += (size_t) got;
+	}
+	return (ssize_t) total;
+}
+
 /* Reads an open key file into keys, by way of locked memory. */
 static bool
 read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
@@ -133,7 +155,7 @@ read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
 		problem_set(problem, hint_memory, "out of memory while reading master key file \"%s\"", path);
 		return false;
 	}
-	length = files_read_all(file, text, MASTER_TEXT_MAX_BYTES);
+	length = read_all(file, text, MASTER_TEXT_MAX_BYTES);
 	if (length < 0)
 		problem_set(problem, hint_restore, "could not read master key file \"%s\": %m", path);
 	else
@@ -176,6 +198,31 @@ master_file_read(const char *path, MasterKeys *keys, KeyProblem *problem)
 	return good;
 }
 
+/* Opens the folder that a path is in; -1 with errno set. */
+static int
+open_parent(const char *path)
+{
+	char		folder[MAXPGPATH];
+
+	strlcpy(folder, path, sizeof(folder));
+	get_parent_directory(folder);
+	return open(folder[0] ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Makes an entry of a folder outlast a crash; where that fails, the file is there all the same. */
+static bool
+sync_parent(const char *path)
+{
+	int			folder = open_parent(path);
+	bool		good;
+
+	if (folder < 0)
+		return false;
+	good = pg_fsync(folder) == 0;
+	close(folder);
+	return good;
+}
+
 /*
  * Makes the file as it stands outlast a crash, whoever put it there, before anything depends on it: an
  * administrator may just have copied it, or a session have died after it made it.  A folder that the server
@@ -189,7 +236,7 @@ master_file_settle(const char *path, KeyProblem *problem)
 
 	if (file < 0)
 		return false;
-	good = files_sync(file) && (files_sync_parent(path) || errno == EACCES);
+	good = (!enableFsync || fsync(file) == 0) && (sync_parent(path) || errno == EACCES);
 	if (!good)
 		problem_set(problem, "Check the disk that it is on.", "could not make sure of master key file \"%s\": %m", path);
 	close(file);
@@ -243,12 +290,42 @@ make_line(char line[LINE_BYTES], KeyProblem *problem)
 	return true;
 }
 
+static bool
+write_all(int file, const char *buffer, size_t length)
+{
+	while (length > 0)
+	{
+		ssize_t		written = write(file, buffer, length);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written <= 0)
+			return false;
+		buffer += written;
+		length -= (size_t) written;
+	}
+	return true;
+}
+
+/* Creates a file that must not exist, with mode 0600 and durable contents. */
+static bool
+create_durably(const char *path, const char *contents, size_t length)
+{
+	int			file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, S_IRUSR | S_IWUSR);
+	bool		good;
+
+	if (file < 0)
+		return false;
+	good = write_all(file, contents, length) && pg_fsync(file) == 0;
+	return close(file) == 0 && good;
+}
+
 /*
- * Publishes a new key as the key file, unless one has appeared meanwhile; that one then counts.  To be
- * called under the cluster's lock only; false with what went wrong.
+ * Publishes a new key as the key file, unless one has appeared meanwhile: that one stays, and *made is false.
+ * To be called under the cluster's lock only; false with what went wrong.
  */
 bool
-master_file_make(const char *path, KeyProblem *problem)
+master_file_make(const char *path, bool *made, KeyProblem *problem)
 {
 	char		temporary[MAXPGPATH];
 	char		line[LINE_BYTES];
@@ -256,12 +333,12 @@ master_file_make(const char *path, KeyProblem *problem)
 
 	if (!prepare_temporary(path, temporary, problem) || !make_line(line, problem))
 		return false;
-	good = files_create(temporary, line, sizeof(line)) &&
-		(link(temporary, path) == 0 || errno == EEXIST) &&
-		files_sync_parent(path);
+	good = create_durably(temporary, line, sizeof(line));
 	crypto_wipe(line, sizeof(line));
+	*made = good && link(temporary, path) == 0;
+	good = good && (*made || errno == EEXIST) && sync_parent(path);
 	if (!good)
-		problem_set(problem, "The server's user must be able to write in that folder, or the file must be put there.",
+		problem_set(problem, "The server's user must be able to write in that folder, or you put the file there yourself.",
 					"could not create master key file \"%s\": %m", path);
 	(void) unlink(temporary);
 	return good;
@@ -309,7 +386,7 @@ static ssize_t
 read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 {
 	MasterKeys *keys = crypto_locked_alloc(sizeof(MasterKeys));
-	ssize_t		length = files_read_all(file, text + LINE_BYTES, MASTER_TEXT_MAX_BYTES);
+	ssize_t		length = read_all(file, text + LINE_BYTES, MASTER_TEXT_MAX_BYTES);
 	bool		good = false;
 
 	if (keys == NULL)
@@ -329,6 +406,23 @@ read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 	return good ? length : -1;
 }
 
+/*
+ * Puts a file in the place of another, durably.  Where the folder can't be opened to make sure of that, the other
+ * one stays.
+ */
+static bool
+replace_durably(const char *path, const char *temporary)
+{
+	int			folder = open_parent(path);
+	bool		good;
+
+	if (folder < 0)
+		return false;
+	good = rename(temporary, path) == 0 && pg_fsync(folder) == 0;
+	close(folder);
+	return good;
+}
+
 /* Writes a copy of the open file with a new first line, and puts it in the file's place. */
 static bool
 replace_with_longer(int file, const char *path, const char *temporary, const struct stat *before, KeyProblem *problem)
@@ -345,13 +439,13 @@ replace_with_longer(int file, const char *path, const char *temporary, const str
 	length = read_behind_line(file, path, text, problem);
 	if (length >= 0 && make_line(text, problem))
 	{
-		good = files_create(temporary, text, LINE_BYTES + (size_t) length);
+		good = create_durably(temporary, text, LINE_BYTES + (size_t) length);
 		if (good && !is_unchanged(file, before, path))
 		{
 			problem_set(problem, "Try again.", "master key file \"%s\" was changed by somebody else meanwhile", path);
 			good = false;
 		}
-		else if (!good || !files_replace(path, temporary))
+		else if (!good || !replace_durably(path, temporary))
 		{
 			problem_set(problem, hint_by_hand, "could not add a key to master key file \"%s\": %m", path);
 			good = false;

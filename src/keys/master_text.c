@@ -108,7 +108,7 @@ master_text_format_key(const uint8_t raw[CRYPTO_KEY_BYTES], char digits[MASTER_T
 	format_hex(raw, CRYPTO_KEY_BYTES, digits);
 }
 
-/* Writes the fingerprint of a key, by which rows, messages and the marker file name it. */
+/* Writes the fingerprint of a key, by which rows and messages name it. */
 void
 master_text_format_fingerprint(const uint8_t fingerprint[MASTER_TEXT_FINGERPRINT_BYTES],
 							   char digits[MASTER_TEXT_FINGERPRINT_DIGITS + 1])

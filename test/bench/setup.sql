@@ -5,6 +5,7 @@
 -- errors) is keyrot's cost and not the peer's.
 
 CREATE EXTENSION keyrot;
+SELECT keyrot.create_master_key();
 CREATE EXTENSION pgcrypto;
 
 -- What is measured is the work; the default limit of 20 a second would be measured otherwise.

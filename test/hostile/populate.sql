@@ -5,6 +5,7 @@
 -- Every secret begins with "KRhostileSECRET", so that it is known wherever it turns up.
 SET client_min_messages = error;
 CREATE EXTENSION keyrot;
+SELECT keyrot.create_master_key();
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
 CREATE EXTENSION IF NOT EXISTS amcheck;
 

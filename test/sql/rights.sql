@@ -2,6 +2,7 @@
 -- role is refused everything; granted one function, it can do that one thing and no other, to what it owns;
 -- rights on keyrot's tables are neither needed nor there.
 \set SHOW_CONTEXT never
+SET client_min_messages = warning;
 CREATE ROLE regress_ordinary;
 SELECT app_key FROM keyrot.create_app('Rights', 'rights.app', 'rights-secret-number-1');
 SELECT keyrot.create_zone_key('rights-zone', test.secret_key(1)) IS NOT NULL AS done;
@@ -63,6 +64,7 @@ INSERT INTO test.call (function, arguments) VALUES
     ('api', $$'DescribeAppAttributes'$$),
     ('rebind_owners', ''),
     ('prune_requests', $$'1000 years'$$),
+    ('create_master_key', ''),
     ('rotate_data_key', ''),
     ('rewrap_data_keys', ''),
     ('status', '');

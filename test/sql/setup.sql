@@ -1,8 +1,10 @@
 -- What all tests need: the extension, pgcrypto as an independent maker of HMACs, and the helpers in the
 -- schema "test".  The tests share this database, so each uses AppKeys and ZoneIds of its own.
-SET client_min_messages = warning;
+SET client_min_messages = error;
 CREATE EXTENSION IF NOT EXISTS pgcrypto;
 CREATE EXTENSION keyrot;
+-- The server may have its master key from an earlier run.
+SELECT length(keyrot.create_master_key()) AS digits;
 -- They also call more often than they may; test/sql/limit.sql has limits of its own.
 ALTER DATABASE :"DBNAME" SET keyrot.zone_rate_limit = 0;
 SELECT extname, extversion FROM pg_extension WHERE extname = 'keyrot';

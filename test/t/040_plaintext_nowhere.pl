@@ -187,6 +187,7 @@ sub wrapped { return $node->safe_psql('marked', q{SELECT id, encode(wrapped, 'he
 my @wrapped = wrapped();
 session(
 	'keys',
+	'+SELECT keyrot.create_master_key()',
 	'+SELECT keyrot.rotate_master_key()',
 	'+SELECT keyrot.rotate_data_key()',
 	'+SELECT keyrot.rewrap_data_keys()',

@@ -144,12 +144,16 @@ my %call = (
 	api                   => q{api('NoSuchAction')},
 	remove_gateway        => q{remove_gateway('zone-1', 'gate-1')},
 	rebind_owners         => q{rebind_owners()},
-	prune_requests        => q{prune_requests('1 day')});
+	prune_requests        => q{prune_requests('1 day')},
+	create_master_key     => q{create_master_key()},
+	rotate_master_key     => q{rotate_master_key()},
+	rewrap_data_keys      => q{rewrap_data_keys()},
+	rotate_data_key       => q{rotate_data_key()});
 my @functions = split /\n/, $standby->safe_psql(
 	'served', q{
 	SELECT proname FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
 	   AND proname !~ '^(verify|sign|check)_' AND proname NOT IN ('status', 'has_rights_of')
-	   AND proname !~ '^(rotate|rewrap|reseal)' ORDER BY proname COLLATE "C"}
+	   AND prokind = 'f' ORDER BY proname COLLATE "C"}
 );
 is_deeply([ sort keys %call ], \@functions, 'every request is known here');
 my @refused = attempts($standby, 'served', map { "SELECT * FROM keyrot.$call{$_}" } @functions);
@@ -306,10 +310,9 @@ like(
 	$standby->safe_psql('served', q{SELECT array_to_string(degraded, '|') FROM keyrot.status()}),
 	qr/does not exist/,
 	'status() tells');
-is_deeply([ grep { !/aside|marker/ } key_files_of($standby) ], [], 'and nothing is made there');
-unlink marker_file($standby);
-attempts($standby, 'served', $new_forms, q{SELECT * FROM keyrot.create_app('App')});
-is_deeply([ grep { !/aside/ } key_files_of($standby) ], [], 'not even where the marker is missing, too');
+my ($made) = attempts($standby, 'served', 'SELECT keyrot.create_master_key()');
+is($made->{sqlstate}, '25006', 'create_master_key() is a request, too');
+is_deeply([ grep { !/aside/ } key_files_of($standby) ], [], 'and nothing is made there');
 is( $primary->safe_psql(
 		'served', q{SELECT keyrot.verify_app_string('app-1', 'm', keyrot.sign_string_for_app('app-1', 'm'))}),
 	't',

@@ -57,7 +57,7 @@ is(join(' ', map { $_->{sqlstate} } @lost), '55000 55000',
 	'without the key file, using a secret gives 55000');
 is(scalar(grep { $_->{message} =~ /"\Q$path\E"/ && $_->{hint} =~ /backup/ } @lost),
 	2, 'by name and with a hint');
-is_deeply([ key_files_of($new) ], ['keyrot_master_key.marker'], 'and nothing is made but a note of what is missing');
+is_deeply([ key_files_of($new) ], [], 'and nothing is made');
 
 write_key($path, $key);
 is($new->safe_psql('kept', $sound), 't', 'with the file the credentials are good');
@@ -72,13 +72,5 @@ is( $new->safe_psql(
 		SELECT app_id FROM keyrot.create_app('Next')}),
 	"t|t\n2",
 	'rotation and numbers go on');
-
-# The cluster knows that it depends on this key, although it never wrapped anything with it.
-is(slurp_file(marker_file($new)), fingerprint(substr $key, 0, 64) . "\n", 'the marker names the key in use');
-add_databases($new, 'later');
-unlink $path;
-my ($later) = attempts($new, 'later', q{SELECT * FROM keyrot.create_app('Later')});
-is($later->{sqlstate}, '55000', 'where the file is lost then, no other database makes a new key');
-ok(!-e $path, 'nor a file');
 
 done_testing();

@@ -29,6 +29,8 @@ sub install
 	my ($number) = @_;
 	my $secret = secret_of($number);
 	return "CREATE EXTENSION keyrot;
+		SET client_min_messages = error;
+		SELECT FROM keyrot.create_master_key();
 		SELECT FROM keyrot.create_app('Installation $number', 'app-1');
 		SELECT FROM keyrot.create_app('Installation $number', 'app-kept', '$secret');
 		SELECT FROM keyrot.create_zone_key('zone-1');";

@@ -291,6 +291,22 @@ is(scalar(grep { index($server_log, "$_\n") >= 0 } 'the vault is sealed', 'no su
 	3, 'what it says on stderr is in the server log');
 unlike($said, qr/vault|no such key|of many/, 'and callers get nothing of it');
 
+# No master key is made beside the command.
+behave(':');
+reload();
+my ($unprinted, $made, $rotated) =
+  attempts($node, 'served', $sound, 'SELECT keyrot.create_master_key()', 'SELECT keyrot.rotate_master_key()');
+like($unprinted->{hint}, qr/^It must print one key a line/, 'where the command prints no key, the hint is to let it print one');
+$node->safe_psql('postgres', 'CREATE DATABASE empty');
+my (undef, $needed, $refused) =
+  attempts($node, 'empty', 'CREATE EXTENSION keyrot', $create, 'SELECT keyrot.create_master_key()');
+like($needed->{hint}, qr/^It must print one key a line/, 'also where there is no data key');
+is("$made->{sqlstate} $rotated->{sqlstate} $refused->{sqlstate}", '55000 55000 55000', 'create_master_key() makes none, nor does rotate_master_key()');
+like($refused->{message}, qr/comes from keyrot\.master_key_command/, 'which says where it has to come from');
+like($refused->{hint}, qr/^Let the command print/, 'and what to do');
+is_deeply([ key_files_of($node) ], [], 'and makes no file');
+$node->safe_psql('postgres', 'DROP DATABASE empty');
+
 # What goes on failing is not run for each who asks, but is once it may have recovered.
 behave('exit 1');
 reload();
@@ -450,7 +466,7 @@ is(new_runs(), 1, 'by one run of its own');
 behave('echo the vault is away >&2; exit 5');
 reload($standby);
 like((attempts($standby, 'served', $sound))[0]{message}, qr/exit code 5$/, 'and are told the same of failures');
-is_deeply([ grep { !/marker/ } key_files_of($standby) ], [], 'no key file is made there');
+is_deeply([ key_files_of($standby) ], [], 'no key file is made there');
 $standby->stop;
 new_runs();
 
@@ -458,14 +474,14 @@ new_runs();
 # From the command to a file, to another file, and back
 
 print_keys($key[0], $key[1]);
-is_deeply([ key_files_of($node) ], ['keyrot_master_key.marker'], 'to this point there is no key file, but a marker');
-like(slurp_file(marker_file($node)), qr/^@{[ fingerprint($key[0]) ]}$/m, 'which has the keys in use');
+is_deeply([ key_files_of($node) ], [], 'to this point there is no key file');
 my $other = "$folder/other.key";
 set_conf("keyrot.master_key_command = ''");
 my ($without) = attempts($node, 'served', $sound);
 is($without->{sqlstate}, '55000', 'without the command the file counts');
 like($without->{message}, qr/"\Q@{[ key_file($node) ]}\E" does not exist/, 'which is not there');
-is_deeply([ key_files_of($node) ], ['keyrot_master_key.marker'], 'and is not made, for keys are in use');
+is((attempts($node, 'served', 'SELECT keyrot.create_master_key()'))[0]{sqlstate}, '55000', 'and is not made, for keys are in use');
+is_deeply([ key_files_of($node) ], [], 'by anybody');
 write_key(key_file($node), "$key[0]\n");
 is($node->safe_psql('served', $sound), 't', 'put there, it serves');
 write_key($other, "$key[1]\n$key[0]\n");

@@ -33,7 +33,6 @@ our @EXPORT = qw(
   forget_master_key
   key_file
   key_files_of
-  marker_file
   new_server
   open_sealed
   random_hex
@@ -66,13 +65,19 @@ sub new_server
 	return $node;
 }
 
+# Databases with the extension.  The server gets its master key with the first, unless a command prints it.
 sub add_databases
 {
 	my ($node, @names) = @_;
 	for my $name (@names)
 	{
 		$node->safe_psql('postgres', "CREATE DATABASE $name");
-		$node->safe_psql($name,      'CREATE EXTENSION keyrot');
+		$node->safe_psql(
+			$name, q{
+			CREATE EXTENSION keyrot;
+			SET client_min_messages = error;
+			SELECT keyrot.create_master_key() FROM keyrot.status()
+			 WHERE master_key IS NULL AND current_setting('keyrot.master_key_command') = ''});
 	}
 	return;
 }
@@ -202,8 +207,6 @@ sub sign_text
 
 sub key_file { return $_[0]->data_dir . '/keyrot_master.key'; }
 
-sub marker_file { return $_[0]->data_dir . '/keyrot_master_key.marker'; }
-
 # What lies in the data directory, or another folder, under a name of keyrot's, temporary files included.
 sub key_files_of
 {
@@ -248,7 +251,7 @@ sub forget_master_key
 {
 	my ($node, @databases) = @_;
 	$node->safe_psql($_, 'DROP EXTENSION keyrot; CREATE EXTENSION keyrot') for @databases;
-	unlink key_file($node), marker_file($node);
+	unlink key_file($node);
 	return;
 }
 
