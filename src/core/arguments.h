@@ -34,6 +34,7 @@ typedef struct Arguments
 	const char *owner_name;
 	int64		app_id;			/* 0: the app is not named by its number */
 	AppFilter	filter;
+	int			batch_size;
 	AppListingReader listed;	/* takes each app that the filter means */
 } Arguments;
 

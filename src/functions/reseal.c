@@ -14,6 +14,9 @@
  * the current key is committed chooses that one.  So: wait for those that hold it, look again, drop.  Readers
  * need not be waited for: a snapshot that still sees the old secret also sees its key's row (keyring_find).
  *
+ * It is one request, however often it commits.  Its row is written in the transaction of its last change, which is
+ * the one that CALL commits; where it is stopped before, what it moved stays and the request is a failed one.
+ *
  * Two locks of the database's tell who is at work.  The first keeps a second reseal away; the second is only
  * looked at, by status(), which must not keep a reseal from getting the first.
  */
@@ -24,12 +27,15 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/lock.h"
+#include "tcop/pquery.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "core/argument.h"
 #include "core/credential.h"
+#include "core/request.h"
 #include "keys/keyring.h"
 #include "store/tables.h"
 #include "base/errors.h"
@@ -69,7 +75,7 @@ set_lock_tag(LOCKTAG *tag, uint32 purpose)
 
 /* Begins the work of a transaction that has just started. */
 static void
-begin(Reseal *reseal)
+begin_work(Reseal *reseal)
 {
 	XactIsoLevel = XACT_READ_COMMITTED;
 	request_require_writable("reseal");
@@ -78,13 +84,20 @@ begin(Reseal *reseal)
 	MemoryContextSwitchTo(reseal->context);
 }
 
-/* Commits it and starts another. */
+/* Ends the work of a transaction, which goes on. */
 static void
-commit(Reseal *reseal)
+end_work(Reseal *reseal)
 {
 	MemoryContextSwitchTo(MemoryContextGetParent(reseal->context));
 	MemoryContextReset(reseal->context);
 	PopActiveSnapshot();
+}
+
+/* Ends it, commits, and starts another transaction. */
+static void
+commit_work(Reseal *reseal)
+{
+	end_work(reseal);
 	key_statements_commit();
 }
 
@@ -109,14 +122,14 @@ tell_progress(Reseal *reseal)
 	}
 }
 
-/* Finds out where secrets are to be moved to, and how many credentials have some; false where there are none. */
+/* Finds out where secrets are to be moved to, and how many credentials have some; false where there is no data key. */
 static bool
-prepare(Reseal *reseal)
+prepare_work(Reseal *reseal)
 {
 	ResealRow  *progress = &reseal->progress;
 	bool		any;
 
-	begin(reseal);
+	begin_work(reseal);
 	any = keyring_hold();
 	if (any)
 	{
@@ -127,12 +140,12 @@ prepare(Reseal *reseal)
 		progress->total = key_statements_count_sealed_before(progress->data_key);
 		key_statements_note_reseal(progress);
 	}
-	commit(reseal);
+	commit_work(reseal);
 	return any;
 }
 
 static void
-add_to_batch(const char *identifier, void *reader_state)
+note_in_batch(const char *identifier, void *reader_state)
 {
 	Batch	   *batch = reader_state;
 
@@ -141,7 +154,7 @@ add_to_batch(const char *identifier, void *reader_state)
 
 /* Moves a credential, and leaves it as it is, with a warning, where it does not open. */
 static void
-move(Reseal *reseal, CredentialKind kind, const char *identifier)
+move_credential(Reseal *reseal, CredentialKind kind, const char *identifier)
 {
 	Credential	credential;
 
@@ -164,7 +177,7 @@ move_each(Reseal *reseal, CredentialKind kind, const Batch *batch)
 	{
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(reseal->one);
-		move(reseal, kind, batch->identifiers[i]);
+		move_credential(reseal, kind, batch->identifiers[i]);
 		MemoryContextSwitchTo(reseal->context);
 		MemoryContextReset(reseal->one);
 	}
@@ -187,11 +200,11 @@ move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER +
 {
 	Batch		batch = {0};
 
-	begin(reseal);
+	begin_work(reseal);
 	batch.identifiers = palloc((Size) reseal->batch_size * sizeof(batch.identifiers[0]));
 	rows_hold_for_writing(kind);
 	require_destination(reseal);
-	(void) key_statements_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, add_to_batch, &batch);
+	(void) key_statements_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, note_in_batch, &batch);
 	move_each(reseal, kind, &batch);
 	if (batch.count > 0)
 	{
@@ -199,7 +212,7 @@ move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER +
 		reseal->progress.updated_at = GetCurrentTimestamp();
 		key_statements_note_reseal(&reseal->progress);
 	}
-	commit(reseal);
+	commit_work(reseal);
 	if (batch.count > 0)
 		tell_progress(reseal);
 	return batch.count > 0;
@@ -207,7 +220,7 @@ move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER +
 
 /* Moves all credentials that can be had without waiting for somebody. */
 static void
-pass(Reseal *reseal)
+move_all_free(Reseal *reseal)
 {
 	static const CredentialKind kinds[] = {CREDENTIAL_APP, CREDENTIAL_ZONE};
 
@@ -229,43 +242,46 @@ all_moved(Reseal *reseal)
 
 	tables_await_writers();
 	key_statements_commit();
-	begin(reseal);
+	begin_work(reseal);
 	left = key_statements_count_sealed_before(reseal->progress.data_key);
-	commit(reseal);
+	commit_work(reseal);
 	return left <= reseal->unreadable;
 }
 
+/* The last change; its transaction is left to the caller. */
 static void
-finish(Reseal *reseal)
+drop_old_keys(Reseal *reseal)
 {
 	ResealRow  *progress = &reseal->progress;
 	int			dropped;
 
-	begin(reseal);
+	begin_work(reseal);
 	dropped = keyring_drop_unused(progress->data_key);
 	progress->updated_at = GetCurrentTimestamp();
 	progress->ended_at = progress->updated_at;
 	key_statements_note_reseal(progress);
-	commit(reseal);
+	end_work(reseal);
 	tell_reseal_end(progress->data_key, progress->done, reseal->unreadable, dropped);
 }
 
+/* Moves everything and names the data key as the request's target, which stays empty where there is none. */
 static void
-run(int batch_size)
+move_everything(Request *request)
 {
-	Reseal		reseal = {.batch_size = batch_size};
+	Reseal		reseal = {.batch_size = request->arguments.batch_size};
 
 	reseal.context = AllocSetContextCreate(CurrentMemoryContext, "keyrot reseal", ALLOCSET_DEFAULT_SIZES);
 	reseal.one = AllocSetContextCreate(CurrentMemoryContext, "keyrot reseal of a credential", ALLOCSET_DEFAULT_SIZES);
 	key_statements_commit();
-	if (!prepare(&reseal))
+	if (!prepare_work(&reseal))
 		tell_nothing_to_reseal();
 	else
 	{
+		pg_ltoa(reseal.progress.data_key, request->target);
 		do
-			pass(&reseal);
+			move_all_free(&reseal);
 		while (!all_moved(&reseal));
-		finish(&reseal);
+		drop_old_keys(&reseal);
 	}
 	MemoryContextDelete(reseal.one);
 	MemoryContextDelete(reseal.context);
@@ -279,18 +295,28 @@ require_top_level(FunctionCallInfo fcinfo)
 		error_in_transaction("reseal");
 }
 
-/* reseal(batch_size) */
-Datum
-keyrot_reseal(PG_FUNCTION_ARGS)
+static void
+read_reseal(Request *request)
 {
-	int			batch_size = argument_batch_size(fcinfo, 0);
+	request->arguments.batch_size = argument_batch_size(request->fcinfo, 0);
+	require_top_level(request->fcinfo);
+}
+
+/* The session's locks are kept by the transaction, too, until the last change is committed. */
+static void
+hold_until_commit(const LOCKTAG *excludes, const LOCKTAG *indicates)
+{
+	(void) LockAcquire(excludes, ExclusiveLock, false, false);
+	(void) LockAcquire(indicates, ExclusiveLock, false, false);
+}
+
+static void
+reseal_all(Request *request)
+{
 	LOCKTAG		excludes;
 	LOCKTAG		indicates;
 	volatile bool indicated = false;
 
-	request_require_writable("reseal");
-	require_top_level(fcinfo);
-	tables_lock_shared();
 	set_lock_tag(&excludes, EXCLUDES);
 	set_lock_tag(&indicates, INDICATES);
 	if (LockAcquire(&excludes, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
@@ -299,7 +325,8 @@ keyrot_reseal(PG_FUNCTION_ARGS)
 	{
 		(void) LockAcquire(&indicates, ExclusiveLock, true, false);
 		indicated = true;
-		run(batch_size);
+		move_everything(request);
+		hold_until_commit(&excludes, &indicates);
 	}
 	PG_FINALLY();
 	{
@@ -308,7 +335,27 @@ keyrot_reseal(PG_FUNCTION_ARGS)
 		LockRelease(&excludes, ExclusiveLock, true);
 	}
 	PG_END_TRY();
-	PG_RETURN_VOID();
+
+	/* What records the request finds a snapshot, as it would without the commits. */
+	tables_lock_shared();
+	EnsurePortalSnapshotExists();
+}
+
+static Datum
+answer_nothing(Request *request pg_attribute_unused())
+{
+	return (Datum) 0;
+}
+
+/* reseal(batch_size) */
+Datum
+keyrot_reseal(PG_FUNCTION_ARGS)
+{
+	static const Action action = {
+		"reseal", REQUEST_OF_ADMINISTRATION, read_reseal, reseal_all, answer_nothing
+	};
+
+	return request_run(fcinfo, &action);
 }
 
 /*

@@ -10,6 +10,8 @@ CREATE DATABASE regression_keyrot_data_keys;
 SET client_min_messages = warning;
 CREATE EXTENSION pgcrypto;
 CREATE EXTENSION keyrot;
+-- The master key of this server is there; nothing is made.
+SELECT keyrot.create_master_key() = master_key AS of_the_server FROM keyrot.status();
 RESET client_min_messages;
 
 -- Which data key each secret is sealed with.
@@ -185,6 +187,7 @@ SET default_transaction_read_only = on;
 CALL keyrot.reseal();
 SELECT keyrot.rotate_data_key();
 SELECT keyrot.rewrap_data_keys();
+SELECT keyrot.create_master_key();
 SELECT keyrot.rotate_master_key();
 RESET default_transaction_read_only;
 SELECT count(*) AS changed FROM (TABLE sealed EXCEPT TABLE sealed_before) AS d;
@@ -200,8 +203,8 @@ END $$;
 SELECT count(*) AS went_on FROM went_on;
 SELECT kind, id, version, current, previous FROM sealed WHERE current IS NOT NULL OR previous IS NOT NULL ORDER BY kind, id;
 TABLE data_keys;
--- No request is recorded, and nobody sees a difference.
-SELECT count(*) AS requests FROM (TABLE keyrot.request EXCEPT TABLE requests_before) AS d;
+-- Each is one request, however many batches it took, and nobody sees a difference.
+SELECT action, target, outcome, version FROM (TABLE keyrot.request EXCEPT TABLE requests_before) AS d ORDER BY request_id;
 SELECT seen.verified = before.verified AS verified, seen.accepted, seen.described = before.described AS described,
        seen.rows = before.rows AS rows FROM seen(), before;
 SELECT done, total FROM keyrot.reseal ORDER BY data_key DESC LIMIT 1;
@@ -261,21 +264,28 @@ SELECT keyrot.reset_app_secret('app-2') IS NOT NULL AS reset;
 CALL keyrot.reseal();
 TABLE data_keys;
 
+-- What is on record: the data key's id, the fingerprint of the current master key, or nothing where there was no key.
+SELECT r.action, replace(r.target, s.master_key, 'MASTER KEY') AS target, r.outcome, count(*)
+  FROM keyrot.request AS r, keyrot.status() AS s WHERE r.action ~ '_keys?$|^reseal' AND r.action !~ 'zone'
+ GROUP BY 1, 2, 3 ORDER BY 1, min(r.requested_at);
+
 -- Whom they are for: superusers unless granted, and then without any right to the tables.
 CREATE ROLE regress_keeper;
 GRANT USAGE ON SCHEMA keyrot TO regress_keeper;
 SET ROLE regress_keeper;
 SELECT keyrot.rotate_data_key();
 SELECT keyrot.rewrap_data_keys();
+SELECT keyrot.create_master_key();
 SELECT keyrot.rotate_master_key();
 CALL keyrot.reseal();
 RESET ROLE;
-GRANT EXECUTE ON FUNCTION keyrot.rotate_data_key, keyrot.rewrap_data_keys, keyrot.status TO regress_keeper;
+GRANT EXECUTE ON FUNCTION keyrot.rotate_data_key, keyrot.rewrap_data_keys, keyrot.create_master_key, keyrot.status TO regress_keeper;
 GRANT EXECUTE ON PROCEDURE keyrot.reseal TO regress_keeper;
 SET ROLE regress_keeper;
 SELECT keyrot.rotate_data_key() IS NOT NULL AS rotated;
 SELECT keyrot.rewrap_data_keys() AS rewrapped;
 SET client_min_messages = warning;
+SELECT keyrot.create_master_key() = master_key AS of_the_server FROM keyrot.status();
 CALL keyrot.reseal();
 RESET client_min_messages;
 SELECT data_keys, data_key, array_length(master_keys_in_use, 1) AS master_keys_in_use, reseal_total FROM keyrot.status();
@@ -312,7 +322,7 @@ GRANT CREATE ON SCHEMA public TO regress_keeper;
 SET ROLE regress_keeper;
 CREATE MATERIALIZED VIEW attempts AS
 SELECT statement, state_of(statement) FROM (VALUES ('SELECT keyrot.rotate_data_key()'), ('SELECT keyrot.rewrap_data_keys()'),
-    ('CALL keyrot.reseal()')) AS v (statement) WITH NO DATA;
+    ('SELECT keyrot.create_master_key()'), ('CALL keyrot.reseal()')) AS v (statement) WITH NO DATA;
 RESET ROLE;
 REFRESH MATERIALIZED VIEW attempts;
 SELECT * FROM attempts ORDER BY statement;

@@ -166,6 +166,26 @@ $in .= "ROLLBACK;\n\\q\n";
 $holder->finish;
 terminate_session('pg_terminate_backend after a request', 'rolled back zone', "BEGIN; $refresh;", q{state = 'idle in transaction'});
 
+# The administration of keys.  A reseal that is stopped has committed before, and is a failure all the same.
+attempts($node, 'served', 'BEGIN', 'SELECT keyrot.rotate_data_key()', 'ROLLBACK');
+is(recorded(q{action = 'rotate_data_key'}, 'outcome, target'), 'rolled back|2', 'a data key that is rolled back');
+rename key_file($node), key_file($node) . '.aside' or die $!;
+attempts($node, 'served', 'SELECT keyrot.rotate_master_key()');
+is(recorded(q{action = 'rotate_master_key'}, 'outcome, target'), '55000|', 'a master key that cannot be made');
+rename key_file($node) . '.aside', key_file($node) or die $!;
+my @in_block = attempts($node, 'served', 'BEGIN', 'CALL keyrot.reseal()', 'ROLLBACK');
+is(recorded("request_id = '@{[ request_of($in_block[1]) ]}'", 'outcome, action, target'), '25001|reseal|', 'a reseal in a transaction block');
+$node->safe_psql('served', 'SELECT keyrot.rotate_data_key()');
+my $writer = $node->background_psql('served');
+$writer->query_safe(q{BEGIN; SELECT keyrot.create_zone_key('zone-open')});
+my (undef, $stopped) = attempts($node, 'served', q{SET statement_timeout = '500ms'}, 'CALL keyrot.reseal()');
+is(recorded("request_id = '@{[ request_of($stopped) ]}'", 'outcome, action, target'), '57014|reseal|2', 'a reseal that is cancelled');
+terminate_session('and one that is terminated', '57P01 2', 'CALL keyrot.reseal();', q{wait_event_type = 'Lock'});
+$writer->query_safe('COMMIT');
+$writer->quit;
+$node->safe_psql('served', 'CALL keyrot.reseal()');
+is(recorded(q{action = 'reseal' AND outcome = 'ok'}, 'count(*), min(target)'), '1|2', 'the one that reaches its end is a success, once');
+
 # A prepared transaction that is rolled back later is not on record, as documented; nothing else is disturbed.
 my @prepared = attempts($node, 'served', 'BEGIN', $refresh, q{PREPARE TRANSACTION 'p'}, 'BEGIN', 'ROLLBACK', q{ROLLBACK PREPARED 'p'});
 my ($prepared_id) = $prepared[1]->{output} =~ /($REQUEST_ID)/;

@@ -106,7 +106,7 @@ is(join(' ', names()), "$third $second $name", 'rotate_master_key() puts a key b
 is((stat $path)[2] & oct 7777, oct 600, 'in a file of mode 0600');
 is(in_use('empty'),            '',      'nothing depends on it yet');
 my $recorded = q{SELECT action, target, outcome FROM keyrot.request ORDER BY request_id};
-is($node->safe_psql('empty', $recorded), join("\n", "rewrap_data_keys|$name|ok",
+is($node->safe_psql('empty', $recorded), join("\n", "rewrap_data_keys|$name|ok", 'reseal||ok',
 		map { "rotate_master_key|$_|ok" } $second, $third), 'each call is on record, with the key that it came to');
 
 
