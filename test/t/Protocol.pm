@@ -101,6 +101,22 @@ sub answer
 	}
 }
 
+# Awaits the answer as it comes, up to and with the message that ends it: [letter, body] each.  What a COPY
+# reads is sent when it is asked for.  A session that has ended ends the list, too.
+sub messages
+{
+	my ($self, $data) = @_;
+	my @messages;
+	while (1)
+	{
+		my ($letter, $body) = $self->get;
+		return @messages unless defined $letter;
+		push @messages, [ $letter, $body ];
+		$self->put(message('d', $data // '') . message('c', '')) if $letter eq 'G';
+		return @messages if $letter eq 'Z';
+	}
+}
+
 # Sends statements as one message, and does not wait.
 sub send_query
 {
