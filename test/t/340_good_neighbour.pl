@@ -41,7 +41,6 @@ CREATE PROCEDURE mine.create_zone_key(a text, b text) LANGUAGE plpgsql AS \$\$ B
 CREATE FUNCTION create_app(a text, b text) RETURNS text LANGUAGE sql AS 'SELECT mine.create_app(a, b)';
 END
 
-# A statement, or messages of several; an array: with bind parameters; a hash: with data for COPY.
 my @CASES = (
 	"INSERT INTO api (name, url) VALUES ('billing', '$URL')",
 	"INSERT INTO api VALUES ('billing', '$URL')",
@@ -142,22 +141,6 @@ my ($plain, $loaded) = (server('plain', ''), server('loaded', ',keyrot'));
 $_->[0]->safe_psql('postgres', "CREATE DATABASE $_->[1]"), $_->[0]->safe_psql($_->[1], $OBJECTS) for [ $plain, 'others' ], [ $loaded, 'others' ], [ $loaded, 'ours' ];
 write_key(key_file($loaded), random_hex(64) . "\n");
 $loaded->safe_psql('ours', "CREATE EXTENSION keyrot; SELECT keyrot.create_app('n', 'app-a'), keyrot.create_zone_key('zone-a')");
-
-# Sends a case and returns what comes back.
-sub run_case
-{
-	my ($session, $case) = @_;
-	if (ref $case eq 'ARRAY')
-	{
-		my ($text, @values) = @$case;
-		$session->send_bound($text, \@values);
-		return said($session->messages);
-	}
-	$session->send_query(ref $case ? $case->{text} : $case);
-	return said($session->messages(ref $case ? $case->{data} : undef));
-}
-
-sub title { my ($case) = @_; return substr(ref $case eq 'ARRAY' ? "bound: $case->[0]" : ref $case ? $case->{text} : $case, 0, 70) =~ s/[^ -~]/?/gr; }
 
 # Runs all cases in one session of a database: what each was answered and logged, what another session sees of it
 # afterwards, and at the end the statistics.

@@ -18,7 +18,7 @@ use PostgreSQL::Test::Utils;
 use Protocol;
 use Test::More;
 
-our @EXPORT = qw(log_entries said same);
+our @EXPORT = qw(log_entries run_case said same title);
 
 our $LOG = <<'END';
 logging_collector = on
@@ -35,7 +35,7 @@ autovacuum = off
 END
 
 # Fields of an entry that differ from run to run.
-my @OF_ONE_RUN = qw(timestamp user dbname pid session_id line_num session_start vxid txid);
+my @OF_ONE_RUN = qw(timestamp user dbname application_name pid session_id line_num session_start vxid txid);
 
 my $json = JSON::PP->new->utf8->canonical;
 my $ended = 0;
@@ -69,7 +69,32 @@ sub described
 	return $text;
 }
 
-# What was logged in sessions of a database up to now, as a hash from application_name to the text of all entries.
+# Sends a case and returns what comes back as text.  A case is a statement, or messages of several; an array: a
+# statement with its bind parameters; a hash: a COPY with its data; or code that is given the session.
+sub run_case
+{
+	my ($session, $case) = @_;
+	return said($case->($session)) if ref $case eq 'CODE';
+	if (ref $case eq 'ARRAY')
+	{
+		my ($text, @values) = @$case;
+		$session->send_bound($text, \@values);
+		return said($session->messages);
+	}
+	$session->send_query(ref $case ? $case->{text} : $case);
+	return said($session->messages(ref $case ? $case->{data} : undef));
+}
+
+# The beginning of a case, to name a test by.
+sub title
+{
+	my ($case) = @_;
+	my $text = ref $case eq 'ARRAY' ? "bound: $case->[0]" : ref $case eq 'HASH' ? $case->{text} : $case;
+	return substr($text, 0, 70) =~ s/[^ -~]/?/gr;
+}
+
+# What was logged in sessions of a database up to now, as a hash from application_name to the text of all entries,
+# without the statements that set this name.
 sub log_entries
 {
 	my ($node, $database) = @_;
@@ -81,7 +106,7 @@ sub log_entries
 	for my $line (grep { /^\{/ } split /\n/, $text)
 	{
 		my $entry = $json->decode($line);
-		next unless ($entry->{dbname} // '') eq $database;
+		next if ($entry->{dbname} // '') ne $database || $entry->{message} =~ /\Astatement: SET application_name = /;
 		my $name = $entry->{application_name} // '';
 		$entries{$name} .= one_entry($entry);
 	}
