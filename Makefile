@@ -58,12 +58,13 @@ OBJS = \
 	src/keys/master_command.o \
 	src/keys/master_file.o \
 	src/keys/master_text.o \
+	src/log/current.o \
 	src/log/lexer.o \
 	src/log/logtext.o \
 	src/log/mask.o \
 	src/log/names.o \
 	src/log/redact.o \
-	src/log/token.o \
+	src/log/session.o \
 	src/record/ledger.o \
 	src/record/queue.o \
 	src/record/worker.o \
@@ -112,7 +113,7 @@ installcheck: say-no-tap
 endif
 
 KEYROT_HEADERS = $(wildcard src/*/*.h)
-UNIT_SRC = $(wildcard src/crypto/*.c) $(addprefix src/,keys/master_text.c log/lexer.c log/logtext.c log/names.c log/token.c)
+UNIT_SRC = $(wildcard src/crypto/*.c) $(addprefix src/,keys/master_text.c log/lexer.c log/logtext.c log/names.c)
 EXTRA_CLEAN = test/unit/units test/unit/units-sanitized results regression.diffs regression.out output_iso tmp_check tmp_check_iso log
 
 # Bitcode for JIT would need clang and serves no function of ours: none is inlined into a plan.

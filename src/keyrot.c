@@ -33,6 +33,7 @@
 #include "keys/master_cache.h"
 #include "log/mask.h"
 #include "log/redact.h"
+#include "log/session.h"
 #include "base/settings.h"
 
 KEYROT_MODULE_MAGIC;
@@ -49,6 +50,7 @@ _PG_init(void)
 	ledger_init();
 	request_init();
 	worker_init();
+	session_init();
 	redact_init();
 	mask_init();
 }

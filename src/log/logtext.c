@@ -2,21 +2,24 @@
  * logtext.c
  *	  Texts without their secrets, as the log and other readers of statements need them.
  *
- * In plain C, and without memory of its own, since it works where nothing may fail: the caller asks for
- * the length first.
+ * One rule for all: where a statement calls a function of keyrot's (names.c), every string, comment, name in
+ * double quotes and bare word of 16 bytes or more in it is hidden, but for the names of keyrot itself.  In
+ * plain C, and without memory of its own, since it works where nothing may fail: the caller asks for the
+ * length first.
  */
 #include "log/logtext.h"
-
-#define MAX_READABLE 16			/* quoted pieces of a message that are looked at */
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "log/lexer.h"
+
+#define MIN_SECRET 16			/* bytes of the shortest secret */
 #define AUDIT "AUDIT: "
-#define AUDIT_STATEMENT 8		/* the field that holds the statement; the parameters follow */
+#define AUDIT_STATEMENT 7		/* commas before the field that holds the statement; the parameters follow */
+#define TRACE "keyrot."			/* what may be called, wherever it stands */
 #define REQUEST "keyrot request "
 #define UUID_LENGTH 36
-#define FIRST_USER_OID 16384
 
 typedef struct Output
 {
@@ -24,13 +27,14 @@ typedef struct Output
 	size_t		length;
 } Output;
 
-typedef struct Redaction
+/* A statement of a text. */
+typedef struct Part
 {
-	const char *in;
-	size_t		copied;			/* of the text */
-	Output		output;
-	bool		hidden;			/* something was */
-} Redaction;
+	size_t		start;
+	size_t		end;
+	NamesText	text;
+	bool		is_read;		/* to its end */
+} Part;
 
 static void
 put(Output *output, const char *bytes, size_t length)
@@ -43,130 +47,292 @@ put(Output *output, const char *bytes, size_t length)
 static void
 put_marker(Output *output)
 {
-	put(output, LEXER_MARKER, LEXER_MARKER_LENGTH);
+	put(output, LOGTEXT_MARKER, LOGTEXT_MARKER_LENGTH);
 }
 
-static void
-ignore_token(void *sink __attribute__((unused)), size_t start __attribute__((unused)),
-			 size_t end __attribute__((unused)), LexerFiller filler __attribute__((unused)))
+static size_t
+only_marker(char *out)
 {
+	Output		output = {.out = out};
+
+	put_marker(&output);
+	return output.length;
 }
 
-/* Puts the marker in place of a token; one marker stands for literals side by side. */
-static void
-redact_token(void *sink, size_t start, size_t end, LexerFiller filler __attribute__((unused)))
+/* Whether the token at hand may hold a secret. */
+static bool
+is_hidden(const Lexer *lexer)
 {
-	Redaction  *redaction = sink;
-	size_t		blanks = redaction->copied + strspn(redaction->in + redaction->copied, " \t\n\r\f\v");
-
-	if (blanks < start || !redaction->hidden)
+	switch (lexer->kind)
 	{
-		put(&redaction->output, redaction->in + redaction->copied, start - redaction->copied);
-		put_marker(&redaction->output);
+		case LEXER_STRING:
+		case LEXER_DOLLAR:
+		case LEXER_COMMENT:
+			return true;
+		case LEXER_NAME:
+			return !names_are_own(lexer->text + lexer->open, lexer->close - lexer->open);
+		case LEXER_WORD:
+			return lexer->at - lexer->start >= MIN_SECRET &&
+				!names_are_own(lexer->text + lexer->start, lexer->at - lexer->start);
+		default:
+			return false;
 	}
-	redaction->hidden = true;
-	redaction->copied = end;
 }
 
-/* The text with the marker for what the verdict says is to be hidden. */
-size_t
-logtext_redact(const LexerText *in, LexerVerdict verdict, char *out)
+/* Puts a part of a text with the marker for all that is hidden; false, and nothing is put, where it cannot be read. */
+static bool
+put_hidden(Output *output, const char *text, size_t start, size_t end)
 {
-	Redaction	redaction = {.in = in->text, .output = {.out = out}};
+	const Output before = *output;
+	Lexer		lexer = lexer_begin(text, start, end);
+	size_t		copied = start;
+
+	while (lexer_next(&lexer) != LEXER_END)
+	{
+		if (lexer.kind == LEXER_BROKEN)
+		{
+			*output = before;
+			return false;
+		}
+		if (!is_hidden(&lexer))
+			continue;
+		put(output, text + copied, lexer.start - copied);
+		put_marker(output);
+		copied = lexer.at;
+	}
+	put(output, text + copied, end - copied);
+	return true;
+}
+
+/* Reads the next statement; false where there is none.  Where only comments are left, bare names call nothing. */
+static bool
+next_part(Lexer *lexer, const NamesText *in, Part *part)
+{
+	bool		has_tokens = false;
+
+	part->start = lexer->at;
+	if (lexer->at >= in->length)
+		return false;
+	do
+	{
+		(void) lexer_next(lexer);
+		has_tokens |= lexer->kind != LEXER_COMMENT && lexer->kind != LEXER_END;
+	} while (lexer->kind != LEXER_END && lexer->kind != LEXER_BROKEN && lexer->kind != LEXER_SEMICOLON);
+	part->is_read = lexer->kind != LEXER_BROKEN;
+	part->end = lexer->at;
+	part->text = *in;
+	part->text.text += part->start;
+	part->text.length = part->end - part->start;
+	part->text.unknown_calls = true;
+	part->text.is_installed &= has_tokens;
+	return true;
+}
+
+/* The text with the marker for all that may be a secret, if it calls keyrot or not. */
+size_t
+logtext_statement(const char *text, size_t length, char *out)
+{
+	Output		output = {.out = out};
 
 	/* Only a text that can be read to its end has room for what comes before. */
-	if (verdict != LEXER_HARMLESS && out != NULL && !lexer_each_hidden(in, verdict, ignore_token, NULL))
-		verdict = LEXER_UNCLEAR;
-	if (verdict != LEXER_HARMLESS && !lexer_each_hidden(in, verdict, redact_token, &redaction))
-	{
-		redaction.output.length = 0;
-		put_marker(&redaction.output);
-		return redaction.output.length;
-	}
-	put(&redaction.output, in->text + redaction.copied, in->length - redaction.copied);
-	return redaction.output.length;
-}
-
-/* Where the contents of a quoted token begin and end. */
-static void
-find_contents(const char *text, size_t *start, size_t *end)
-{
-	size_t		head = strcspn(text + *start, "'\"-/$") + 1;
-	size_t		tail = 1;
-
-	switch (text[*start + head - 1])
-	{
-		case '-':
-			head++;
-			tail = 0;
-			break;
-		case '/':
-			head++;
-			tail = 2;
-			break;
-		case '$':
-			head += strcspn(text + *start + head, "$") + 1;
-			tail = head;
-			break;
-		default:
-			break;
-	}
-	*start += head;
-	*end -= tail;
-}
-
-/* Overwrites a token so that a lexer finds one of the same kind and length in its place. */
-static void
-mask_token(void *sink, size_t start, size_t end, LexerFiller filler)
-{
-	char	   *text = sink;
-	char		with = '*';
-
-	if (filler == LEXER_FILL_QUOTED)
-		find_contents(text, &start, &end);
-	else
-		with = filler == LEXER_FILL_NUMBER ? '0' : 'x';
-	memset(text + start, with, end - start);
+	if (out != NULL && !put_hidden(&(Output) {.out = NULL}, text, 0, length))
+		return only_marker(out);
+	if (!put_hidden(&output, text, 0, length))
+		return only_marker(out);
+	return output.length;
 }
 
 /*
- * The text at the same length, with what is to be hidden overwritten, for those who cut pieces out of it
- * by position.  A text that cannot be read becomes the marker and blanks.  "out" has room for the text's
- * length, and may be the text itself.
- */
-void
-logtext_mask(const LexerText *in, LexerVerdict verdict, char *out)
-{
-	if (out != in->text)
-		memcpy(out, in->text, in->length);
-	if (verdict == LEXER_HARMLESS || lexer_each_hidden(in, verdict, mask_token, out))
-		return;
-	memset(out, ' ', in->length);
-	if (in->length >= LEXER_MARKER_LENGTH)
-		memcpy(out, LEXER_MARKER, LEXER_MARKER_LENGTH);
-}
-
-/*
- * How much of pgaudit's message stands before the statement's parameters, which it prints bare; all of any
- * other message.  Fields are separated by commas and quoted as in CSV.
+ * The statements of a text, those that call keyrot without what may be a secret.  From a statement on that
+ * cannot be read all is hidden, if keyrot is spoken of.
  */
 size_t
-logtext_audit_fields(const char *message, size_t length)
+logtext_statements(const NamesText *in, char *out)
+{
+	Output		output = {.out = out};
+	Lexer		lexer = lexer_begin(in->text, 0, in->length);
+	Part		part;
+
+	if (!names_call_occurs(in))
+		lexer.at = in->length;
+	put(&output, in->text, lexer.at);
+	while (next_part(&lexer, in, &part))
+	{
+		if (!part.is_read && names_mention_occurs(&part.text))
+			put_marker(&output);
+		else if (part.is_read && names_call_occurs(&part.text))
+			(void) put_hidden(&output, in->text, part.start, part.end);
+		else
+			put(&output, part.text.text, part.text.length);
+	}
+	return output.length;
+}
+
+/* Whether the statement of the text that begins at "start", or the one after it, calls keyrot. */
+bool
+logtext_calls_near(const NamesText *in, size_t start)
+{
+	Lexer		lexer = lexer_begin(in->text, start, in->length);
+	Part		part;
+
+	for (int i = 0; i < 2 && next_part(&lexer, in, &part); i++)
+	{
+		if (names_call_occurs(&part.text))
+			return true;
+	}
+	return false;
+}
+
+/* Whether the statement that this byte of the text belongs to calls keyrot. */
+bool
+logtext_calls_at(const NamesText *in, size_t at)
+{
+	Lexer		lexer = lexer_begin(in->text, 0, in->length);
+	Part		part;
+
+	while (next_part(&lexer, in, &part))
+	{
+		if (part.end > at || part.end == in->length)
+			return names_call_occurs(&part.text);
+	}
+	return false;
+}
+
+/* Overwrites the token at hand so that a lexer finds one of the same kind and length in its place. */
+static void
+mask_token(const Lexer *lexer, char *out)
+{
+	char		first = lexer->text[lexer->start];
+
+	if (lexer->kind == LEXER_WORD)
+		memset(out + lexer->start, first >= '0' && first <= '9' ? '0' : 'x', lexer->at - lexer->start);
+	else
+		memset(out + lexer->open, '*', lexer->close - lexer->open);
+}
+
+/* What cannot be read becomes the marker, the trace and blanks. */
+static void
+mask_whole(char *out, size_t length)
+{
+	static const char whole[] = LOGTEXT_MARKER " " TRACE;
+
+	memset(out, ' ', length);
+	memcpy(out, whole, length < sizeof(whole) - 1 ? length : sizeof(whole) - 1);
+}
+
+/* Puts the trace into the first place that was masked and has room for it. */
+static void
+leave_trace(const NamesText *in, char *out)
+{
+	Lexer		lexer = lexer_begin(in->text, 0, in->length);
+
+	while (lexer_next(&lexer) != LEXER_END && lexer.kind != LEXER_BROKEN)
+	{
+		if (lexer.kind != LEXER_WORD && is_hidden(&lexer) && lexer.close - lexer.open >= sizeof(TRACE) - 1)
+		{
+			memcpy(out + lexer.open, TRACE, sizeof(TRACE) - 1);
+			return;
+		}
+	}
+}
+
+/*
+ * A statement at the same length, with what may be a secret overwritten, for those who cut pieces out of a
+ * text by position.  Where the call itself was in what is hidden, a trace is left of it, so that the result
+ * is known for what it is when it is looked at again.  "out" has room for the text's length.
+ */
+void
+logtext_mask(const NamesText *in, char *out)
+{
+	Lexer		lexer = lexer_begin(in->text, 0, in->length);
+	NamesText	masked = *in;
+
+	memcpy(out, in->text, in->length);
+	while (lexer_next(&lexer) != LEXER_END)
+	{
+		if (lexer.kind == LEXER_BROKEN)
+		{
+			mask_whole(out, in->length);
+			return;
+		}
+		if (is_hidden(&lexer))
+			mask_token(&lexer, out);
+	}
+	masked.text = out;
+	masked.unknown_calls = false;
+	if (!names_call_occurs(&masked))
+		leave_trace(in, out);
+}
+
+/* As logtext_mask(), for each statement of a text that calls keyrot. */
+void
+logtext_mask_statements(const NamesText *in, char *out)
+{
+	Lexer		lexer = lexer_begin(in->text, 0, in->length);
+	Part		part;
+
+	if (!names_call_occurs(in))
+		lexer.at = in->length;
+	memcpy(out, in->text, lexer.at);
+	while (next_part(&lexer, in, &part))
+	{
+		if (names_call_occurs(&part.text))
+			logtext_mask(&part.text, out + part.start);
+		else
+			memcpy(out + part.start, part.text.text, part.text.length);
+	}
+}
+
+/* How much of pgaudit's message stands before the statement; all of any other message. */
+static size_t
+audit_length(const char *message, size_t length)
 {
 	size_t		at = sizeof(AUDIT) - 1;
-	int			field = 1;
-	bool		quoted = false;
+	int			commas = 0;
 
 	if (length < at || memcmp(message, AUDIT, at) != 0)
 		return length;
-	for (; at < length; at++)
+	while (at < length && commas < AUDIT_STATEMENT)
+		commas += message[at++] == ',';
+	return at;
+}
+
+/*
+ * A message that repeats such a statement or its values, without them: as a statement, and without all
+ * between its first and its last double quote, since it is not known which of them are of a text that it
+ * quotes.  A message with a backslash is hidden whole for the same reason.
+ */
+size_t
+logtext_message(const char *text, size_t length, char *out)
+{
+	size_t		audit = audit_length(text, length);
+	const char *open = memchr(text, '"', audit);
+	size_t		close = length;
+	Output		output = {.out = out};
+
+	if (memchr(text, '\\', length) != NULL)
+		return only_marker(out);
+	if (audit < length)
 	{
-		if (message[at] == '"')
-			quoted = !quoted;
-		else if (message[at] == ',' && !quoted && field++ == AUDIT_STATEMENT)
-			return at + 1 < length && message[at + 1] == '<' ? length : at;
+		if (open != NULL)
+			return only_marker(out);
+		put(&output, text, audit);
+		put_marker(&output);
+		return output.length;
 	}
-	return length;
+	if (open == NULL)
+		return logtext_statement(text, length, out);
+	while (text[close - 1] != '"')
+		close--;
+	if (!put_hidden(&(Output) {.out = NULL}, text, 0, (size_t) (open - text)) ||
+		!put_hidden(&(Output) {.out = NULL}, text, close, length))
+		return only_marker(out);
+	(void) put_hidden(&output, text, 0, (size_t) (open - text));
+	put(&output, "\"", 1);
+	put_marker(&output);
+	put(&output, "\"", 1);
+	(void) put_hidden(&output, text, close, length);
+	return output.length;
 }
 
 static bool
@@ -194,148 +360,30 @@ is_request_line(const char *line, size_t length)
 	return consists_of(line + at, length - at, "abcdefghijklmnopqrstuvwxyz_");
 }
 
-static size_t
-line_length(const char *text, size_t length)
-{
-	const char *newline = memchr(text, '\n', length);
-
-	return newline == NULL ? length : (size_t) (newline - text);
-}
-
-/*
- * CONTEXT, redacted but for the lines that tell a RequestId.  The verdict is at least the one given, since
- * lines may hold values of a statement that they do not show.
- */
+/* CONTEXT without anything but the lines that tell a RequestId; one marker stands for all lines side by side. */
 size_t
-logtext_context(const LexerText *in, LexerVerdict least, char *out)
+logtext_context(const char *text, size_t length, char *out)
 {
 	Output		output = {.out = out};
-	size_t		at = 0;
+	bool		hidden = false;
 
-	while (at < in->length)
+	for (size_t at = 0; at < length;)
 	{
-		LexerText	part = *in;
-		LexerVerdict verdict;
+		const char *newline = memchr(text + at, '\n', length - at);
+		size_t		line = newline == NULL ? length - at : (size_t) (newline - text) - at;
+		bool		hides = !is_request_line(text + at, line);
 
-		part.text = in->text + at;
-		part.length = line_length(part.text, in->length - at);
-		if (is_request_line(part.text, part.length))
-			put(&output, part.text, part.length);
-		else
+		if (!(hides && hidden))
 		{
-			while (at + part.length < in->length)
-			{
-				const char *next = part.text + part.length + 1;
-				size_t		line = line_length(next, in->length - at - part.length - 1);
-
-				if (is_request_line(next, line))
-					break;
-				part.length += 1 + line;
-			}
-			verdict = lexer_judge(&part);
-			output.length += logtext_redact(&part, verdict < least ? least : verdict,
-											out == NULL ? NULL : out + output.length);
+			if (output.length > 0)
+				put(&output, "\n", 1);
+			if (hides)
+				put_marker(&output);
+			else
+				put(&output, text + at, line);
 		}
-		at += part.length;
-		if (at < in->length)
-			put(&output, in->text + at++, 1);
-	}
-	return output.length;
-}
-
-/* Tells whether the text has a byte that is not ASCII. */
-static bool
-is_foreign(const char *text, size_t length)
-{
-	for (size_t i = 0; i < length; i++)
-	{
-		if ((text[i] & 0x80) != 0)
-			return true;
-	}
-	return false;
-}
-
-/* A piece of a message that stands in quotes; open is NULL where there is none any more. */
-typedef struct Quoted
-{
-	const char *open;
-	const char *close;
-	size_t		end;			/* of the piece, or of the message */
-} Quoted;
-
-static Quoted
-next_quoted(const char *message, size_t length, size_t at)
-{
-	Quoted		piece = {.open = memchr(message + at, '"', length - at), .end = length};
-
-	if (piece.open != NULL)
-		piece.close = memchr(piece.open + 1, '"', length - (size_t) (piece.open + 1 - message));
-	if (piece.close == NULL)
-		piece.open = NULL;
-	else
-		piece.end = (size_t) (piece.close + 1 - message);
-	return piece;
-}
-
-static bool
-may_stay(const Quoted *piece, int number, bool (*is_readable) (const char *, size_t))
-{
-	return number < MAX_READABLE && is_readable(piece->open + 1, (size_t) (piece->close - piece->open - 1));
-}
-
-/* Whether what stands outside of quotes, before the first piece that is hidden, is not plain English. */
-static bool
-is_translated(const char *message, size_t length, bool (*is_readable) (const char *, size_t))
-{
-	size_t		at = 0;
-
-	for (int number = 0; at < length; number++)
-	{
-		Quoted		piece = next_quoted(message, length, at);
-
-		if (is_foreign(message + at, piece.open == NULL ? length - at : (size_t) (piece.open - message) - at))
-			return true;
-		if (piece.open == NULL || !may_stay(&piece, number, is_readable))
-			return false;
-		at = piece.end;
-	}
-	return false;
-}
-
-/*
- * An error's message, without the values that it quotes.  What may stay is asked of the caller, of the
- * first pieces only.  A value may hold quotes itself, so from the first that is hidden all is, up to the
- * last quote.  In other languages other quotes are used: what is not ASCII outside of quotes hides the
- * message whole, which is found out before anything is written.
- */
-size_t
-logtext_values(const char *message, size_t length, bool (*is_readable) (const char *, size_t), char *out)
-{
-	Output		output = {.out = out};
-	size_t		at = 0;
-
-	if (is_translated(message, length, is_readable))
-	{
-		put_marker(&output);
-		return output.length;
-	}
-	for (int number = 0; at < length; number++)
-	{
-		Quoted		piece = next_quoted(message, length, at);
-
-		if (piece.open != NULL && !may_stay(&piece, number, is_readable))
-		{
-			size_t		last = length;
-
-			while (message[last - 1] != '"')
-				last--;
-			put(&output, message + at, (size_t) (piece.open + 1 - message) - at);
-			put_marker(&output);
-			put(&output, message + last - 1, length - last + 1);
-			return output.length;
-		}
-		put(&output, message + at, piece.end - at);
-		at = piece.end;
+		hidden = hides;
+		at += line + 1;
 	}
 	return output.length;
 }
@@ -349,24 +397,17 @@ logtext_is_tree(const char *detail)
 	return start[0] == '{' && start[1] >= 'A' && start[1] <= 'Z';
 }
 
-/*
- * Whether a tree calls a function that is not the server's own, and has a constant, which is printed as
- * the numbers of its bytes.
- */
+/* Whether a tree calls a function that is keyrot's, and has a constant, which is printed as the numbers of its bytes. */
 bool
-logtext_tree_has_constant(const char *detail)
+logtext_tree_has_call(const char *detail, bool (*is_own) (unsigned function))
 {
 	static const char funcid[] = ":funcid ";
-	static const char constant[] = ":constvalue ";
-	bool		has_constant = false;
 
-	for (const char *at = strstr(detail, constant); at != NULL && !has_constant; at = strstr(at + 1, constant))
-		has_constant = at[sizeof(constant) - 1] != '<';
-	if (!has_constant)
+	if (strstr(detail, ":constvalue ") == NULL)
 		return false;
 	for (const char *at = strstr(detail, funcid); at != NULL; at = strstr(at + 1, funcid))
 	{
-		if (strtoul(at + sizeof(funcid) - 1, NULL, 10) >= FIRST_USER_OID)
+		if (is_own((unsigned) strtoul(at + sizeof(funcid) - 1, NULL, 10)))
 			return true;
 	}
 	return false;

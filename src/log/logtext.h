@@ -3,19 +3,26 @@
  *	  Texts without their secrets, as the log and other readers of statements need them.
  *
  * Functions that return a length write the text where "out" points to and add no zero byte; with NULL they
- * only tell how much room it needs.  "in" and "out" do not overlap, unless that is said.
+ * only tell how much room it needs.  "in" and "out" do not overlap.
  */
 #ifndef KEYROT_LOGTEXT_H
 #define KEYROT_LOGTEXT_H
 
-#include "log/lexer.h"
+#include "log/names.h"
 
-extern size_t logtext_redact(const LexerText *in, LexerVerdict verdict, char *out);
-extern void logtext_mask(const LexerText *in, LexerVerdict verdict, char *out);
-extern size_t logtext_audit_fields(const char *message, size_t length);
-extern size_t logtext_context(const LexerText *in, LexerVerdict least, char *out);
-extern size_t logtext_values(const char *message, size_t length, bool (*is_readable) (const char *, size_t), char *out);
+/* What stands for what is hidden. */
+#define LOGTEXT_MARKER "<redacted by keyrot>"
+#define LOGTEXT_MARKER_LENGTH (sizeof(LOGTEXT_MARKER) - 1)
+
+extern size_t logtext_statements(const NamesText *in, char *out);
+extern size_t logtext_statement(const char *text, size_t length, char *out);
+extern size_t logtext_message(const char *text, size_t length, char *out);
+extern size_t logtext_context(const char *text, size_t length, char *out);
+extern bool logtext_calls_near(const NamesText *in, size_t start);
+extern bool logtext_calls_at(const NamesText *in, size_t at);
+extern void logtext_mask_statements(const NamesText *in, char *out);
+extern void logtext_mask(const NamesText *in, char *out);
 extern bool logtext_is_tree(const char *detail);
-extern bool logtext_tree_has_constant(const char *detail);
+extern bool logtext_tree_has_call(const char *detail, bool (*is_own) (unsigned function));
 
 #endif

@@ -7,8 +7,12 @@
  * on a copy of equal length.  Being preloaded last means being called first.  The server itself keeps texts
  * with saved plans, whose names a listing of memory contexts prints to stderr, past any hook; nothing reads
  * them but for positions, and they are overwritten where they are.
+ *
+ * While a statement that calls keyrot runs, an error context callback stands: it marks the reports that are
+ * raised meanwhile, by a flag of their own, so that nothing has to be forgotten where an error is caught.
+ * What was found of a statement is kept in its plan, and asked again of none that runs.
  */
-#include "base/compat.h"
+#include "log/mask.h"
 
 #include "executor/executor.h"
 #include "nodes/params.h"
@@ -19,96 +23,158 @@
 #include "tcop/utility.h"
 #include "utils/memutils.h"
 
+#include "log/current.h"
 #include "log/logtext.h"
-#include "log/mask.h"
-#include "log/redact.h"
+#include "log/session.h"
 #include "base/settings.h"
+
+/* Bits of a plan's jitFlags that PostgreSQL has no use for. */
+#define PLAN_CALLS	(1 << 29)	/* the statement calls keyrot */
+#define PLAN_HIDES	(1 << 30)	/* and has to be masked */
+
+/* A statement of a source text. */
+typedef struct Slice
+{
+	const char *source;
+	size_t		start;
+	size_t		length;
+} Slice;
 
 static post_parse_analyze_hook_type previous_post_parse_analyze_hook = NULL;
 static planner_hook_type previous_planner_hook = NULL;
 static ExecutorStart_hook_type previous_ExecutorStart_hook = NULL;
 static ExecutorRun_hook_type previous_ExecutorRun_hook = NULL;
+static ExecutorFinish_hook_type previous_ExecutorFinish_hook = NULL;
 static ProcessUtility_hook_type previous_ProcessUtility_hook = NULL;
 
-/* How a text has to be treated, given that of the statement that the client sent. */
-static LexerVerdict
-judge(const LexerText *text, LexerVerdict statement)
+/* Errors are reported after their contexts are gone, so they carry the mark; nobody else hides their context. */
+static void
+mark_report(void *arg pg_attribute_unused())
 {
-	LexerVerdict verdict = redact_judge_text(text);
-
-	return statement >= LEXER_ANYWHERE && verdict < LEXER_ANYWHERE ? LEXER_ANYWHERE : verdict;
+	if (keyrot_redact_log)
+		errhidecontext(true);
 }
 
-static LexerText
-text_of(const char *text)
+/* Whether a report was raised while a statement ran that calls keyrot. */
+bool
+mask_marked(const ErrorData *edata)
 {
-	return (LexerText) {
-		.text = text, .length = strlen(text), .form = LEXER_SQL, .takes_secret = redact_takes_secret
-	};
+	if (edata->elevel >= ERROR)
+		return edata->hide_ctx;
+	for (ErrorContextCallback *context = error_context_stack; context != NULL; context = context->previous)
+	{
+		if (context->callback == mark_report)
+			return true;
+	}
+	return false;
+}
+
+static void
+begin_marking(ErrorContextCallback *context)
+{
+	context->callback = mark_report;
+	context->arg = NULL;
+	context->previous = error_context_stack;
+	error_context_stack = context;
+}
+
+static void
+end_marking(const ErrorContextCallback *context)
+{
+	error_context_stack = context->previous;
 }
 
 /*
- * Overwrites the same text where it is kept with plans, as the name of their memory context.  Saved plans are
- * children of the cache's context; while they are made, they are somewhere below a message's.
+ * Whether the statement at this place calls keyrot; tells where it stands.  Where no place is known, as for
+ * what a rule adds, it is all of the text.
+ */
+static bool
+calls(const char *source, int location, int length, Slice *slice)
+{
+	NamesText	text;
+
+	if (location < 0 && current_covers(source) && !current_calls())
+		return false;
+	*slice = (Slice) {.source = source, .start = location > 0 ? (size_t) location : 0};
+	slice->length = location >= 0 && length > 0 ? (size_t) length : strlen(source + slice->start);
+	if (location < 0 && current_covers(source))
+		return true;
+	text = session_text_in_hook(source + slice->start, slice->length);
+	return names_call_occurs(&text);
+}
+
+/*
+ * Overwrites the same statement where it is kept with plans, as the name of their memory context.  Saved plans
+ * are children of the cache's context; while they are made, they are somewhere below a message's.  Texts are the
+ * same if they are from the statement on.
  */
 static void
-mask_plans(MemoryContext parent, const char *source, const char *masked, size_t length)
+mask_plans(MemoryContext parent, const Slice *rest, size_t length, const char *masked)
 {
 	for (MemoryContext child = parent->firstchild; child != NULL; child = child->nextchild)
 	{
-		if (child->ident != NULL && strcmp(child->ident, source) == 0 &&
-			(strcmp(child->name, "CachedPlanSource") == 0 || strcmp(child->name, "CachedPlan") == 0))
-			memcpy(unconstify(char *, child->ident), masked, length);
+		const char *ident = child->ident;
+
+		if (ident != NULL && ident != rest->source &&
+			(strcmp(child->name, "CachedPlanSource") == 0 || strcmp(child->name, "CachedPlan") == 0) &&
+			strlen(ident) == rest->start + rest->length &&
+			memcmp(ident + rest->start, rest->source + rest->start, rest->length) == 0)
+			memcpy(unconstify(char *, ident) + rest->start, masked + rest->start, length);
 		if (parent != CacheMemoryContext && child->firstchild != NULL)
-			mask_plans(child, source, masked, length);
+			mask_plans(child, rest, length, masked);
 	}
+}
+
+/* Whether this text is itself one that is kept with a plan. */
+static bool
+is_of_plan(MemoryContext parent, const char *source)
+{
+	for (MemoryContext child = parent->firstchild; child != NULL; child = child->nextchild)
+	{
+		if (child->ident == source)
+			return true;
+		if (parent != CacheMemoryContext && child->firstchild != NULL && is_of_plan(child, source))
+			return true;
+	}
+	return false;
+}
+
+/* Overwrites a statement that was masked where its text is kept with plans, in the text itself last. */
+static void
+mask_kept(const Slice *slice, const char *masked)
+{
+	Slice		rest = *slice;
+
+	rest.length += strlen(slice->source + slice->start + slice->length);
+	if (MessageContext != NULL)
+		mask_plans(MessageContext, &rest, slice->length, masked);
+	mask_plans(CacheMemoryContext, &rest, slice->length, masked);
+	if (is_of_plan(CacheMemoryContext, slice->source) || (MessageContext != NULL && is_of_plan(MessageContext, slice->source)))
+		memcpy(unconstify(char *, slice->source) + slice->start, masked + slice->start, slice->length);
 }
 
 /*
- * Returns the text, or, where it holds secrets, a copy of equal length without them in the given memory
- * context.  Sees to it that the statement under way is hidden elsewhere, too.
+ * Returns the source text, or, where the statement has to be masked, a copy of equal length in the given memory
+ * context.  Sees to it that it is hidden in the string under way, too.
  */
 static const char *
-mask(const char *source, MemoryContext context)
+mask(const Slice *slice, MemoryContext context)
 {
-	LexerVerdict statement = redact_statement();
-	LexerVerdict verdict;
-	LexerText	text;
-	char	   *masked;
-
-	if (source == NULL || !keyrot_redact_log || (statement == LEXER_HARMLESS && source == debug_query_string))
-		return source;
-	text = text_of(source);
-	verdict = judge(&text, statement);
-	if (verdict == LEXER_HARMLESS)
-		return source;
-	masked = MemoryContextAlloc(context, text.length + 1);
-	logtext_mask(&text, verdict, masked);
-	masked[text.length] = '\0';
-	if (memcmp(masked, source, text.length) == 0)
-	{
-		pfree(masked);
-		return source;
-	}
-	return masked;
-}
-
-/* Overwrites a text that was masked where it is kept with plans; it may be one of those itself. */
-static void
-mask_kept(const char *source, const char *masked)
-{
-	char	   *original;
+	const char *kept = current_masked(slice->source);
+	NamesText	text = session_text_in_hook(slice->source + slice->start, slice->length);
+	char	   *copy;
 	size_t		length;
 
-	if (masked == source)
-		return;
-	length = strlen(masked);
-	original = pstrdup(source);
-	if (MessageContext != NULL)
-		mask_plans(MessageContext, original, masked, length);
-	mask_plans(CacheMemoryContext, original, masked, length);
-	memset(original, '*', length);
-	pfree(original);
+	if (kept != NULL)
+		return memcmp(kept + slice->start, text.text, slice->length) == 0 ? slice->source : kept;
+	length = slice->start + slice->length + strlen(text.text + slice->length);
+	copy = MemoryContextAllocHuge(context, length + 1);
+	memcpy(copy, slice->source, length + 1);
+	logtext_mask(&text, copy + slice->start);
+	if (memcmp(copy, slice->source, length) != 0)
+		return copy;
+	pfree(copy);
+	return slice->source;
 }
 
 static void
@@ -116,62 +182,157 @@ mask_analyzed(ParseState *pstate, Query *query, JumbleState *jumble)
 {
 	const char *source = pstate->p_sourcetext;
 
-	pstate->p_sourcetext = mask(source, CurrentMemoryContext);
-	mask_kept(source, pstate->p_sourcetext);
+	if (keyrot_redact_log && source != NULL)
+	{
+		Slice		slice;
+
+		session_learn();
+		current_reached(source, query->stmt_location);
+		if (calls(source, query->stmt_location, query->stmt_len, &slice))
+			pstate->p_sourcetext = mask(&slice, CurrentMemoryContext);
+		if (pstate->p_sourcetext != source)
+			mask_kept(&slice, pstate->p_sourcetext);
+	}
 	if (previous_post_parse_analyze_hook != NULL)
 		previous_post_parse_analyze_hook(pstate, query, jumble);
 }
 
 static PlannedStmt *
-mask_planned(Query *query, const char *source, int options, ParamListInfo parameters)
+plan(Query *query, const char *source, int options, ParamListInfo parameters)
 {
-	source = mask(source, CurrentMemoryContext);
 	if (previous_planner_hook != NULL)
 		return previous_planner_hook(query, source, options, parameters);
 	return standard_planner(query, source, options, parameters);
 }
 
-/* What functions run has been saved since it was analyzed; a portal's own statement was kept before. */
-static void
-mask_started(QueryDesc *query, int flags)
+static PlannedStmt *
+mask_planned(Query *query, const char *source, int options, ParamListInfo parameters)
 {
-	const char *source = query->sourceText;
+	ErrorContextCallback context;
+	PlannedStmt *result;
+	const char *masked;
+	Slice		slice;
 
-	query->sourceText = mask(source, GetMemoryChunkContext(query));
-	if (ActivePortal == NULL || ActivePortal->sourceText != source)
-		mask_kept(source, query->sourceText);
+	if (!keyrot_redact_log || source == NULL || !calls(source, query->stmt_location, query->stmt_len, &slice))
+		return plan(query, source, options, parameters);
+	masked = mask(&slice, CurrentMemoryContext);
+	begin_marking(&context);
+	result = plan(query, masked, options, parameters);
+	end_marking(&context);
+	result->jitFlags |= PLAN_CALLS | (masked != source ? PLAN_HIDES : 0);
+	return result;
+}
+
+static void
+start(QueryDesc *query, int flags)
+{
 	if (previous_ExecutorStart_hook != NULL)
 		previous_ExecutorStart_hook(query, flags);
 	else
 		standard_ExecutorStart(query, flags);
 }
 
-/* In the extended protocol a message may run what another one started, and sets the session's texts anew. */
+/* What functions run has been saved since it was analyzed; a portal's own statement was kept before. */
 static void
-mask_running(KEYROT_RUN_PARAMETERS)
+mask_source(QueryDesc *query)
 {
-	LexerVerdict outer;
+	const char *source = query->sourceText;
+	Slice		slice;
 
-	(void) redact_statement();
-	outer = redact_begin_run(redact_judge(query->sourceText));
+	if (!calls(source, query->plannedstmt->stmt_location, query->plannedstmt->stmt_len, &slice))
+		return;
+	query->sourceText = mask(&slice, GetMemoryChunkContext(query));
+	if (query->sourceText != source && (ActivePortal == NULL || ActivePortal->sourceText != source))
+		mask_kept(&slice, query->sourceText);
+}
+
+static void
+mask_started(QueryDesc *query, int flags)
+{
+	ErrorContextCallback context;
+
+	current_reached(query->sourceText, query->plannedstmt->stmt_location);
+	if ((query->plannedstmt->jitFlags & PLAN_CALLS) == 0)
+	{
+		start(query, flags);
+		return;
+	}
+	if (keyrot_redact_log && (query->plannedstmt->jitFlags & PLAN_HIDES) != 0)
+		mask_source(query);
+	begin_marking(&context);
+	start(query, flags);
+	end_marking(&context);
+}
+
+static void
+run_query(KEYROT_RUN_PARAMETERS)
+{
 	if (previous_ExecutorRun_hook != NULL)
 		previous_ExecutorRun_hook(KEYROT_RUN_ARGUMENTS);
 	else
 		standard_ExecutorRun(KEYROT_RUN_ARGUMENTS);
-	redact_end_run(outer);
 }
 
 static void
-mask_utility(PlannedStmt *statement, const char *source, bool read_only_tree, ProcessUtilityContext context,
+mask_running(KEYROT_RUN_PARAMETERS)
+{
+	ErrorContextCallback context;
+
+	if ((query->plannedstmt->jitFlags & PLAN_CALLS) == 0)
+	{
+		run_query(KEYROT_RUN_ARGUMENTS);
+		return;
+	}
+	begin_marking(&context);
+	run_query(KEYROT_RUN_ARGUMENTS);
+	end_marking(&context);
+}
+
+static void
+finish(QueryDesc *query)
+{
+	if (previous_ExecutorFinish_hook != NULL)
+		previous_ExecutorFinish_hook(query);
+	else
+		standard_ExecutorFinish(query);
+}
+
+static void
+mask_finished(QueryDesc *query)
+{
+	ErrorContextCallback context;
+
+	if ((query->plannedstmt->jitFlags & PLAN_CALLS) == 0)
+	{
+		finish(query);
+		return;
+	}
+	begin_marking(&context);
+	finish(query);
+	end_marking(&context);
+}
+
+static void
+mask_utility(PlannedStmt *statement, const char *source, bool read_only_tree, ProcessUtilityContext kind,
 			 ParamListInfo parameters, QueryEnvironment *environment, DestReceiver *receiver,
 			 QueryCompletion *completion)
 {
 	ProcessUtility_hook_type next = previous_ProcessUtility_hook;
+	ErrorContextCallback context;
+	Slice		slice;
 
 	if (next == NULL)
 		next = standard_ProcessUtility;
-	next(statement, mask(source, CurrentMemoryContext), read_only_tree, context, parameters, environment,
-		 receiver, completion);
+	current_reached(source, statement->stmt_location);
+	if (!keyrot_redact_log || !calls(source, statement->stmt_location, statement->stmt_len, &slice))
+	{
+		next(statement, source, read_only_tree, kind, parameters, environment, receiver, completion);
+		return;
+	}
+	source = mask(&slice, CurrentMemoryContext);
+	begin_marking(&context);
+	next(statement, source, read_only_tree, kind, parameters, environment, receiver, completion);
+	end_marking(&context);
 }
 
 /* Installs the hooks; called once, when the library is loaded. */
@@ -186,6 +347,8 @@ mask_init(void)
 	ExecutorStart_hook = mask_started;
 	previous_ExecutorRun_hook = ExecutorRun_hook;
 	ExecutorRun_hook = mask_running;
+	previous_ExecutorFinish_hook = ExecutorFinish_hook;
+	ExecutorFinish_hook = mask_finished;
 	previous_ProcessUtility_hook = ProcessUtility_hook;
 	ProcessUtility_hook = mask_utility;
 }

@@ -5,6 +5,9 @@
 #ifndef KEYROT_MASK_H
 #define KEYROT_MASK_H
 
+#include "base/compat.h"
+
 extern void mask_init(void);
+extern bool mask_marked(const ErrorData *edata);
 
 #endif

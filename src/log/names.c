@@ -1,49 +1,53 @@
 /*
  * names.c
- *	  Which names in an SQL text call a function that takes a secret, and which parameters are public.
+ *	  Which texts call a function of keyrot's, as far as their spelling tells.
  *
- * Names are judged by their spelling, without a catalog: a text is logged before anybody looks a function
- * up, and a misspelt call fails with its secret in it.  So a name that is nearly right counts, and any
- * name in the schema keyrot that is not known to be harmless.
+ * A text is logged before anybody looks a function up, and a misspelt call fails with its secret in it, so
+ * names are judged without a catalog, and any function of keyrot's may be handed a secret: in the wrong place,
+ * if nowhere else.  Texts are looked at as they are, in strings and comments, too, for those may become
+ * statements.  What is found there makes a statement's literals hidden, nothing more; so where it is not
+ * clear whether a name is called, it is.  Every byte is looked at a fixed number of times.
  */
 #include "log/names.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-#define SCHEMA "keyrot"
 #define MAX_NAME 64
-#define SHORT_NAME 10
+#define MAX_WORDS 8				/* between CREATE INDEX and ON */
 
 #define count_of(array) (sizeof(array) / sizeof((array)[0]))
 
-static const char *const secret_functions[] = {
-	"create_app", "reset_app_secret", "create_zone_key", "modify_zone_key"
+#ifdef KEYROT_COUNT_STEPS
+size_t		names_steps;
+#endif
+
+typedef struct Word
+{
+	const char *start;
+	size_t		length;
+} Word;
+
+/* Functions of keyrot's, in order, but for those whose names are too common and that take no text. */
+static const char *const own[] = {
+	"add_gateway", "api", "check_app_string", "check_gateway_string", "check_gateway_token", "check_zone_string",
+	"create_app", "create_master_key", "create_zone_key", "delete_app", "delete_zone_key", "describe_app_security",
+	"describe_zone_key", "disable_app", "disable_zone", "enable_app", "enable_zone", "end_app_grace",
+	"end_zone_grace", "find_secret", "list_apps", "modify_app", "modify_zone_key", "prune_requests",
+	"rebind_owners", "refresh_zone_key", "refresh_zones", "remove_gateway", "reset_app_secret", "reset_apps",
+	"revert_app_secret", "revert_zone_key", "rewrap_data_keys", "rotate_data_key", "rotate_due",
+	"rotate_master_key", "set_app_owner", "set_app_policy", "set_zone_owner", "set_zone_policy", "sign_for_app",
+	"sign_for_zone", "sign_string_for_app", "sign_string_for_zone", "sign_string_with_all_for_app",
+	"sign_string_with_all_for_zone", "sign_token_for_zone", "verify_app_signature", "verify_app_string",
+	"verify_gateway_signature", "verify_gateway_string", "verify_gateway_token", "verify_zone_signature",
+	"verify_zone_string"
 };
 
-/* Of keyrot's functions the ones that take no secret, and its tables and views, which may stand before a "(", too. */
-static const char *const harmless[] = {
-	"add_gateway", "app", "app_id", "credentials", "data_key", "delete_app", "delete_zone_key",
-	"describe_app_security", "describe_zone_key", "end_app_grace", "end_zone_grace", "gateway", "gateways",
-	"has_rights_of", "list_apps", "modify_app", "prune_requests", "rebind_owners", "refresh_zone_key",
-	"remove_gateway", "request", "requests", "reseal", "reset_apps", "retry", "rewrap_data_keys",
-	"rotate_data_key", "rotate_due", "rotate_master_key", "set_app_owner", "set_zone_owner",
-	"sign_for_app", "sign_for_zone", "sign_string_for_app", "sign_string_for_zone", "status",
-	"verify_app_signature", "verify_app_string", "verify_gateway_signature", "verify_gateway_string",
-	"verify_zone_signature", "verify_zone_string", "zone"
-};
-
-static const char *const public_parameters[] = {
-	"action", "app_key", "app_name", "grace_period", "new_app_key", "zone_id"
-};
-
-/* Words that hold no value and name nothing that does. */
-static const char *const plain_words[] = {
-	"array", "as", "case", "cast", "collate", "default", "else", "end", "false", "null", "then", "true",
-	"variadic", "when"
-};
-
-static const char *const types[] = {
-	"bpchar", "char", "character", "interval", "json", "jsonb", "pg_catalog", "text", "varchar"
+/* After these words stands the name of a table, a type, an alias or something declared, not of a function called. */
+static const char *const declaring[] = {
+	"aggregate", "analyze", "as", "binary", "copy", "domain", "exists", "freeze", "full", "function", "into", "only",
+	"prepare", "procedure", "recursive", "references", "routine", "table", "tablesample", "truncate", "type",
+	"vacuum", "verbose", "view", "with"
 };
 
 /* ASCII only, whatever the locale: what the server folds in names, too. */
@@ -57,386 +61,408 @@ lower(char c)
 	return c;
 }
 
-static bool
-is_word(char c)
-{
-	return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9') || c == '_' || (c & 0x80) != 0;
-}
-
-static bool
-is_space(char c)
+/* White space, as SQL has it. */
+bool
+names_is_space(char c)
 {
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/*
- * Whether two names are the same but for capitals; the second is in lower case.  strcasecmp() takes the locale's
- * word for what those are, and a Turkish I is none of an i.
- */
+/* What a name or a number may consist of, but for the dollar, which may end a quote, too. */
 bool
-names_are_equal(const char *name, const char *lower_name)
+names_is_word(char c)
 {
-	while (*name != '\0' && lower(*name) == *lower_name)
-	{
-		name++;
-		lower_name++;
-	}
-	return *name == *lower_name;
+	static const bool in_words[256] = {
+		['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['_'] = true, [0x80 ... 0xff] = true
+	};
+
+	return in_words[(unsigned char) c];
 }
 
 static bool
-is_listed(const char *name, const char *const *list, size_t count)
+equals(Word word, const char *name)
 {
-	for (size_t i = 0; i < count; i++)
-	{
-		if (names_are_equal(name, list[i]))
-			return true;
-	}
-	return false;
+	size_t		i = 0;
+
+	while (i < word.length && name[i] != '\0' && lower(word.start[i]) == name[i])
+		i++;
+	return i == word.length && name[i] == '\0';
 }
 
-/* How many letters have to be put in, taken out or changed to make one name of the other. */
+static int
+compare(const void *key, const void *element)
+{
+	return strcmp(key, *(const char *const *) element);
+}
+
+static bool
+is_listed(Word word, const char *const *list, size_t count)
+{
+	char		name[MAX_NAME];
+
+	if (word.length >= MAX_NAME)
+		return false;
+	for (size_t i = 0; i < word.length; i++)
+		name[i] = lower(word.start[i]);
+	name[word.length] = '\0';
+	return bsearch(name, list, count, sizeof(list[0]), compare) != NULL;
+}
+
+/* Whether it is, but for capitals, the name of keyrot's schema or of a function of keyrot's. */
+bool
+names_are_own(const char *name, size_t length)
+{
+	Word		word = {name, length};
+
+	return equals(word, "keyrot") || is_listed(word, own, count_of(own));
+}
+
+static char
+char_at(const NamesText *text, size_t at)
+{
+	if (at >= text->length)
+		return '\0';
+	return text->text[at];
+}
+
+/* A quote of a name, which in a message may be quoted in its turn. */
+static bool
+is_quote(char c)
+{
+	return c == '"' || c == '\\';
+}
+
+static bool
+is_glue(char c)
+{
+	return names_is_space(c) || is_quote(c);
+}
+
+/* Past blanks, and past quotes of names. */
 static size_t
-distance(const char *a, const char *b)
+skip_glue(const NamesText *text, size_t at)
 {
-	size_t		row[MAX_NAME + 1];
-	size_t		length = strlen(b);
+	size_t		start = at;
 
-	for (size_t j = 0; j <= length; j++)
-		row[j] = j;
-	for (size_t i = 1; a[i - 1] != '\0'; i++)
-	{
-		size_t		diagonal = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= length; j++)
-		{
-			size_t		change = diagonal + (lower(a[i - 1]) != lower(b[j - 1]));
-
-			diagonal = row[j];
-			if (change > row[j] + 1)
-				change = row[j] + 1;
-			if (change > row[j - 1] + 1)
-				change = row[j - 1] + 1;
-			row[j] = change;
-		}
-	}
-	return row[length];
+	while (at < text->length && is_glue(text->text[at]))
+		at++;
+	NAMES_STEPS(at - start);
+	return at;
 }
 
-/* Whether a name is, or nearly is, that of a function that takes a secret. */
-static bool
-is_near(const char *name)
+static size_t
+skip_word(const NamesText *text, size_t at)
 {
-	size_t		length = strlen(name);
+	size_t		start = at;
 
-	if (length >= MAX_NAME || is_listed(name, harmless, count_of(harmless)))
+	while (at < text->length && names_is_word(text->text[at]))
+		at++;
+	NAMES_STEPS(at - start);
+	return at;
+}
+
+static bool
+comment_starts(const NamesText *text, size_t at)
+{
+	char		c = char_at(text, at);
+	char		next = char_at(text, at + 1);
+
+	return (c == '-' && next == '-') || (c == '/' && next == '*');
+}
+
+/* Whether a name that ends here may be called; what stands behind a comment is not looked for. */
+static bool
+is_called(const NamesText *text, size_t at)
+{
+	at = skip_glue(text, at);
+	return char_at(text, at) == '(' || comment_starts(text, at);
+}
+
+/* Whether "keyrot", which ends here, qualifies what is called; a name that is still to be put in counts. */
+static bool
+qualifies_call(const NamesText *text, size_t at)
+{
+	size_t		end;
+
+	at = skip_glue(text, at);
+	if (comment_starts(text, at))
+		return true;
+	if (char_at(text, at) != '.')
 		return false;
-	for (size_t i = 0; i < count_of(secret_functions); i++)
-	{
-		size_t		expected = strlen(secret_functions[i]);
-		size_t		allowed = expected > SHORT_NAME ? 2 : 1;
+	at = skip_glue(text, at + 1);
+	end = skip_word(text, at);
+	return end == at || char_at(text, end) == '&' || is_called(text, end);
+}
 
-		if (length + allowed >= expected && length <= expected + allowed &&
-			distance(name, secret_functions[i]) <= allowed)
-			return true;
-	}
-	return false;
+/* Past UESCAPE 'c', which may follow a name with Unicode escapes. */
+static size_t
+skip_uescape(const NamesText *text, size_t at)
+{
+	size_t		start = skip_glue(text, at);
+	size_t		end = skip_word(text, start);
+
+	if (!equals((Word) {text->text + start, end - start}, "uescape"))
+		return at;
+	at = skip_glue(text, end);
+	return char_at(text, at) == '\'' ? at + 3 : at;
+}
+
+/* Whether U, which ends here, begins a name with Unicode escapes, which may be any, and is called or qualifies. */
+static bool
+is_any_name_called(const NamesText *text, size_t at)
+{
+	size_t		quote = at + 1;
+	size_t		start;
+	size_t		end;
+	const char *close;
+
+	if (char_at(text, at) != '&')
+		return false;
+	while (char_at(text, quote) == '\\')
+		quote++;
+	if (char_at(text, quote) != '"')
+		return false;
+	close = memchr(text->text + quote + 1, '"', text->length - quote - 1);
+	if (close == NULL)
+		return true;
+	end = (size_t) (close - text->text) + 1;
+	NAMES_STEPS(end - at);
+	at = skip_uescape(text, end);
+	if (at == end && memchr(text->text + quote, '\\', end - quote) == NULL)
+		return false;
+	start = skip_glue(text, at);
+	if (char_at(text, start) != '.')
+		return is_called(text, at);
+	start = skip_glue(text, start + 1);
+	end = skip_word(text, start);
+	return char_at(text, end) == '&' || is_called(text, end);
 }
 
 /*
- * Whether a call of this name takes a secret, as far as its spelling tells.  The qualifier is the name
- * before the dot, or empty.
+ * Takes the name of what EXECUTE, which ends here, hands arguments to, as PostgreSQL knows it; false where it
+ * hands none.
  */
-bool
-names_take_secret(const char *qualifier, const char *name)
-{
-	bool		in_schema = names_are_equal(qualifier, SCHEMA);
-
-	if (name[0] == '\0')
-		return false;
-	if (names_are_equal(name, "api"))
-		return in_schema || qualifier[0] == '\0';
-	if (in_schema)
-		return !is_listed(name, harmless, count_of(harmless));
-	return is_near(name);
-}
-
 static bool
-stands_at(const char *text, size_t length, size_t at, const char *needle)
+take_prepared(const NamesText *text, size_t at, char name[MAX_NAME])
 {
-	for (; *needle != '\0'; needle++, at++)
-	{
-		if (at >= length || lower(text[at]) != *needle)
-			return false;
-	}
+	size_t		start = skip_glue(text, at);
+	bool		is_quoted = start > at && memchr(text->text + at, '"', start - at) != NULL;
+	size_t		end = start;
+
+	while (end < text->length && end - start < MAX_NAME && (is_quoted ? !is_quote(text->text[end]) : names_is_word(text->text[end])))
+		end++;
+	if (end == start || end - start >= MAX_NAME || !is_called(text, end))
+		return false;
+	memcpy(name, text->text + start, end - start);
+	name[end - start] = '\0';
+	for (size_t i = 0; i < end - start && !is_quoted; i++)
+		name[i] = lower(name[i]);
 	return true;
 }
 
-/* Whether this is, to the letter, the name of one of the functions that take a secret. */
-bool
-names_is_secret_function(const char *name, size_t length)
+/* Whether EXECUTE, which ends here, hands arguments to what calls keyrot. */
+static bool
+executes_call(const NamesText *text, size_t at)
 {
-	for (size_t i = 0; i < count_of(secret_functions); i++)
-		if (strlen(secret_functions[i]) == length && stands_at(name, length, 0, secret_functions[i]))
-			return true;
-	return false;
+	char		name[MAX_NAME];
+	NamesPrepared prepared;
+
+	if (text->prepared == NULL || !take_prepared(text, at, name))
+		return false;
+	prepared = text->prepared(name);
+	return prepared == NAMES_CALLS || (prepared == NAMES_UNKNOWN && text->unknown_calls);
 }
 
-/* Whether a parameter of these functions holds a public value. */
-bool
-names_parameter_is_public(const char *name)
+/* The word that this byte belongs to, as far as a name may be long; empty where it belongs to none. */
+static Word
+word_around(const NamesText *text, size_t at)
 {
-	return is_listed(name, public_parameters, count_of(public_parameters));
+	size_t		start = at;
+	size_t		end = at;
+
+	while (start > 0 && at - start < MAX_NAME && names_is_word(text->text[start - 1]))
+		start--;
+	while (end < text->length && end - at < MAX_NAME && names_is_word(text->text[end]))
+		end++;
+	NAMES_STEPS(end - start);
+	return (Word) {text->text + start, end - start};
 }
 
-/* Whether a bare word in an argument is a keyword that no variable or column can have for its name. */
-bool
-names_word_is_plain(const char *word)
-{
-	return is_listed(word, plain_words, count_of(plain_words));
-}
-
-/* Whether what comes next is the name of a function and its types, not a call: GRANT EXECUTE ON FUNCTION f(text). */
-bool
-names_word_declares(const char *word)
-{
-	return names_are_equal(word, "function") || names_are_equal(word, "procedure") || names_are_equal(word, "routine");
-}
-
-/* Whether it is a type where a type may stand; elsewhere it may be a column's name. */
-bool
-names_word_is_type(const char *word)
-{
-	return is_listed(word, types, count_of(types));
-}
-
-/*
- * Whether a text has any letters that a name of interest, or a near one, must have.  It is asked of every
- * statement, so it looks at most bytes but once.  Two letters that are wrong leave one piece of three whole.
- */
-bool
-names_may_occur(const char *text, size_t length)
-{
-	static const bool anchor[256] = {
-		['_'] = true, ['&'] = true, ['a'] = true, ['A'] = true, ['c'] = true, ['C'] = true, ['k'] = true, ['K'] = true,
-		['m'] = true, ['M'] = true, ['r'] = true, ['R'] = true, ['x'] = true, ['X'] = true
-	};
-	static const bool follows[256] = {
-		['a'] = true, ['A'] = true, ['e'] = true, ['E'] = true, ['k'] = true, ['K'] = true, ['o'] = true, ['O'] = true,
-		['p'] = true, ['P'] = true, ['r'] = true, ['R'] = true, ['s'] = true, ['S'] = true, ['z'] = true, ['Z'] = true,
-		['"'] = true, ['\\'] = true
-	};
-	/* Of the schema, "api", the four longer names, "execute" and of names with Unicode escapes. */
-	static const char *const pieces[] = {
-		"keyr", "api", "rese", "modi", "crea", "_app", "_sec", "_zon", "_key", "xecute", "&\"", "&\\\""
-	};
-
-	for (size_t i = 0; i + 1 < length; i++)
-	{
-		if (!anchor[(unsigned char) text[i]] || !follows[(unsigned char) text[i + 1]])
-			continue;
-		for (size_t j = 0; j < count_of(pieces); j++)
-		{
-			if (stands_at(text, length, i, pieces[j]))
-				return true;
-		}
-	}
-	return false;
-}
-
-/* Copies the word that begins here, cut to what any name can have, and returns where it ends. */
 static size_t
-take_word(const char *text, size_t length, size_t at, char word[MAX_NAME])
+start_of(const NamesText *text, Word word)
 {
-	size_t		size = 0;
+	return (size_t) (word.start - text->text);
+}
 
-	for (; at < length && is_word(text[at]); at++)
-	{
-		if (size < MAX_NAME - 1)
-			word[size++] = text[at];
-	}
-	word[size] = '\0';
+static size_t
+end_of(const NamesText *text, Word word)
+{
+	return start_of(text, word) + word.length;
+}
+
+/* Where what stands before a word ends: behind blanks and quotes of names. */
+static size_t
+skip_back(const NamesText *text, Word word)
+{
+	size_t		at = start_of(text, word);
+	size_t		start = at;
+
+	while (at > 0 && is_glue(text->text[at - 1]))
+		at--;
+	NAMES_STEPS(start - at);
 	return at;
 }
 
-/* Comments nest in SQL; where they are not all closed, the text is not SQL, and the first end is one. */
-static size_t
-skip_nested_comment(const char *text, size_t length, size_t at)
+/* The word before a word, if nothing else stands between; else an empty one. */
+static Word
+word_before(const NamesText *text, Word word)
 {
-	size_t		first_end = length;
-	int			level = 0;
+	size_t		at = skip_back(text, word);
 
-	do
-	{
-		bool		opens = stands_at(text, length, at, "/*");
-		bool		closes = stands_at(text, length, at, "*/");
-
-		level += opens - closes;
-		at += opens || closes ? 2 : 1;
-		if (closes && first_end == length)
-			first_end = at;
-	} while (at < length && level > 0);
-	return level > 0 ? first_end : at;
+	if (at == 0 || at == start_of(text, word) || !names_is_word(text->text[at - 1]))
+		return (Word) {text->text, 0};
+	return word_around(text, at - 1);
 }
 
-/* Where a comment that begins here ends, as far as one can tell in a text of unknown form; else "at". */
-static size_t
-skip_comment(const char *text, size_t length, size_t at)
+static bool
+stands_before(const NamesText *text, Word word, const char *mark)
 {
-	if (stands_at(text, length, at, "--"))
+	size_t		at = skip_back(text, word);
+	size_t		length = strlen(mark);
+
+	return at >= length && memcmp(text->text + at - length, mark, length) == 0;
+}
+
+/* Whether ON is that of CREATE INDEX. */
+static bool
+is_of_index(const NamesText *text, Word on)
+{
+	for (int i = 0; i < MAX_WORDS && on.length > 0; i++)
 	{
-		while (at < length && text[at] != '\n')
-			at++;
+		Word		before = word_before(text, on);
+
+		if (equals(before, "create") || equals(before, "unique"))
+			return equals(on, "index");
+		on = before;
 	}
-	else if (stands_at(text, length, at, "/*"))
-		at = skip_nested_comment(text, length, at);
-	return at;
+	return false;
 }
 
-static size_t
-skip(const char *text, size_t length, size_t at, bool with_quotes)
+/* Whether the word before makes this one the name of a table, a type or something declared. */
+static bool
+is_declared(const NamesText *text, Word word)
 {
-	size_t		before;
+	Word		before = word_before(text, word);
 
-	do
-	{
-		before = at;
-		while (at < length && (is_space(text[at]) || (with_quotes && (text[at] == '"' || text[at] == '\\'))))
-			at++;
-		at = skip_comment(text, length, at);
-	} while (at != before);
-	return at;
+	if (equals(before, "on"))
+		return is_of_index(text, before);
+	/* EXECUTE FUNCTION has arguments, not types. */
+	if ((equals(before, "function") || equals(before, "procedure")) && equals(word_before(text, before), "execute"))
+		return false;
+	return is_listed(before, declaring, count_of(declaring));
 }
 
-/*
- * Whether a text of unknown form, such as a string that may become a statement, has what looks like a
- * call that takes a secret.  A name that is still to be put in counts: "keyrot.%I(" or 'SELECT keyrot.' ||.
- */
-bool
-names_call_occurs(const char *text, size_t length)
+static bool
+starts_word(const NamesText *text, size_t at)
 {
-	char		qualifier[MAX_NAME] = "";
-	char		word[MAX_NAME];
+	return at == 0 || !names_is_word(text->text[at - 1]);
+}
+
+/* Whether the k here is of the schema's name. */
+static bool
+is_schema(const NamesText *text, size_t at)
+{
+	return starts_word(text, at) && equals(word_around(text, at), "keyrot");
+}
+
+static bool
+is_qualified_call(const NamesText *text, size_t at)
+{
+	return is_schema(text, at) && qualifies_call(text, at + sizeof("keyrot") - 1) && !is_declared(text, word_around(text, at));
+}
+
+/* Whether the x here is of an EXECUTE that calls. */
+static bool
+is_execution(const NamesText *text, size_t at)
+{
+	Word		word;
+
+	if (at == 0 || lower(text->text[at - 1]) != 'e' || !starts_word(text, at - 1))
+		return false;
+	word = word_around(text, at);
+	return equals(word, "execute") && executes_call(text, end_of(text, word));
+}
+
+/* Whether the underscore here is of a function's name without a schema, which is called. */
+static bool
+is_bare_call(const NamesText *text, size_t at)
+{
+	Word		word;
+
+	if (!is_called(text, skip_word(text, at)))
+		return false;
+	word = word_around(text, at);
+	return is_listed(word, own, count_of(own)) && !stands_before(text, word, ".") && !stands_before(text, word, "::") &&
+		!is_declared(text, word);
+}
+
+/* The same of the p of the one name that has no underscore. */
+static bool
+is_api_call(const NamesText *text, size_t at)
+{
+	return lower(char_at(text, at + 1)) == 'i' && !names_is_word(char_at(text, at + 2)) && is_bare_call(text, at);
+}
+
+static bool
+is_any_call(const NamesText *text, size_t at)
+{
+	return at > 0 && lower(text->text[at - 1]) == 'u' && is_any_name_called(text, at);
+}
+
+/* Whether the check holds where this letter stands; it is asked once a word. */
+static bool
+holds_at(const NamesText *text, char letter, bool (*check) (const NamesText *, size_t))
+{
 	size_t		at = 0;
 
-	while (at < length)
+	if (text->pause != NULL)
+		text->pause();
+	while (at < text->length)
 	{
-		if (!is_word(text[at]))
-		{
-			if (stands_at(text, length, at, "&\""))
-				return true;
-			at++;
-			continue;
-		}
-		at = take_word(text, length, at, word);
-		at = skip(text, length, at, true);
-		if (at < length && text[at] == '(' && names_take_secret(qualifier, word))
+		const char *found = memchr(text->text + at, letter, text->length - at);
+
+		if (found == NULL)
+			break;
+		if (check(text, (size_t) (found - text->text)))
 			return true;
-		qualifier[0] = '\0';
-		if (at >= length || text[at] != '.')
-			continue;
-		memcpy(qualifier, word, sizeof(qualifier));
-		at = skip(text, length, at + 1, true);
-		if (names_are_equal(qualifier, SCHEMA) && at < length && (text[at] == '%' || text[at] == '\''))
-			return true;
+		at = (size_t) (found - text->text) + 1;
+		if (letter == '_')
+			at = skip_word(text, at);
 	}
+	NAMES_STEPS(text->length / 8);
 	return false;
 }
 
 /*
- * Whether a text that cannot be read as SQL, or that failed, speaks of keyrot or of a function that takes
- * a secret.
+ * Whether a text calls a function of keyrot's, or executes with arguments what was prepared and does.  It is
+ * asked of every statement, so that it looks for the rarest letters of such names, which memchr() does many bytes
+ * at a time.
  */
 bool
-names_mention_occurs(const char *text, size_t length)
+names_call_occurs(const NamesText *text)
 {
-	char		word[MAX_NAME];
-	size_t		at = 0;
-
-	while (at < length)
-	{
-		if (!is_word(text[at]))
-		{
-			if (stands_at(text, length, at, "&\"") || stands_at(text, length, at, "&\\\""))
-				return true;
-			at++;
-			continue;
-		}
-		at = take_word(text, length, at, word);
-		if (names_are_equal(word, SCHEMA) || is_near(word))
-			return true;
-		at = skip(text, length, at, false);
-		if (at < length && text[at] == '(' && names_are_equal(word, "api"))
-			return true;
-	}
-	return false;
+	if (holds_at(text, 'k', is_qualified_call) || holds_at(text, 'K', is_qualified_call))
+		return true;
+	if (text->prepared != NULL && (holds_at(text, 'x', is_execution) || holds_at(text, 'X', is_execution)))
+		return true;
+	return text->is_installed &&
+		(holds_at(text, '_', is_bare_call) || holds_at(text, 'p', is_api_call) ||
+		 holds_at(text, 'P', is_api_call) || holds_at(text, '&', is_any_call));
 }
 
-/*
- * Whether a text that cannot be read as SQL looks as if it executed, with arguments, what was prepared under a
- * name that takes a secret.  A name in quotes may be any, and those may be of the text around it.
- */
+/* Whether a text that cannot be read, or that failed, names keyrot or calls a function of its. */
 bool
-names_execution_occurs(const char *text, size_t length, bool (*takes_secret) (const char *))
+names_mention_occurs(const NamesText *text)
 {
-	char		word[MAX_NAME];
-	size_t		at = 0;
-
-	while (takes_secret != NULL && at < length)
-	{
-		size_t		name;
-		size_t		next;
-
-		if (!is_word(text[at]))
-		{
-			at++;
-			continue;
-		}
-		at = take_word(text, length, at, word);
-		if (strcasecmp(word, "execute") != 0)
-			continue;
-		name = skip(text, length, at, true);
-		if (name < length && is_word(text[name]) && memchr(text + at, '"', name - at) != NULL)
-			return true;
-		next = skip(text, length, take_word(text, length, name, word), true);
-		at = name;
-		if (word[0] == '\0' || next >= length || text[next] != '(')
-			continue;
-		for (char *c = word; *c != '\0'; c++)
-			*c = lower(*c);
-		if (takes_secret(word))
-			return true;
-	}
-	return false;
-}
-
-/* Whether a text speaks of a language whose strings and comments are not SQL's. */
-bool
-names_other_language_occurs(const char *text, size_t length)
-{
-	static const char *const languages[] = {"c", "internal", "plpgsql", "sql"};
-	char		word[MAX_NAME];
-	size_t		at = 0;
-
-	while (at < length)
-	{
-		if (!is_word(text[at]))
-		{
-			at++;
-			continue;
-		}
-		at = take_word(text, length, at, word);
-		if (!names_are_equal(word, "language"))
-			continue;
-		at = skip(text, length, at, true);
-		if (at < length && text[at] == '\'')
-			at++;
-		if (at >= length || !is_word(text[at]))
-			continue;
-		at = take_word(text, length, at, word);
-		if (!is_listed(word, languages, count_of(languages)))
-			return true;
-	}
-	return false;
+	return holds_at(text, 'k', is_schema) || holds_at(text, 'K', is_schema) || names_call_occurs(text);
 }

@@ -1,6 +1,6 @@
 /*
  * names.h
- *	  Which names in an SQL text call a function that takes a secret, and which parameters are public.
+ *	  Which texts call a function of keyrot's, as far as their spelling tells.
  */
 #ifndef KEYROT_NAMES_H
 #define KEYROT_NAMES_H
@@ -8,17 +8,36 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-extern bool names_are_equal(const char *name, const char *lower_name);
-extern bool names_take_secret(const char *qualifier, const char *name);
-extern bool names_parameter_is_public(const char *name);
-extern bool names_word_is_plain(const char *word);
-extern bool names_is_secret_function(const char *name, size_t length);
-extern bool names_word_is_type(const char *word);
-extern bool names_word_declares(const char *word);
-extern bool names_other_language_occurs(const char *text, size_t length);
-extern bool names_may_occur(const char *text, size_t length);
-extern bool names_call_occurs(const char *text, size_t length);
-extern bool names_mention_occurs(const char *text, size_t length);
-extern bool names_execution_occurs(const char *text, size_t length, bool (*takes_secret) (const char *));
+typedef enum NamesPrepared
+{
+	NAMES_UNKNOWN,				/* not prepared in this session */
+	NAMES_HARMLESS,
+	NAMES_CALLS
+} NamesPrepared;
+
+/* A text, with what has to be known of the session that it belongs to. */
+typedef struct NamesText
+{
+	const char *text;
+	size_t		length;			/* bytes */
+	bool		is_installed;	/* keyrot is, in the database: names without a schema count */
+	bool		unknown_calls;	/* EXECUTE of what is not prepared (yet) counts */
+	NamesPrepared (*prepared) (const char *name);	/* what EXECUTE of this name runs; may be NULL */
+	void		(*pause) (void);	/* called now and then while a long text is read; may be NULL */
+} NamesText;
+
+/* Tells that so many bytes were looked at; the fuzzers count them, nothing else does. */
+#ifdef KEYROT_COUNT_STEPS
+extern size_t names_steps;
+#define NAMES_STEPS(bytes) (names_steps += (bytes))
+#else
+#define NAMES_STEPS(bytes) ((void) (bytes))
+#endif
+
+extern bool names_is_space(char c);
+extern bool names_is_word(char c);
+extern bool names_are_own(const char *name, size_t length);
+extern bool names_call_occurs(const NamesText *text);
+extern bool names_mention_occurs(const NamesText *text);
 
 #endif

@@ -1,21 +1,23 @@
 /*
  * fuzz_log.c
- *	  The log's redaction (src/log/): any text is read and written within its
- *	  bounds, and a secret that stands where a call takes one is never let through.
+ *	  The log's redaction (src/log/): any text is read and written within its bounds, with work in proportion
+ *	  to its length, and a secret in a statement that calls keyrot is never let through.
  *
- * Two kinds of input.  Any bytes: every function is called on them as the log hook calls it, in memory of
- * their own size, and has to write exactly as much as it asked for.  And a statement that the input puts
- * together: what stands before the call is made of whole tokens, the call is written in one of many ways,
- * the secret as a string, an escaped one, in dollars, with comments, in pieces, or elsewhere in the
- * statement; what follows is anything.  Whatever comes of that, the secret is not in it.
+ * Three kinds of input.  Any bytes: every function is called on them as the log hook calls it, in memory of
+ * their own size, and has to write exactly as much as it asked for.  The same many times over: how many bytes
+ * were looked at is counted, and may grow as the text does.  And a statement that the input puts together: what
+ * stands before the call is made of whole tokens, the call is written in one of many ways, the secret as a
+ * string, an escaped one, in dollars, with comments, in pieces, or elsewhere in the statement; what follows is
+ * anything.  Whatever comes of that, the secret is not in it.
  */
 #include "fuzz.h"
 
 #include "log/logtext.h"
-#include "log/names.h"
 
 #define SECRET "Zq7SECRETzq7secretZQ7"
 #define MAX_TEXT 4096
+#define TIMES 64				/* a text is repeated */
+#define MAX_STEPS 40			/* a byte, in all that is done with a text */
 
 typedef struct Text
 {
@@ -24,19 +26,10 @@ typedef struct Text
 	const char *secret;			/* as this statement has it */
 } Text;
 
-static bool
-is_prepared(const char *name)
+static NamesPrepared
+look_up(const char *name)
 {
-	return strcmp(name, "prepared") == 0;
-}
-
-static bool
-is_short(const char *piece, size_t length)
-{
-	for (size_t i = 0; i < length; i++)
-		if (piece[i] == 'q')
-			return false;
-	return length < 8;
+	return strcmp(name, "prepared") == 0 ? NAMES_CALLS : name[0] == 'x' ? NAMES_HARMLESS : NAMES_UNKNOWN;
 }
 
 /* Not by memcmp(), from which libFuzzer would learn the secret and put it elsewhere. */
@@ -65,93 +58,118 @@ allocate(size_t length)
 	return room;
 }
 
-static LexerText
-copy_of(const char *text, size_t length, LexerForm form)
+/* The bytes so many times over, in memory of their own size, which is the caller's. */
+static NamesText
+copy_of(const char *text, size_t length, size_t times)
 {
-	char	   *copy = allocate(length);
+	char	   *copy = allocate(length * times);
 
-	if (length > 0)
-		memcpy(copy, text, length);
-	return (LexerText) {.text = copy, .length = length, .form = form, .takes_secret = is_prepared};
+	for (size_t i = 0; i < times && length > 0; i++)
+		memcpy(copy + i * length, text, length);
+	return (NamesText) {.text = copy, .length = length * times, .is_installed = true, .prepared = look_up};
 }
 
-/* Redacts at the verdict, into room of the size that was asked for; the result is the caller's. */
-static LexerText
-redact(const LexerText *in, LexerVerdict verdict)
+static size_t
+write_statement(const NamesText *in, char *out)
 {
-	size_t		asked = logtext_redact(in, verdict, NULL);
-	char	   *out = allocate(asked);
-
-	expect(logtext_redact(in, verdict, out) == asked, "redacting writes what it asked room for");
-	return (LexerText) {.text = out, .length = asked, .form = in->form, .takes_secret = is_prepared};
+	return logtext_statement(in->text, in->length, out);
 }
 
-/* Masks a copy in place, as saved plans are masked; the result is the caller's. */
-static LexerText
-mask(const LexerText *in, LexerVerdict verdict)
+static size_t
+write_message(const NamesText *in, char *out)
 {
-	LexerText	out = copy_of(in->text, in->length, in->form);
-	char	   *beside = allocate(in->length);
+	return logtext_message(in->text, in->length, out);
+}
 
-	logtext_mask(&out, verdict, (char *) out.text);
-	logtext_mask(in, verdict, beside);
-	expect(memcmp(out.text, beside, in->length) == 0, "masking in place and beside is the same");
-	free(beside);
+static size_t
+write_context(const NamesText *in, char *out)
+{
+	return logtext_context(in->text, in->length, out);
+}
+
+/* What the writer makes of a text, into room of the size that was asked for; the result is the caller's. */
+static NamesText
+written(const NamesText *in, size_t (*writer) (const NamesText *, char *))
+{
+	NamesText	out = *in;
+	char	   *room;
+
+	out.length = writer(in, NULL);
+	out.text = room = allocate(out.length);
+	expect(writer(in, room) == out.length, "as much is written as room was asked for");
 	return out;
 }
 
-static void
-read_context(const LexerText *in, LexerVerdict least)
+static NamesText
+masked(const NamesText *in, void (*mask) (const NamesText *, char *))
 {
-	size_t		asked = logtext_context(in, least, NULL);
-	char	   *out = allocate(asked);
+	NamesText	out = *in;
+	char	   *room = allocate(in->length);
 
-	expect(logtext_context(in, least, out) == asked, "CONTEXT takes the room that it asked for");
-	free(out);
+	mask(in, room);
+	out.text = room;
+	return out;
+}
+
+static bool
+is_odd(unsigned function)
+{
+	return function % 2 == 1;
 }
 
 static void
-read_values(const LexerText *in)
-{
-	size_t		asked = logtext_values(in->text, in->length, is_short, NULL);
-	char	   *out = allocate(asked);
-
-	expect(logtext_values(in->text, in->length, is_short, out) == asked, "a message takes the room that it asked for");
-	free(out);
-}
-
-static void
-read_tree(const LexerText *in)
+read_tree(const NamesText *in)
 {
 	char	   *text = allocate(in->length + 1);
 
 	memcpy(text, in->text, in->length);
 	text[in->length] = '\0';
 	(void) logtext_is_tree(text);
-	(void) logtext_tree_has_constant(text);
+	(void) logtext_tree_has_call(text, is_odd);
 	free(text);
 }
 
 /* Every reader on a text of any bytes. */
 static void
+read_text(const NamesText *in, size_t place)
+{
+	static size_t (*const writers[]) (const NamesText *, char *) = {
+		logtext_statements, write_statement, write_message, write_context
+	};
+	NamesText	out;
+
+	for (size_t i = 0; i < lengthof(writers); i++)
+	{
+		names_steps = 0;
+		out = written(in, writers[i]);
+		expect(names_steps <= MAX_STEPS * in->length + MAX_STEPS, "work is in proportion to the length");
+		free((char *) out.text);
+	}
+	names_steps = 0;
+	out = masked(in, logtext_mask);
+	free((char *) out.text);
+	out = masked(in, logtext_mask_statements);
+	free((char *) out.text);
+	(void) names_mention_occurs(in);
+	(void) logtext_calls_near(in, place < in->length ? place : in->length);
+	(void) logtext_calls_at(in, place);
+	expect(names_steps <= 2 * MAX_STEPS * in->length + MAX_STEPS, "work is in proportion to the length");
+}
+
+static void
 read_anything(Input *input)
 {
-	LexerForm	form = take_byte(input) % 2 == 0 ? LEXER_SQL : LEXER_MESSAGE;
-	LexerVerdict least = (LexerVerdict) (take_byte(input) % 4);
+	size_t		place = take_number(input, MAX_TEXT);
 	size_t		length;
 	char	   *bytes = (char *) take_bytes(input, MAX_TEXT, &length);
-	LexerText	in = copy_of(bytes, length, form);
-	LexerVerdict verdict = lexer_judge(&in);
-	LexerText	redacted = redact(&in, verdict < least ? least : verdict);
-	LexerText	masked = mask(&in, verdict < least ? least : verdict);
+	NamesText	in = copy_of(bytes, length, 1);
 
-	expect(logtext_audit_fields(in.text, in.length) <= in.length, "pgaudit's fields end within the message");
-	read_context(&in, least);
-	read_values(&in);
+	in.is_installed = place % 2 == 0;
+	read_text(&in, place);
 	read_tree(&in);
-	(void) names_other_language_occurs(in.text, in.length);
-	free((char *) redacted.text);
-	free((char *) masked.text);
+	free((char *) in.text);
+	in = copy_of(bytes, length, place % 4 == 0 ? TIMES : 2);
+	read_text(&in, place);
 	free((char *) in.text);
 	free(bytes);
 }
@@ -288,7 +306,7 @@ put_call(Text *text, Input *input)
 	}			calls[] = {
 		{"reset_app_secret", "new_app_secret"}, {"Reset_App_Secret", "NEW_APP_SECRET"}, {"create_app", "app_secret"},
 		{"create_zone_key", "secret_key"}, {"modify_zone_key", "secret_key"}, {"\"modify_zone_key\"", "\"secret_key\""},
-		{"api", "params"}, {"reset_app_secre", "new_app_secret"}, {"creat_app", "app_secret"}, {"U&\"reset_app_secret\"", "new_app_secret"}
+		{"api", "params"}, {"find_secret", "secret"}, {"verify_app_string", "app_key"}, {"U&\"reset\\005fapp_secret\"", "new_app_secret"}
 	};
 	static const char *const schemas[] = {"", "keyrot.", "\"keyrot\".", "KeyRot . ", "keyrot/**/."};
 	size_t		call = take_byte(input) % lengthof(calls);
@@ -353,25 +371,34 @@ put_statement(Text *text, Input *input)
 	}
 }
 
-/* Whether the redacted and the masked text are free of the secret, as a statement and inside a message. */
+/* Whether no reader gets the secret to see: of the statement, of a message around it, of what was hidden before. */
 static void
-check_hidden(const char *bytes, size_t length, LexerForm form)
+check_hidden(const Text *text, const char *preface)
 {
-	LexerText	in = copy_of(bytes, length, form);
-	LexerVerdict verdict = lexer_judge(&in);
-	LexerText	redacted = redact(&in, verdict);
-	LexerText	masked = mask(&in, verdict);
-	LexerText	again;
+	NamesText	in = copy_of(text->bytes, text->length, 1);
+	NamesText	redacted = written(&in, logtext_statements);
+	NamesText	mask = masked(&in, logtext_mask_statements);
+	NamesText	again = written(&redacted, logtext_statements);
+	NamesText	said;
+	NamesText	message;
+	size_t		length = strlen(preface);
+	char	   *room = allocate(length + in.length);
 
-	if (holds_secret(redacted.text, redacted.length) || holds_secret(masked.text, masked.length))
-		fprintf(stderr, "verdict %d of %.*s\nredacted: %.*s\nmasked: %.*s\n", verdict, (int) length, bytes,
-				(int) redacted.length, redacted.text, (int) masked.length, masked.text);
+	if (holds_secret(redacted.text, redacted.length) || holds_secret(mask.text, mask.length))
+		fprintf(stderr, "of %.*s\nredacted: %.*s\nmasked: %.*s\n", (int) in.length, in.text,
+				(int) redacted.length, redacted.text, (int) mask.length, mask.text);
 	expect(!holds_secret(redacted.text, redacted.length), "the log shows no secret");
-	expect(!holds_secret(masked.text, masked.length), "other readers see no secret");
-	again = redact(&redacted, lexer_judge(&redacted));
+	expect(!holds_secret(mask.text, mask.length), "other readers see no secret");
 	expect(!holds_secret(again.text, again.length), "nor do those who hide twice");
+	memcpy(room, preface, length);
+	memcpy(room + length, in.text, in.length);
+	said = (NamesText) {.text = room, .length = length + in.length};
+	message = written(&said, write_message);
+	expect(!holds_secret(message.text, message.length), "messages show no secret");
+	free((char *) message.text);
+	free(room);
 	free((char *) again.text);
-	free((char *) masked.text);
+	free((char *) mask.text);
 	free((char *) redacted.text);
 	free((char *) in.text);
 }
@@ -380,14 +407,13 @@ static void
 hide_a_secret(Input *input)
 {
 	static const char *const prefaces[] = {
-		"statement: ", "duration: 0.123 ms  statement: ", "execute <unnamed>: ", "SQL statement \"", "Process 1: "
+		"duration: 0.123 ms  statement: ", "execute <unnamed>: ", "Query Text: ", "SQL statement \"", "Process 1: "
 	};
 	static Text text;
-	static Text message;
 	size_t		length;
 	char	   *rest;
 
-	text.length = message.length = 0;
+	text.length = 0;
 	text.secret = SECRET;
 	put_tokens(&text, input, 6);
 	put_statement(&text, input);
@@ -399,24 +425,13 @@ hide_a_secret(Input *input)
 		text.length += length;
 	}
 	free(rest);
-	check_hidden(text.bytes, text.length, LEXER_SQL);
-
-	put(&message, prefaces[text.length % lengthof(prefaces)]);
-	if (message.length + text.length <= MAX_TEXT)
-	{
-		memcpy(message.bytes + message.length, text.bytes, text.length);
-		message.length += text.length;
-	}
-	if (text.length % lengthof(prefaces) == 3)
-		put(&message, "\"");
-	check_hidden(message.bytes, message.length, LEXER_MESSAGE);
+	check_hidden(&text, prefaces[text.length % lengthof(prefaces)]);
 }
 
 int
 LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
 	Input		input = {bytes, length};
-
 	bool		with_secret = take_byte(&input) % 2 == 1;
 
 	count_end(with_secret, "statements with a secret", "any texts");
