@@ -18,7 +18,7 @@ use PostgreSQL::Test::Utils;
 use Protocol;
 use Test::More;
 
-our @EXPORT = qw(log_entries run_case said same title);
+our @EXPORT = qw(log_entries log_text run_case said same title);
 
 our $LOG = <<'END';
 logging_collector = on
@@ -98,12 +98,8 @@ sub title
 sub log_entries
 {
 	my ($node, $database) = @_;
-	my $end = 'the end of reading number ' . ++$ended;
-	$node->safe_psql($database, "SET application_name = '$end'");
-	my $text;
-	wait_until(sub { $text = whole_log($node); index($text, "\"$end\"") >= 0 }) or die 'the log does not go on';
 	my %entries;
-	for my $line (grep { /^\{/ } split /\n/, $text)
+	for my $line (grep { /^\{/ } split /\n/, log_text($node, $database))
 	{
 		my $entry = $json->decode($line);
 		next if ($entry->{dbname} // '') ne $database || $entry->{message} =~ /\Astatement: SET application_name = /;
@@ -113,11 +109,20 @@ sub log_entries
 	return %entries;
 }
 
-sub whole_log
+# All that was logged up to now, as it stands in the files.
+sub log_text
 {
-	my ($node) = @_;
+	my ($node, $database) = @_;
+	my $end = 'the end of reading number ' . ++$ended;
 	my $folder = $node->data_dir . '/log';
-	return join '', map { slurp_file("$folder/$_") } grep { /\.json\z/ } sort(slurp_dir($folder));
+	my $text = '';
+	$node->safe_psql($database, "SET application_name = '$end'");
+	wait_until(
+		sub {
+			$text = join '', map { slurp_file("$folder/$_") } grep { /\.json\z/ } sort(slurp_dir($folder));
+			return index($text, "\"$end\"") >= 0;
+		}) or die 'the log does not go on';
+	return $text;
 }
 
 sub one_entry
