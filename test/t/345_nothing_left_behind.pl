@@ -69,7 +69,7 @@ my ($without, $node) = (server('without', ''), server('with', ',keyrot'));
 $_->safe_psql('postgres', 'CREATE DATABASE ours'), $_->safe_psql('ours', $OBJECTS) for $without, $node;
 write_key(key_file($node), random_hex(64) . "\n");
 $node->safe_psql('ours', $CALLERS);
-my $reset = $node->safe_psql('ours', q{SELECT 'keyrot.reset_app_secret'::regproc::oid});
+my ($reset, $arguments) = split /\|/, $node->safe_psql('ours', q{SELECT oid, pronargs FROM pg_proc WHERE oid = 'keyrot.reset_app_secret'::regproc});
 
 # --- What follows a call
 
@@ -111,7 +111,7 @@ sub fetch_portal
 sub call_by_number
 {
 	my ($session) = @_;
-	my $answer = $session->call($reset, 'no-such-app', undef, secret(), '0', undef);
+	my $answer = $session->call($reset, 'no-such-app', undef, secret(), '0', undef, ('rotation') x ($arguments - 5));
 	return [ 'E', $answer->{sqlstate} ];
 }
 

@@ -62,6 +62,7 @@ for my $database (sort keys %ENCODINGS)
 	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING '$ENCODINGS{$database}' LOCALE 'C'");
 	$node->safe_psql($database, <<'END');
 CREATE EXTENSION keyrot;
+CREATE EXTENSION pg_stat_statements;
 CREATE TABLE small (value text PRIMARY KEY CHECK (length(value) > 1), number smallint);
 CREATE TYPE kind AS ENUM ('one');
 CREATE FUNCTION other(a text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN a; END $$;
@@ -239,6 +240,7 @@ for my $function (@functions)
 }
 my $text = log_text($node, 'in_utf8');
 none("the log: $_->[0]", logged($text, $_->[1])) for @tried;
+none('the log: no bytes in decimal, as plans have them', logged($text, join ' ', map { ord } split //, $MARK));
 like($text, qr/reset_app_secret\(app_key => \$1\)/, 'the statement of a bound call stays readable');
 
 # A secret in the place of an AppKey, in all kinds of statements that hold a call.
@@ -253,6 +255,6 @@ for my $statement (map { s/CALL/"keyrot.reset_app_secret('" . secret() . "')"/er
 	none("the client: $statement", told($session->query($statement)));
 }
 none('the log: a secret for an AppKey', logged(substr(log_text($node, 'in_utf8'), $before), $MARKS));
-none('statistics: a secret for an AppKey', grep { /$MARKS/ } $node->safe_psql('in_utf8', 'SET application_name = statistics; SELECT query FROM pg_stat_activity'));
+none('statistics: a secret for an AppKey', grep { /$MARKS/ } split /\n/, $node->safe_psql('in_utf8', 'SELECT query FROM pg_stat_statements'));
 
 done_testing();
