@@ -149,7 +149,7 @@ session(
 	"-SELECT keyrot.sign_for_app('@{[ $secret->() ]}', 'm')",
 	"+SELECT keyrot.verify_app_string('@{[ $secret->() ]}', 'm', '@{[ $secret->() ]}')",
 	"+SELECT keyrot.modify_zone_key('zone-2', '$current_key', '1 hour')",
-	"-SELECT keyrot.modify_zone_key('zone-2', '$current_key')",
+	"+SELECT keyrot.modify_zone_key('zone-2', '$current_key')",
 	"-SELECT keyrot.modify_zone_key('zone-2', '@{[ $key->() ]}=')",
 	"-SELECT keyrot.modify_zone_key('zone-unknown', '@{[ $key->() ]}')",
 	"-SELECT keyrot.create_zone_key('zone-2', '@{[ $key->() ]}')",
@@ -200,7 +200,14 @@ session(
 	'statements',
 	"-SELECT keyrot.reset_app_secret('app-2', new_app_secret => '@{[ $secret->() ]}'), 1 / (random() * 0)::int",
 	"+SELECT count(*) FROM generate_series(1, 20) AS i, keyrot.create_app('Many', 'many-' || i)",
-	"+SELECT keyrot.reset_app_secret('many-' || i, grace_period => '1 hour') FROM generate_series(1, 20) AS i"
+	"+SELECT keyrot.reset_app_secret('many-' || i, grace_period => '1 hour') FROM generate_series(1, 20) AS i",
+	"+SELECT keyrot.set_app_policy('app-2', '1 day'), keyrot.set_zone_policy('zone-2', '1 day')",
+	"+SELECT keyrot.disable_app('app-2'), keyrot.enable_app('app-2'), keyrot.disable_zone('zone-2'), keyrot.enable_zone('zone-2')",
+	"+SELECT * FROM keyrot.find_secret('@{[ $secret->() ]}')",
+	"+SELECT keyrot.reset_app_secret('app-2', new_app_secret => '@{[ $secret->() ]}', grace_period => '1 hour')",
+	"+SELECT keyrot.revert_app_secret('app-2')",
+	"+SELECT keyrot.modify_zone_key('zone-2', '@{[ $key->() ]}', '1 hour')",
+	"+SELECT keyrot.revert_zone_key('zone-2')"
 );
 read_secrets();
 
