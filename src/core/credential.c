@@ -31,7 +31,7 @@ static const Sealed nothing = {.length = 0};
 
 /* What a version of this credential is sealed for. */
 static SealBinding
-bind(const Credential *credential, int32 version)
+binding_of(const Credential *credential, int32 version)
 {
 	return (SealBinding) {
 		.kind = credential->kind,
@@ -139,13 +139,13 @@ make_secret(Request *request, CredentialKind kind)
 static void
 seal_current(Request *request, Credential *credential)
 {
-	SealBinding binding = bind(credential, credential->version);
+	SealBinding binding = binding_of(credential, credential->version);
 	uint8_t		nonce[CRYPTO_NONCE_BYTES];
 	int32		key_id;
 	CryptoKey  *key;
 	CryptoStatus status;
 
-	rows_hold_for_writing(credential->kind);
+	rows_lock_row_exclusive(credential->kind);
 	key = keyring_current(&key_id);
 	make_secret(request, credential->kind);
 	status = crypto_take(&request->draw, nonce, sizeof(nonce));
@@ -486,7 +486,7 @@ credential_previous_version(const Credential *credential)
 CryptoStatus
 credential_try_open(const Credential *credential, const Sealed *sealed, int32 version, Secret *secret)
 {
-	SealBinding binding = bind(credential, version);
+	SealBinding binding = binding_of(credential, version);
 	uint32_t	key_id;
 	CryptoKey  *key;
 
@@ -526,9 +526,9 @@ credential_open(const Credential *credential, Secret *secret)
  * it does not open.
  */
 static bool
-reseal(const Credential *credential, int32 version, Sealed *sealed, bool *changed)
+reseal_version(const Credential *credential, int32 version, Sealed *sealed, bool *changed)
 {
-	SealBinding binding = bind(credential, version);
+	SealBinding binding = binding_of(credential, version);
 	uint8_t		nonce[CRYPTO_NONCE_BYTES];
 	uint32_t	sealed_by;
 	int32		key_id;
@@ -565,8 +565,8 @@ bool
 credential_reseal(Credential *credential)
 {
 	bool		changed = false;
-	bool		current_opens = reseal(credential, credential->version, &credential->secret, &changed);
-	bool		previous_opens = reseal(credential, credential_previous_version(credential),
+	bool		current_opens = reseal_version(credential, credential->version, &credential->secret, &changed);
+	bool		previous_opens = reseal_version(credential, credential_previous_version(credential),
 										&credential->previous_secret, &changed);
 
 	if (changed)

@@ -162,7 +162,7 @@ make_row(const Request *request, const char *outcome, RequestRow *row)
 
 /* Records a request in the caller's transaction, and prepares for that being rolled back. */
 static LedgerEntry *
-record(const Request *request, const char *outcome)
+write_record(const Request *request, const char *outcome)
 {
 	RequestRow	row;
 
@@ -208,7 +208,7 @@ perform(Request *request)
 {
 	const Action *action = request->action;
 
-	tables_lock_shared();
+	tables_lock_access_share();
 	if (OidIsValid(request->misnamed))
 		error_role_name(request->misnamed);
 	action->read(request);
@@ -242,7 +242,7 @@ attempt(Request *request, LedgerEntry **entry)
 	{
 		perform(request);
 		if (has_written())
-			*entry = record(request, "ok");
+			*entry = write_record(request, "ok");
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -267,21 +267,21 @@ respond(Request *request, Refusal refuse, LedgerEntry **entry)
 	if (refuse == NULL)
 	{
 		perform(request);
-		*entry = record(request, "ok");
+		*entry = write_record(request, "ok");
 		return request->action->answer(request);
 	}
 	error = attempt(request, entry);
 	if (error == NULL)
 	{
 		if (*entry == NULL)
-			*entry = record(request, "ok");
+			*entry = write_record(request, "ok");
 		return request->action->answer(request);
 	}
 	if (conditions_must_be_raised(error))
 		ReThrowError(error);
 	request->version = 0;
 	request->is_repetition = false;
-	*entry = record(request, unpack_sql_state(error->sqlerrcode));
+	*entry = write_record(request, unpack_sql_state(error->sqlerrcode));
 	return refuse(request, error);
 }
 
@@ -297,7 +297,7 @@ forget_secrets(Request *request)
 }
 
 static Datum
-run(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
+run_request(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 {
 	Request		request;
 	ErrorContextCallback context;
@@ -347,7 +347,7 @@ run(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 Datum
 request_run(FunctionCallInfo fcinfo, const Action *action)
 {
-	return run(fcinfo, action, NULL);
+	return run_request(fcinfo, action, NULL);
 }
 
 /*
@@ -357,5 +357,5 @@ request_run(FunctionCallInfo fcinfo, const Action *action)
 Datum
 request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 {
-	return run(fcinfo, action, refuse);
+	return run_request(fcinfo, action, refuse);
 }

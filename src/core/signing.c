@@ -50,7 +50,7 @@ decoy_for(CredentialKind kind)
 
 /* Opens one sealed secret, computes the HMAC and compares; no secret outlives the call. */
 static CryptoStatus
-compare(const Presented *presented, const Credential *credential, const Sealed *sealed, int32 version, bool *equal)
+compare_mac(const Presented *presented, const Credential *credential, const Sealed *sealed, int32 version, bool *equal)
 {
 	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
 	Secret		secret;
@@ -71,7 +71,7 @@ static bool
 matches(const Presented *presented, const Credential *credential, const Sealed *sealed, int32 version)
 {
 	bool		equal;
-	CryptoStatus status = compare(presented, credential, sealed, version, &equal);
+	CryptoStatus status = compare_mac(presented, credential, sealed, version, &equal);
 
 	if (status == CRYPTO_REFUSED)
 		error_does_not_open(credential->kind, credential->identifier, version);
@@ -87,7 +87,7 @@ match_decoy(const Presented *presented, CredentialKind kind)
 	Credential *decoy = decoy_for(kind);
 	bool		equal;
 
-	if (compare(presented, decoy, &decoy->secret, decoy->version, &equal) != CRYPTO_OK)
+	if (compare_mac(presented, decoy, &decoy->secret, decoy->version, &equal) != CRYPTO_OK)
 		decoy->secret.length = 0;
 }
 
@@ -138,7 +138,7 @@ signing_judge(const Signer *signer, const Presented *presented)
 	bool		known;
 	bool		in_place;
 
-	tables_lock_shared();
+	tables_lock_access_share();
 	any_key = keyring_ready();
 	known = any_key && find_signer(signer, &credential);
 	in_place = !signer->has_gateway || !signer->well_formed ||
@@ -209,7 +209,7 @@ signing_sign(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes
 {
 	Credential	credential;
 
-	tables_lock_shared();
+	tables_lock_access_share();
 	credential_find(GetUserId(), kind, identifier, &credential);
 	credential_require_usable(&credential);
 	sign_by(&credential, &credential.secret, credential.version, hash, message, mac);
@@ -241,7 +241,7 @@ signing_sign_with_all(CredentialKind kind, const char *identifier, CryptoHash ha
 	Credential	holder;
 	Signature  *previous = &signatures[1];
 
-	tables_lock_shared();
+	tables_lock_access_share();
 	credential_find(GetUserId(), kind, identifier, &credential);
 	credential_require_usable(&credential);
 	strlcpy(signatures[0].identifier, identifier, sizeof(signatures[0].identifier));

@@ -267,7 +267,7 @@ keyrot_status(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != STATUS_COLUMNS)
 		elog(ERROR, "status() does not return a row of %d columns", STATUS_COLUMNS);
-	tables_lock_shared();
+	tables_lock_access_share();
 	keyring_examine(&keys);
 	reseal = reseal_look(&progress);
 

@@ -372,7 +372,7 @@ require_rights(ApiCall *call, const Request *request)
 }
 
 static void
-judge(ApiCall *call, Request *request)
+judge_call(ApiCall *call, Request *request)
 {
 	if (call->row != NULL)
 		note_target(call, request);
@@ -422,5 +422,5 @@ api_read(Request *request)
 		call->params = PG_GETARG_JSONB_P(1);
 		call->params_copied = (Pointer) call->params != DatumGetPointer(PG_GETARG_DATUM(1));
 	}
-	judge(call, request);
+	judge_call(call, request);
 }

@@ -40,7 +40,7 @@ answer_rows(Request *request)
 static void
 hold_and_examine(KeyringStatus *status)
 {
-	(void) keyring_hold();
+	(void) keyring_lock_share_row_exclusive();
 	keyring_examine(status);
 }
 

@@ -10,7 +10,7 @@
  *
  * When may a data key be dropped?  Nothing that is committed uses it; but a transaction that is still open may
  * have sealed with it, and one that is about to may just have chosen it.  Both hold a lock for writing on the
- * credentials' table, taken before the key was chosen (rows_hold_for_writing), and whoever takes that lock once
+ * credentials' table, taken before the key was chosen (rows_lock_row_exclusive), and whoever takes that lock once
  * the current key is committed chooses that one.  So: wait for those that hold it, look again, drop.  Readers
  * need not be waited for: a snapshot that still sees the old secret also sees its key's row (keyring_find).
  *
@@ -79,7 +79,7 @@ begin_work(Reseal *reseal)
 {
 	XactIsoLevel = XACT_READ_COMMITTED;
 	request_require_writable("reseal");
-	tables_lock_shared();
+	tables_lock_access_share();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(reseal->context);
 }
@@ -130,7 +130,7 @@ prepare_work(Reseal *reseal)
 	bool		any;
 
 	begin_work(reseal);
-	any = keyring_hold();
+	any = keyring_lock_share_row_exclusive();
 	if (any)
 	{
 		(void) keyring_current(&progress->data_key);
@@ -202,7 +202,7 @@ move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER +
 
 	begin_work(reseal);
 	batch.identifiers = palloc((Size) reseal->batch_size * sizeof(batch.identifiers[0]));
-	rows_hold_for_writing(kind);
+	rows_lock_row_exclusive(kind);
 	require_destination(reseal);
 	(void) key_statements_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, note_in_batch, &batch);
 	move_each(reseal, kind, &batch);
@@ -337,7 +337,7 @@ reseal_all(Request *request)
 	PG_END_TRY();
 
 	/* What records the request finds a snapshot, as it would without the commits. */
-	tables_lock_shared();
+	tables_lock_access_share();
 	EnsurePortalSnapshotExists();
 }
 

@@ -102,7 +102,7 @@ signature_read_signer(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gat
 }
 
 static Datum
-verify(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway, PresentedReader reader)
+verify_presented(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway, PresentedReader reader)
 {
 	Presented	presented = reader(fcinfo, has_gateway ? 2 : 1);
 	Signer		signer = signature_read_signer(fcinfo, kind, has_gateway);
@@ -138,42 +138,42 @@ check_string(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway)
 Datum
 keyrot_verify_app_signature(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, CREDENTIAL_APP, false, read_presented_bytes);
+	return verify_presented(fcinfo, CREDENTIAL_APP, false, read_presented_bytes);
 }
 
 /* verify_app_string(app_key, string_to_sign, signature, algorithm) */
 Datum
 keyrot_verify_app_string(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, CREDENTIAL_APP, false, read_presented_text);
+	return verify_presented(fcinfo, CREDENTIAL_APP, false, read_presented_text);
 }
 
 /* verify_zone_signature(zone_id, message, signature, algorithm) */
 Datum
 keyrot_verify_zone_signature(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, CREDENTIAL_ZONE, false, read_presented_bytes);
+	return verify_presented(fcinfo, CREDENTIAL_ZONE, false, read_presented_bytes);
 }
 
 /* verify_zone_string(zone_id, string_to_sign, signature, algorithm) */
 Datum
 keyrot_verify_zone_string(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, CREDENTIAL_ZONE, false, read_presented_text);
+	return verify_presented(fcinfo, CREDENTIAL_ZONE, false, read_presented_text);
 }
 
 /* verify_gateway_signature(zone_id, gateway_id, message, signature, algorithm) */
 Datum
 keyrot_verify_gateway_signature(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, CREDENTIAL_ZONE, true, read_presented_bytes);
+	return verify_presented(fcinfo, CREDENTIAL_ZONE, true, read_presented_bytes);
 }
 
 /* verify_gateway_string(zone_id, gateway_id, string_to_sign, signature, algorithm) */
 Datum
 keyrot_verify_gateway_string(PG_FUNCTION_ARGS)
 {
-	return verify(fcinfo, CREDENTIAL_ZONE, true, read_presented_text);
+	return verify_presented(fcinfo, CREDENTIAL_ZONE, true, read_presented_text);
 }
 
 /* check_app_string(app_key, string_to_sign, signature, algorithm, OUT valid, OUT reason, OUT version, OUT previous) */

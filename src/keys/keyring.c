@@ -200,19 +200,20 @@ newest(void)
 
 /* Holds the data keys against other changes until the transaction ends, and knows how they stand then. */
 static void
-hold_keys(void)
+lock_keys(void)
 {
 	LockRelationOid(tables_get()->data_key, ShareRowExclusiveLock);
 	refresh_from_table();
 }
 
 /*
- * Holds the data keys against other changes until the transaction ends; tells whether there is any.
+ * Takes ShareRowExclusiveLock on the table of data keys, so that nobody else changes it until the transaction ends;
+ * tells whether there is any data key.
  */
 bool
-keyring_hold(void)
+keyring_lock_share_row_exclusive(void)
 {
-	hold_keys();
+	lock_keys();
 	return cache_count > 0;
 }
 
@@ -268,7 +269,7 @@ make_key(void)
 static void
 make_first_key(void)
 {
-	hold_keys();
+	lock_keys();
 	if (cache_count == 0)
 		make_key();
 }
@@ -392,7 +393,7 @@ keyring_ready(void)
 int32
 keyring_add(void)
 {
-	hold_keys();
+	lock_keys();
 	(void) keyring_ready();
 	make_key();
 	return newest()->id;
@@ -441,7 +442,7 @@ keyring_rewrap(char fingerprint[MASTER_TEXT_FINGERPRINT_DIGITS + 1])
 	bool		good;
 	int			count;
 
-	hold_keys();
+	lock_keys();
 	count = rows_read_data_keys(NULL, &rows);
 	renewed = palloc0(count * sizeof(bool) + 1);
 	masters = read_masters_for_wrapping(count, &problem);
@@ -475,7 +476,7 @@ keyring_drop_unused(int32 below)
 	DataKeyRow *rows;
 	int			count;
 
-	hold_keys();
+	lock_keys();
 	count = rows_read_data_keys(NULL, &rows);
 	for (int i = 0; i < count; i++)
 	{

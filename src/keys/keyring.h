@@ -26,7 +26,7 @@ extern CryptoKey *keyring_newest(int32 *key_id);
 extern int32 keyring_newest_id(void);
 extern CryptoKey *keyring_find(int32 key_id);
 extern bool keyring_ready(void);
-extern bool keyring_hold(void);
+extern bool keyring_lock_share_row_exclusive(void);
 extern int32 keyring_add(void);
 extern int	keyring_rewrap(char fingerprint[MASTER_TEXT_FINGERPRINT_DIGITS + 1]);
 extern int	keyring_drop_unused(int32 below);

@@ -158,7 +158,7 @@ mask_kept(const Slice *slice, const char *masked)
  * context.  Sees to it that it is hidden in the string under way, too.
  */
 static const char *
-mask(const Slice *slice, MemoryContext context)
+mask_slice(const Slice *slice, MemoryContext context)
 {
 	const char *kept = current_masked(slice->source);
 	NamesText	text = session_text_in_hook(slice->source + slice->start, slice->length);
@@ -189,7 +189,7 @@ mask_analyzed(ParseState *pstate, Query *query, JumbleState *jumble)
 		session_learn();
 		current_reached(source, query->stmt_location);
 		if (calls(source, query->stmt_location, query->stmt_len, &slice))
-			pstate->p_sourcetext = mask(&slice, CurrentMemoryContext);
+			pstate->p_sourcetext = mask_slice(&slice, CurrentMemoryContext);
 		if (pstate->p_sourcetext != source)
 			mask_kept(&slice, pstate->p_sourcetext);
 	}
@@ -215,7 +215,7 @@ mask_planned(Query *query, const char *source, int options, ParamListInfo parame
 
 	if (!keyrot_redact_log || source == NULL || !calls(source, query->stmt_location, query->stmt_len, &slice))
 		return plan(query, source, options, parameters);
-	masked = mask(&slice, CurrentMemoryContext);
+	masked = mask_slice(&slice, CurrentMemoryContext);
 	begin_marking(&context);
 	result = plan(query, masked, options, parameters);
 	end_marking(&context);
@@ -241,7 +241,7 @@ mask_source(QueryDesc *query)
 
 	if (!calls(source, query->plannedstmt->stmt_location, query->plannedstmt->stmt_len, &slice))
 		return;
-	query->sourceText = mask(&slice, GetMemoryChunkContext(query));
+	query->sourceText = mask_slice(&slice, GetMemoryChunkContext(query));
 	if (query->sourceText != source && (ActivePortal == NULL || ActivePortal->sourceText != source))
 		mask_kept(&slice, query->sourceText);
 }
@@ -329,7 +329,7 @@ mask_utility(PlannedStmt *statement, const char *source, bool read_only_tree, Pr
 		next(statement, source, read_only_tree, kind, parameters, environment, receiver, completion);
 		return;
 	}
-	source = mask(&slice, CurrentMemoryContext);
+	source = mask_slice(&slice, CurrentMemoryContext);
 	begin_marking(&context);
 	next(statement, source, read_only_tree, kind, parameters, environment, receiver, completion);
 	end_marking(&context);

@@ -52,7 +52,7 @@ static const char *const declaring[] = {
 
 /* ASCII only, whatever the locale: what the server folds in names, too. */
 static char
-lower(char c)
+lower_case(char c)
 {
 	static const char small[] = "abcdefghijklmnopqrstuvwxyz";
 
@@ -84,13 +84,13 @@ equals(Word word, const char *name)
 {
 	size_t		i = 0;
 
-	while (i < word.length && name[i] != '\0' && lower(word.start[i]) == name[i])
+	while (i < word.length && name[i] != '\0' && lower_case(word.start[i]) == name[i])
 		i++;
 	return i == word.length && name[i] == '\0';
 }
 
 static int
-compare(const void *key, const void *element)
+compare_names(const void *key, const void *element)
 {
 	return strcmp(key, *(const char *const *) element);
 }
@@ -103,9 +103,9 @@ is_listed(Word word, const char *const *list, size_t count)
 	if (word.length >= MAX_NAME)
 		return false;
 	for (size_t i = 0; i < word.length; i++)
-		name[i] = lower(word.start[i]);
+		name[i] = lower_case(word.start[i]);
 	name[word.length] = '\0';
-	return bsearch(name, list, count, sizeof(list[0]), compare) != NULL;
+	return bsearch(name, list, count, sizeof(list[0]), compare_names) != NULL;
 }
 
 /* Whether it is, but for capitals, the name of keyrot's schema or of a function of keyrot's. */
@@ -256,7 +256,7 @@ take_prepared(const NamesText *text, size_t at, char name[MAX_NAME])
 	memcpy(name, text->text + start, end - start);
 	name[end - start] = '\0';
 	for (size_t i = 0; i < end - start && !is_quoted; i++)
-		name[i] = lower(name[i]);
+		name[i] = lower_case(name[i]);
 	return true;
 }
 
@@ -387,7 +387,7 @@ is_execution(const NamesText *text, size_t at)
 {
 	Word		word;
 
-	if (at == 0 || lower(text->text[at - 1]) != 'e' || !starts_word(text, at - 1))
+	if (at == 0 || lower_case(text->text[at - 1]) != 'e' || !starts_word(text, at - 1))
 		return false;
 	word = word_around(text, at);
 	return equals(word, "execute") && executes_call(text, end_of(text, word));
@@ -410,13 +410,13 @@ is_bare_call(const NamesText *text, size_t at)
 static bool
 is_api_call(const NamesText *text, size_t at)
 {
-	return lower(char_at(text, at + 1)) == 'i' && !names_is_word(char_at(text, at + 2)) && is_bare_call(text, at);
+	return lower_case(char_at(text, at + 1)) == 'i' && !names_is_word(char_at(text, at + 2)) && is_bare_call(text, at);
 }
 
 static bool
 is_any_call(const NamesText *text, size_t at)
 {
-	return at > 0 && lower(text->text[at - 1]) == 'u' && is_any_name_called(text, at);
+	return at > 0 && lower_case(text->text[at - 1]) == 'u' && is_any_name_called(text, at);
 }
 
 /* Whether the check holds where this letter stands; it is asked once a word. */

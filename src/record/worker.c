@@ -136,7 +136,7 @@ lock_tables(void)
 
 /* Begins a transaction in which keyrot's tables can be written; leaves where that is not to be. */
 static void
-begin(const char *what)
+begin_work(const char *what)
 {
 	Oid			owner;
 
@@ -160,7 +160,7 @@ begin(const char *what)
 }
 
 static void
-commit(void)
+commit_work(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -179,10 +179,10 @@ record_some(void)
 
 	if (count == 0)
 		return false;
-	begin("recording requests");
+	begin_work("recording requests");
 	for (int i = 0; i < count; i++)
 		request_statements_record(&rows[i]);
-	commit();
+	commit_work();
 	queue_remove_oldest(count);
 	return true;
 }
@@ -204,7 +204,7 @@ sweep_some(Sweep *sweep)
 		return true;
 	}
 
-	begin("wiping expired secrets");
+	begin_work("wiping expired secrets");
 	blocks = rows_count_blocks(sweep->kind);
 	sweep->next = Min(blocks, first + PIECE);
 	if (first < blocks)
@@ -215,7 +215,7 @@ sweep_some(Sweep *sweep)
 		next_expiry = credential_statements_next_expiry(sweep->kind, first, sweep->next);
 		sweep->next_expiry = Min(sweep->next_expiry, next_expiry);
 	}
-	commit();
+	commit_work();
 	if (sweep->next < blocks)
 		return true;
 	sweep->next = 0;

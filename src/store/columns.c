@@ -131,7 +131,7 @@ is_as_made(Form_pg_attribute attribute, const Column *column)
 
 /* The first of these columns that the relation has not, or has otherwise; NULL: it has them all. */
 static const char *
-compare(Oid relation, const Column *columns, int count)
+find_difference(Oid relation, const Column *columns, int count)
 {
 	CatCList   *attributes = SearchSysCacheList1(ATTNUM, ObjectIdGetDatum(relation));
 	bool		good[MAX_COLUMNS] = {false};
@@ -158,6 +158,6 @@ columns_find_fault(const char *table, Oid relation)
 {
 	for (int i = 0; i < (int) lengthof(lists); i++)
 		if (strcmp(lists[i].table, table) == 0)
-			return compare(relation, lists[i].columns, lists[i].count);
+			return find_difference(relation, lists[i].columns, lists[i].count);
 	return NULL;
 }

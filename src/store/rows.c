@@ -502,11 +502,11 @@ rows_insert_request(const RequestRow *request)
 }
 
 /*
- * Makes the transaction one that writes credentials of this kind, before it chooses the data key to seal with:
- * whoever drops a data key waits for all such transactions.
+ * Takes RowExclusiveLock on the table of this kind of credential, as a writer does, before the data key to seal with
+ * is chosen: whoever drops a data key waits for all such transactions.
  */
 void
-rows_hold_for_writing(CredentialKind kind)
+rows_lock_row_exclusive(CredentialKind kind)
 {
 	LockRelationOid(credentials_of(kind), RowExclusiveLock);
 }

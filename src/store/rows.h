@@ -26,7 +26,7 @@ extern bool rows_lock_credential(CredentialKind kind, const char *identifier, Cr
 extern void rows_write_credential(const Credential *credential);
 extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
 extern BlockNumber rows_count_blocks(CredentialKind kind);
-extern void rows_hold_for_writing(CredentialKind kind);
+extern void rows_lock_row_exclusive(CredentialKind kind);
 extern int	rows_read_data_keys(Snapshot snapshot, DataKeyRow **rows);
 extern void rows_insert_request(const RequestRow *request);
 

@@ -68,7 +68,7 @@ parameters_add_sealed(Parameters *parameters, const Sealed *sealed)
 }
 
 static void
-prepare(Statement *statement, int parameter_count)
+prepare_plan(Statement *statement, int parameter_count)
 {
 	SPIPlanPtr	plan = SPI_prepare_cursor(statement->text, parameter_count, statement->types,
 										  statement->custom_plans ? 0 : CURSOR_OPT_GENERIC_PLAN);
@@ -82,13 +82,13 @@ prepare(Statement *statement, int parameter_count)
 
 /* Executes a statement inside an open SPI connection and hands its rows to the reader. */
 static uint64
-execute(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
+execute_plan(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
 {
 	int			result;
 	uint64		processed;
 
 	if (statement->plan == NULL)
-		prepare(statement, parameters->count);
+		prepare_plan(statement, parameters->count);
 	result = SPI_execute_plan(statement->plan, (Datum *) parameters->values, parameters->nulls, false, 0);
 	if (result != statement->success)
 		elog(ERROR, "statement ended with %s", SPI_result_code_string(result));
@@ -111,7 +111,7 @@ statement_run(Statement *statement, const Parameters *parameters, RowReader read
 	PG_TRY();
 	{
 		SPI_connect();
-		processed = execute(statement, parameters, reader, reader_state);
+		processed = execute_plan(statement, parameters, reader, reader_state);
 		SPI_finish();
 	}
 	PG_FINALLY();

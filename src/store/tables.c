@@ -133,7 +133,7 @@ look_up(Tables *result)
 /*
  * The extension's tables and their owner, or NULL where the extension is not installed, or a table has other
  * columns than it was made with.  The answer is good until the next lock or transaction, or while
- * tables_lock_shared() holds; do not keep it.
+ * tables_lock_access_share() holds; do not keep it.
  */
 const Tables *
 tables_find(void)
@@ -194,13 +194,13 @@ tables_data_key_changes(void)
 }
 
 /*
- * Makes sure that the tables are the extension's, and stay so until the transaction ends.  To be called
+ * Takes AccessShareLock on the table of apps, and makes sure that the tables are the extension's, and stay so until the transaction ends.  To be called
  * before anything that was cached is used: facts from before are stale where the extension was dropped
  * while the session was idle in a transaction, and statements would then find whatever somebody has put
  * under the same names.  Raises 55000 as tables_get() does.
  */
 void
-tables_lock_shared(void)
+tables_lock_access_share(void)
 {
 	/* A lock that the transaction has already would not look for changes that need no lock of ours. */
 	AcceptInvalidationMessages();

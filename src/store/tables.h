@@ -26,7 +26,7 @@ extern const Tables *tables_find(void);
 extern const Tables *tables_get(void);
 extern Relation tables_open(Oid table, LOCKMODE mode);
 extern uint64 tables_data_key_changes(void);
-extern void tables_lock_shared(void);
+extern void tables_lock_access_share(void);
 extern void tables_await_writers(void);
 
 #endif
