@@ -1,7 +1,7 @@
 /*
  * count.c
  *	  A library for LD_PRELOAD that counts what a server has OpenSSL do: values opened or sealed, and hashes.
- *	  345_same_work.pl builds it.
+ *	  355_same_work.pl builds it.
  *
  * The environment variable KEYROT_COUNT names a file of two numbers of 64 bits, in the machine's order, which
  * every process that has the variable maps.  Without the variable nothing is counted.
