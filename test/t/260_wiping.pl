@@ -206,7 +206,7 @@ DECLARE
 BEGIN
   FOR f IN SELECT oid, proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
              FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
-              AND proname ~ '^(api|create_|describe_|modify_zone|refresh|reset_app_secret)' LOOP
+              AND proname ~ '^(api|create_app|create_zone|describe_|modify_zone|refresh|reset_app_secret)' LOOP
     EXECUTE format('CREATE FUNCTION twin.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', f.proname, f.arguments, f.result,
       asked || CASE
         WHEN f.result = 'uuid' THEN 'RETURN gen_random_uuid()'
