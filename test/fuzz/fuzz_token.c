@@ -12,7 +12,7 @@
 #define MAX_TEXT 1024
 
 static const char *const pieces[] = {
-	".", "..", "eyJhbGciOiJIUzI1NiJ9", "e30", "e31", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "-", "_", "=", "+",
+	".", "..", "eyJhbGciOiJIUzI1NiJ9.e30.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "eyJhbGciOiJIUzI1NiJ9", "e30", "e31", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "-", "_", "=", "+",
 	"{", "}", "[", "]", "\"", "\\", "\\\\", "\\\"", "\\u", "\\u00", "\\u0000", "\\u0041", "\\u00e9", "\\u20ac", "\\ud83d", "\\ude00",
 	"\\ud83d\\ude00", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "0", "1", "9", "e", "E-", "99999", "16383", "131072", "a", " "
 };

@@ -88,6 +88,7 @@ session(
 	"+SELECT * FROM keyrot.list_apps()",
 	"+SELECT keyrot.sign_for_app('app-2', 'm'), keyrot.sign_string_for_app('app-2', 'm')",
 	"+SELECT keyrot.verify_app_signature('app-2', 'm', 's'), keyrot.verify_app_string('app-1', 'm', 's')",
+	"+SELECT * FROM keyrot.check_app_string('app-1', 'm', 's'), keyrot.sign_string_with_all_for_app('app-2', 'm')",
 	"+SELECT * FROM keyrot.create_app('Three', 'app-3', '@{[ $secret->() ]}')",
 	"+SELECT keyrot.delete_app('app-3')");
 session(
@@ -102,6 +103,9 @@ session(
 	"+SELECT keyrot.verify_zone_signature('zone-1', 'm', 's'), keyrot.verify_zone_string('zone-1', 'm', 's')",
 	"+SELECT keyrot.verify_gateway_signature('zone-1', 'gate-1', 'm', 's')",
 	"+SELECT keyrot.verify_gateway_string('zone-1', 'gate-1', 'm', 's')",
+	"+SELECT * FROM keyrot.check_zone_string('zone-1', 'm', 's'), keyrot.check_gateway_string('zone-1', 'gate-1', 'm', 's')",
+	"+SELECT keyrot.verify_gateway_token('zone-1', 'gate-1', t), c.* FROM keyrot.sign_token_for_zone('zone-1', '{\"exp\": 1}') AS t,"
+	  . " keyrot.check_gateway_token('zone-1', 'gate-1', t) AS c, keyrot.sign_string_with_all_for_zone('zone-1', 'm')",
 	"+SELECT keyrot.remove_gateway('zone-1', 'gate-1')",
 	"+SELECT keyrot.set_zone_owner('zone-1', 'pg_monitor')",
 	"+SELECT keyrot.end_zone_grace('zone-1')",
