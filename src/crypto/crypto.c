@@ -132,30 +132,6 @@ crypto_missing_algorithm(void)
 
 /* ---------- memory ---------- */
 
-/*
- * Allocates length zeroed bytes, at most ARENA_REGION_BYTES, in memory that is left out of core dumps, and of
- * swap space where the system allows.  Free with crypto_locked_free.  NULL: no memory.
- */
-void *
-crypto_locked_alloc(size_t length)
-{
-	return arena_alloc(length);
-}
-
-/* Wipes and frees what crypto_locked_alloc gave; length as it was then.  NULL is allowed. */
-void
-crypto_locked_free(void *bytes, size_t length)
-{
-	arena_free(bytes, length);
-}
-
-/* Is all that crypto_locked_alloc gives in this process really locked? */
-bool
-crypto_memory_is_locked(void)
-{
-	return arena_is_locked();
-}
-
 /* Overwrites length bytes in a way that the compiler may not leave out. */
 void
 crypto_wipe(void *bytes, size_t length)
@@ -317,7 +293,7 @@ crypto_key_make(const uint8_t raw[CRYPTO_KEY_BYTES], CryptoKey **key)
 	*key = NULL;
 	if (status != CRYPTO_OK)
 		return status;
-	*key = crypto_locked_alloc(sizeof(CryptoKey));
+	*key = arena_alloc(sizeof(CryptoKey));
 	if (*key == NULL)
 		return CRYPTO_NO_MEMORY;
 	memcpy((*key)->raw, raw, CRYPTO_KEY_BYTES);
@@ -341,7 +317,7 @@ crypto_key_raw(const CryptoKey *key)
 void
 crypto_key_free(CryptoKey *key)
 {
-	crypto_locked_free(key, sizeof(CryptoKey));
+	arena_free(key, sizeof(CryptoKey));
 }
 
 static bool

@@ -51,9 +51,6 @@ extern CryptoStatus crypto_random(void *bytes, size_t length);
 extern void crypto_wipe(void *bytes, size_t length);
 extern bool crypto_equal(const void *a, const void *b, size_t length);
 
-extern void *crypto_locked_alloc(size_t length);
-extern void crypto_locked_free(void *bytes, size_t length);
-extern bool crypto_memory_is_locked(void);
 extern const char *crypto_library_version(void);
 extern const char *crypto_missing_algorithm(void);
 

@@ -33,6 +33,7 @@
 #include "base/errors.h"
 #include "base/settings.h"
 #include "crypto/uuid7.h"
+#include "crypto/arena.h"
 
 PG_FUNCTION_INFO_V1(keyrot_has_rights_of);
 PG_FUNCTION_INFO_V1(keyrot_prune_requests);
@@ -227,7 +228,7 @@ tell_reseal_state(ResealState state, const ResealRow *row, Datum *values, bool *
 static bool
 keys_are_locked(void)
 {
-	return crypto_memory_is_locked() && master_cache_is_locked();
+	return arena_is_locked() && master_cache_is_locked();
 }
 
 static ArrayType *

@@ -62,17 +62,18 @@ lock_app(Request *request)
 {
 	char		given[APP_KEY_MAX + 1];
 
-	strlcpy(given, request->target, sizeof(given));
-	if (request->arguments.app_id != 0)
+	if (request->arguments.app_id == 0)
 	{
-		/* While we wait for its row, somebody may give the app a new AppKey. */
-		do
-			find_app_key(request, given);
-		while (!rows_lock_credential(CREDENTIAL_APP, request->target, credential_require_rights, request->caller,
-									 &request->credential) ||
-			   request->credential.secret.length == 0);
+		credential_lock(request->caller, CREDENTIAL_APP, request->target, &request->credential);
+		return;
 	}
-	credential_lock(request->caller, CREDENTIAL_APP, request->target, &request->credential);
+	strlcpy(given, request->target, sizeof(given));
+	/* While we wait for its row, somebody may give the app a new AppKey. */
+	do
+		find_app_key(request, given);
+	while (!rows_lock_credential(CREDENTIAL_APP, request->target, credential_require_rights, request->caller,
+								 &request->credential) ||
+		   request->credential.secret.length == 0);
 }
 
 

@@ -19,6 +19,7 @@
 #include "keys/master_command.h"
 #include "keys/master_file.h"
 #include "base/settings.h"
+#include "crypto/arena.h"
 
 /* The cluster-wide lock on the source. */
 static void
@@ -76,7 +77,7 @@ with_lock(bool (*reader) (const char *, MasterKeys *, KeyProblem *), LOCKMODE mo
 
 	set_lock_tag(&tag);
 	(void) LockAcquire(&tag, mode, false, false);
-	keys = crypto_locked_alloc(sizeof(MasterKeys));
+	keys = arena_alloc(sizeof(MasterKeys));
 	if (keys == NULL)
 		problem_set(problem, "Close other sessions or add memory.", "out of memory while reading master key file \"%s\"", path);
 	else if (!reader(path, keys, problem))
@@ -233,5 +234,5 @@ void
 master_free(MasterKeys *keys)
 {
 	if (keys != NULL)
-		crypto_locked_free(keys, sizeof(MasterKeys));
+		arena_free(keys, sizeof(MasterKeys));
 }

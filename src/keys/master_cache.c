@@ -217,7 +217,7 @@ master_cache_need_again(void)
 bool
 master_cache_answer(KeyNeed need, MasterKeys **keys, KeyProblem *problem)
 {
-	MasterKeys *copy = crypto_locked_alloc(sizeof(MasterKeys));
+	MasterKeys *copy = arena_alloc(sizeof(MasterKeys));
 	bool		has_keys;
 	bool		has_failed;
 
@@ -238,7 +238,7 @@ master_cache_answer(KeyNeed need, MasterKeys **keys, KeyProblem *problem)
 	if (has_keys)
 		*keys = copy;
 	else
-		crypto_locked_free(copy, sizeof(MasterKeys));
+		arena_free(copy, sizeof(MasterKeys));
 	return has_keys || has_failed;
 }
 
@@ -274,7 +274,7 @@ static void
 require_own_memory(void)
 {
 	if (cache->keys == NULL)
-		cache->keys = crypto_locked_alloc(sizeof(MasterKeys));
+		cache->keys = arena_alloc(sizeof(MasterKeys));
 }
 
 /*

@@ -39,6 +39,7 @@
 #include "utils/wait_event.h"
 
 #include "base/settings.h"
+#include "crypto/arena.h"
 
 #define OUTPUT_BYTES MASTER_TEXT_MAX_BYTES	/* as many are too many */
 #define TURN_MS 100				/* a signal that comes just before poll() waits at most so long */
@@ -235,7 +236,7 @@ clean_up(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
 	end_command();
 	close_pipe(&current.output_pipe);
-	crypto_locked_free(current.output, OUTPUT_BYTES);
+	arena_free(current.output, OUTPUT_BYTES);
 	current.output = NULL;
 	current.output_length = 0;
 }
@@ -352,7 +353,7 @@ set_format_problem(MasterTextStatus status, int line, KeyProblem *problem)
 static MasterKeys *
 parse_output(KeyProblem *problem)
 {
-	MasterKeys *keys = crypto_locked_alloc(sizeof(MasterKeys));
+	MasterKeys *keys = arena_alloc(sizeof(MasterKeys));
 	int			line;
 	MasterTextStatus status;
 
@@ -366,7 +367,7 @@ parse_output(KeyProblem *problem)
 	if (status == MASTER_TEXT_OK)
 		return keys;
 	set_format_problem(status, line, problem);
-	crypto_locked_free(keys, sizeof(MasterKeys));
+	arena_free(keys, sizeof(MasterKeys));
 	return NULL;
 }
 
@@ -416,7 +417,7 @@ master_command_run(KeyProblem *problem)
 	bool		succeeded;
 	Ending		ending;
 
-	current.output = crypto_locked_alloc(OUTPUT_BYTES);
+	current.output = arena_alloc(OUTPUT_BYTES);
 	if (current.output == NULL)
 	{
 		problem_set(problem, "Close other sessions or add memory.",

@@ -24,6 +24,7 @@
 #include "storage/fd.h"
 
 #include "base/settings.h"
+#include "crypto/arena.h"
 
 #define LINE_BYTES (MASTER_TEXT_DIGITS + 1)
 
@@ -149,7 +150,7 @@ read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
 
 	if (!check_file(file, path, problem))
 		return false;
-	text = crypto_locked_alloc(MASTER_TEXT_MAX_BYTES);
+	text = arena_alloc(MASTER_TEXT_MAX_BYTES);
 	if (text == NULL)
 	{
 		problem_set(problem, hint_memory, "out of memory while reading master key file \"%s\"", path);
@@ -160,7 +161,7 @@ read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
 		problem_set(problem, hint_restore, "could not read master key file \"%s\": %m", path);
 	else
 		good = parse(text, (size_t) length, path, keys, problem);
-	crypto_locked_free(text, MASTER_TEXT_MAX_BYTES);
+	arena_free(text, MASTER_TEXT_MAX_BYTES);
 	return good;
 }
 
@@ -385,7 +386,7 @@ check_replaceable(int file, const char *path, struct stat *info, KeyProblem *pro
 static ssize_t
 read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 {
-	MasterKeys *keys = crypto_locked_alloc(sizeof(MasterKeys));
+	MasterKeys *keys = arena_alloc(sizeof(MasterKeys));
 	ssize_t		length = read_all(file, text + LINE_BYTES, MASTER_TEXT_MAX_BYTES);
 	bool		good = false;
 
@@ -402,7 +403,7 @@ read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 		good = false;
 	}
 	if (keys != NULL)
-		crypto_locked_free(keys, sizeof(MasterKeys));
+		arena_free(keys, sizeof(MasterKeys));
 	return good ? length : -1;
 }
 
@@ -427,7 +428,7 @@ replace_durably(const char *path, const char *temporary)
 static bool
 replace_with_longer(int file, const char *path, const char *temporary, const struct stat *before, KeyProblem *problem)
 {
-	char	   *text = crypto_locked_alloc(LINE_BYTES + MASTER_TEXT_MAX_BYTES);
+	char	   *text = arena_alloc(LINE_BYTES + MASTER_TEXT_MAX_BYTES);
 	ssize_t		length;
 	bool		good = false;
 
@@ -451,7 +452,7 @@ replace_with_longer(int file, const char *path, const char *temporary, const str
 			good = false;
 		}
 	}
-	crypto_locked_free(text, LINE_BYTES + MASTER_TEXT_MAX_BYTES);
+	arena_free(text, LINE_BYTES + MASTER_TEXT_MAX_BYTES);
 	return good;
 }
 

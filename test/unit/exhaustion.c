@@ -513,13 +513,13 @@ lives_with_slots(int left)
 	(void) alarm(A_LONG_TIME);
 	if (a_key != NULL)
 		a_key = key_of(5);
-	slots[count++] = crypto_locked_alloc(ARENA_SLOT_BYTES);
-	while (crypto_locked_alloc(ARENA_REGION_BYTES) != NULL)
+	slots[count++] = arena_alloc(ARENA_SLOT_BYTES);
+	while (arena_alloc(ARENA_REGION_BYTES) != NULL)
 		;
-	while (count < SLOTS && (slots[count] = crypto_locked_alloc(ARENA_SLOT_BYTES)) != NULL)
+	while (count < SLOTS && (slots[count] = arena_alloc(ARENA_SLOT_BYTES)) != NULL)
 		count++;
 	for (; left > 0 && count > 0; left--)
-		crypto_locked_free(slots[--count], ARENA_SLOT_BYTES);
+		arena_free(slots[--count], ARENA_SLOT_BYTES);
 	for (size_t i = 0; i < lengthof(trials); i++)
 	{
 		if (trials[i].needs_key && a_key == NULL)
@@ -527,7 +527,7 @@ lives_with_slots(int left)
 		good = trials[i].trial(&status) && status != CRYPTO_REFUSED && ERR_peek_error() == 0 && good;
 	}
 	while (count > 0)
-		crypto_locked_free(slots[--count], ARENA_SLOT_BYTES);
+		arena_free(slots[--count], ARENA_SLOT_BYTES);
 	for (size_t i = 0; i < lengthof(trials); i++)
 	{
 		if (trials[i].needs_key && a_key == NULL)

@@ -4,6 +4,7 @@
  */
 #include "units.h"
 
+#include "crypto/arena.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,7 +77,7 @@ occurrences_outside(const void *inside)
 static void
 memory_test(void)
 {
-	uint8_t    *raw = crypto_locked_alloc(CRYPTO_KEY_BYTES);
+	uint8_t    *raw = arena_alloc(CRYPTO_KEY_BYTES);
 	CryptoKey  *key = NULL;
 	uint8_t		sealed[SEALED_LENGTH];
 	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
@@ -86,7 +87,7 @@ memory_test(void)
 	if (occurrences_outside(raw) != 0)
 	{
 		ok(true, "keys stay in locked memory # SKIP this system cannot tell");
-		crypto_locked_free(raw, CRYPTO_KEY_BYTES);
+		arena_free(raw, CRYPTO_KEY_BYTES);
 		return;
 	}
 	ok(crypto_key_make(raw, &key) == CRYPTO_OK && memcmp(crypto_key_raw(key), raw, 32) == 0,
@@ -102,7 +103,7 @@ memory_test(void)
 	crypto_wipe(mac, sizeof(mac));
 	ok(is_zero(mac, sizeof(mac)), "wiping wipes");
 	crypto_key_free(key);
-	crypto_locked_free(raw, CRYPTO_KEY_BYTES);
+	arena_free(raw, CRYPTO_KEY_BYTES);
 }
 
 static void

@@ -7,6 +7,7 @@
  */
 #include "units.h"
 
+#include "crypto/arena.h"
 #include "crypto/identifier.h"
 #include "crypto/uuid7.h"
 
@@ -389,7 +390,7 @@ bench(void)
 	TIME("UUID version 7", uuid7_make(1700000000000000 + i, &draw, bytes) == CRYPTO_OK);
 	TIME("AppKey", identifier_make_app_key(&draw, text) == CRYPTO_OK);
 	printf("%s, memory %s, %s\n", crypto_library_version(),
-		   crypto_memory_is_locked() ? "locked" : "not locked", good ? "all good" : "SOMETHING FAILED");
+		   arena_is_locked() ? "locked" : "not locked", good ? "all good" : "SOMETHING FAILED");
 	crypto_key_free(key);
 }
 
