@@ -204,16 +204,16 @@ SELECT length(token) AS bytes, keyrot.verify_gateway_token('token-zone', 'gate',
 SELECT keyrot.sign_token_for_zone('token-zone', jsonb_build_object('x', repeat('x', 6075)));
 
 -- Thousands of tokens with something wrong in them, each signed well: no error, and both functions say the same.
-CREATE FUNCTION test.spoilt(json text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+CREATE FUNCTION test.spoilt(source text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     pieces text[] := ARRAY['{', '}', '[', ']', '"', ',', ':', '\', '\u', '\u0000', '\ud83d', '\ude00', '0', '-', '1e', '99999', '.', 'null', ' ',
                            'é', E'\x01', '"exp":', '"alg":"HS256"', '\"', 'true', '{"a":'];
 BEGIN
     FOR i IN 1 .. 1 + (random() * 3)::int LOOP
-        json := overlay(json PLACING pieces[1 + (random() * (array_length(pieces, 1) - 1))::int]
-                        FROM 1 + (random() * length(json))::int FOR (random() * 3)::int);
+        source := overlay(source PLACING pieces[1 + (random() * (array_length(pieces, 1) - 1))::int]
+                        FROM 1 + (random() * length(source))::int FOR (random() * 3)::int);
     END LOOP;
-    RETURN json;
+    RETURN source;
 END $$;
 SELECT count(*) AS tokens, count(*) FILTER (WHERE c.valid) > 0 AS some_valid,
        count(*) FILTER (WHERE c.reason = 'malformed') > 1000 AS many_malformed,
