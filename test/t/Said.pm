@@ -131,6 +131,7 @@ sub one_entry
 	delete @$entry{@OF_ONE_RUN};
 	$entry->{query_id} = 'some' if $entry->{query_id};
 	$entry->{message} =~ s/\bduration: [\d.]+ ms/duration: N ms/;
+	$entry->{message} =~ s/\bQuery Identifier"?: -?\d+/Query Identifier: N/g;
 	$entry->{message} =~ s/\b\d{5,}\b/N/g if $entry->{message} =~ /\A(?:parse tree|rewritten parse tree|plan)\b/;
 	$entry->{detail} =~ s/\b\d{5,}\b/N/g  if $entry->{message} =~ /\A(?:parse tree|rewritten parse tree|plan)\b/;
 	return join "\n", map({ "$_: $entry->{$_}" } sort keys %$entry), '', '';
