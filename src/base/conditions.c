@@ -12,7 +12,7 @@
 
 #define A_SECRET_KEY "the canonical, padded base64 of 32 to 48 bytes"
 #define AN_APP_KEY "4 to 128 characters of A-Z, a-z, 0-9, \"_\", \".\" and \"-\", the first a letter or digit, " \
-	"and not 64 hex digits as a secret has"
+	"and not what a generated AppSecret looks like"
 #define AN_APP_SECRET "16 to 128 printable ASCII characters without blanks"
 #define A_PERIOD "an interval above 0 that ends at a time which timestamptz can hold"
 #define UNAVAILABLE "ServiceUnavailable", "InvalidParameter.ActionInProgress"

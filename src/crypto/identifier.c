@@ -11,6 +11,8 @@
 
 #include <string.h>
 
+#include "crypto/secret.h"
+
 #define SECRET_LOOK_LENGTH	64	/* as many hex digits are what a made AppSecret looks like */
 
 static const char alphabet[] = "0123456789abcdefghijklmnopqrstuvwxyz";
@@ -53,6 +55,8 @@ is_name(const char *text, size_t length, const char *marks)
 static bool
 looks_like_a_secret(const char *text, size_t length)
 {
+	if (secret_is_checked(text, length))
+		return true;
 	if (length != SECRET_LOOK_LENGTH)
 		return false;
 	for (size_t i = 0; i < length; i++)
@@ -63,7 +67,7 @@ looks_like_a_secret(const char *text, size_t length)
 	return true;
 }
 
-/* 4 to 128 of A-Za-z0-9_.- beginning with a letter or digit, but not 64 hex digits. */
+/* 4 to 128 of A-Za-z0-9_.- beginning with a letter or digit, but nothing that looks like a made AppSecret. */
 bool
 identifier_is_app_key(const char *text, size_t length)
 {

@@ -119,6 +119,16 @@ crc32_of(const uint8_t *bytes, size_t length)
 	return ~crc;
 }
 
+/* Writes the checksum of so many bytes, the most significant digit first. */
+static void
+write_check(const uint8_t *bytes, size_t length, uint8_t digits[APP_SECRET_CHECK])
+{
+	uint32_t	check = crc32_of(bytes, length);
+
+	for (int i = APP_SECRET_CHECK - 1; i >= 0; i--, check /= BASE62)
+		digits[i] = (uint8_t) base62[check % BASE62];
+}
+
 static CryptoStatus
 append_random_digits(CryptoDraw *draw, Secret *secret, size_t end)
 {
@@ -145,7 +155,6 @@ CryptoStatus
 secret_make_prefixed_app_secret(CryptoDraw *draw, const char *prefix, Secret *secret)
 {
 	CryptoStatus status;
-	uint32_t	check;
 
 	secret_wipe(secret);
 	secret->length = strlen(prefix);
@@ -156,11 +165,25 @@ secret_make_prefixed_app_secret(CryptoDraw *draw, const char *prefix, Secret *se
 		secret_wipe(secret);
 		return status;
 	}
-	check = crc32_of(secret->bytes, secret->length);
-	for (int i = APP_SECRET_CHECK - 1; i >= 0; i--, check /= BASE62)
-		secret->bytes[secret->length + i] = (uint8_t) base62[check % BASE62];
+	write_check(secret->bytes, secret->length, secret->bytes + secret->length);
 	secret->length += APP_SECRET_CHECK;
 	return CRYPTO_OK;
+}
+
+/* Whether a text ends as such an AppSecret does, with 43 digits of base62 and the CRC-32 of all before that. */
+bool
+secret_is_checked(const char *text, size_t length)
+{
+	uint8_t		check[APP_SECRET_CHECK];
+	size_t		checked = length - APP_SECRET_CHECK;
+
+	if (length < APP_SECRET_RANDOM + APP_SECRET_CHECK || length > APP_SECRET_MAX)
+		return false;
+	for (size_t i = checked - APP_SECRET_RANDOM; i < length; i++)
+		if (text[i] == '\0' || strchr(base62, text[i]) == NULL)
+			return false;
+	write_check((const uint8_t *) text, checked, check);
+	return crypto_equal(check, text + checked, sizeof(check));
 }
 
 /* Makes a SecretKey: 32 random bytes as base64.  On failure the secret is empty. */

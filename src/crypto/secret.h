@@ -34,6 +34,7 @@ extern bool secret_from_secret_key(const char *text, size_t length, Secret *secr
 extern CryptoStatus secret_make_app_secret(CryptoDraw *draw, Secret *secret);
 extern bool secret_is_prefix(const char *text, size_t length);
 extern CryptoStatus secret_make_prefixed_app_secret(CryptoDraw *draw, const char *prefix, Secret *secret);
+extern bool secret_is_checked(const char *text, size_t length);
 extern CryptoStatus secret_make_secret_key(CryptoDraw *draw, Secret *secret);
 
 #endif

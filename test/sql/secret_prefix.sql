@@ -36,6 +36,20 @@ SELECT keyrot.reset_app_secret('prefix.none', new_app_secret => 'given-secret-wi
 SELECT app_secret FROM keyrot.describe_app_security('prefix.none');
 -- It is an AppSecret as every other.
 SELECT test.app_accepts('prefix.1', app_secret) AS verifies FROM keyrot.describe_app_security('prefix.1');
+-- In an AppKey's place it is refused as 64 hex digits are, so that neither message nor log holds it.
+CREATE FUNCTION test.refusal(call text, secret text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE call USING secret;
+    RETURN 'taken';
+EXCEPTION WHEN OTHERS THEN
+    RETURN format('%s, told: %s', SQLSTATE, position(secret IN SQLERRM) > 0);
+END $$;
+SELECT bool_and(test.refusal(call, app_secret) = '22023, told: f') AS refused
+  FROM unnest('{prefix.1,prefix.2,prefix.3}'::text[]) AS k, keyrot.describe_app_security(k),
+       unnest('{SELECT keyrot.reset_app_secret($1),SELECT keyrot.delete_app($1),SELECT * FROM keyrot.list_apps(app_key => $1),'
+              '"SELECT keyrot.create_app(''Wrong'', $1)","SELECT keyrot.reset_app_secret(''prefix.4'', $1)"}'::text[]) AS call;
+SELECT test.refusal('SELECT keyrot.delete_app($1)', overlay(app_secret PLACING CASE right(app_secret, 1) WHEN '0' THEN '1' ELSE '0' END FROM length(app_secret)))
+       AS with_a_wrong_checksum FROM keyrot.describe_app_security('prefix.1');
 -- What a prefix may be.
 SET keyrot.app_secret_prefix = '0123456789012345678901234567890123456789';
 SELECT keyrot.reset_app_secret('prefix.1') IS NOT NULL AS reset;
