@@ -13,7 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log/lexer.h"
+
 #define MAX_NAME 64
+#define MAX_EXECUTED (MAX_NAME + 4)	/* a name that PostgreSQL shortens, and its last character */
+#define MAX_COMMENTS 64			/* bytes, between EXECUTE and a name */
 #define MAX_WORDS 8				/* between CREATE INDEX and ON */
 
 #define count_of(array) (sizeof(array) / sizeof((array)[0]))
@@ -27,6 +31,14 @@ typedef struct Word
 	const char *start;
 	size_t		length;
 } Word;
+
+/* What an EXECUTE hands arguments to. */
+typedef enum Executed
+{
+	EXECUTES_NOTHING,
+	EXECUTES_NAME,
+	EXECUTES_ANYTHING			/* its name is not told by its spelling */
+} Executed;
 
 /* Functions of keyrot's, in order, but for those whose names are too common and that take no text. */
 static const char *const own[] = {
@@ -238,37 +250,66 @@ is_any_name_called(const NamesText *text, size_t at)
 	return char_at(text, end) == '&' || is_called(text, end);
 }
 
-/*
- * Takes the name of what EXECUTE, which ends here, hands arguments to, as PostgreSQL knows it; false where it
- * hands none.
- */
+/* Past comments; false where they are longer than each EXECUTE may cost, or have no end. */
 static bool
-take_prepared(const NamesText *text, size_t at, char name[MAX_NAME])
+skip_comments(const NamesText *text, size_t *at)
 {
-	size_t		start = skip_glue(text, at);
-	bool		is_quoted = start > at && memchr(text->text + at, '"', start - at) != NULL;
-	size_t		end = start;
+	size_t		rest = text->length - *at;
+	Lexer		lexer = lexer_begin(text->text, *at, *at + (rest < MAX_COMMENTS ? rest : MAX_COMMENTS));
 
-	while (end < text->length && end - start < MAX_NAME && (is_quoted ? !is_quote(text->text[end]) : names_is_word(text->text[end])))
-		end++;
-	if (end == start || end - start >= MAX_NAME || !is_called(text, end))
-		return false;
-	memcpy(name, text->text + start, end - start);
-	name[end - start] = '\0';
-	for (size_t i = 0; i < end - start && !is_quoted; i++)
-		name[i] = lower_case(name[i]);
+	while (comment_starts(text, *at))
+	{
+		lexer.at = *at;
+		if (lexer_next(&lexer) != LEXER_COMMENT || lexer.at >= lexer.end)
+			return false;
+		*at = skip_glue(text, lexer.at);
+	}
 	return true;
 }
 
-/* Whether EXECUTE, which ends here, hands arguments to what calls keyrot. */
+/*
+ * Takes the name of what EXECUTE, which ends here, hands arguments to, as PostgreSQL knows it but for its length.  Of a
+ * longer name it takes what PostgreSQL keeps, and a few bytes more.
+ */
+static Executed
+take_prepared(const NamesText *text, size_t at, char name[MAX_EXECUTED])
+{
+	size_t		start = skip_glue(text, at);
+	size_t		end;
+	size_t		length;
+	bool		is_quoted;
+
+	if (!skip_comments(text, &start))
+		return EXECUTES_ANYTHING;
+	is_quoted = start > at && text->text[start - 1] == '"';
+	for (end = start; end < text->length; end++)
+		if (is_quoted ? is_quote(text->text[end]) : !names_is_word(text->text[end]) && text->text[end] != '$')
+			break;
+	NAMES_STEPS(end - start);
+	/* A name with quotes or Unicode escapes may be any. */
+	if ((is_quoted && char_at(text, end) == '"' && char_at(text, end + 1) == '"') ||
+		(end - start == 1 && lower_case(text->text[start]) == 'u' && char_at(text, end) == '&'))
+		return EXECUTES_ANYTHING;
+	if (end == start || !is_called(text, end))
+		return EXECUTES_NOTHING;
+	length = end - start < MAX_EXECUTED ? end - start : MAX_EXECUTED - 1;
+	memcpy(name, text->text + start, length);
+	name[length] = '\0';
+	for (size_t i = 0; i < length && !is_quoted; i++)
+		name[i] = lower_case(name[i]);
+	return EXECUTES_NAME;
+}
+
+/* Whether EXECUTE, which ends here, hands arguments to what calls keyrot, or to what may be anything. */
 static bool
 executes_call(const NamesText *text, size_t at)
 {
-	char		name[MAX_NAME];
+	char		name[MAX_EXECUTED];
+	Executed	executed = take_prepared(text, at, name);
 	NamesPrepared prepared;
 
-	if (text->prepared == NULL || !take_prepared(text, at, name))
-		return false;
+	if (executed != EXECUTES_NAME)
+		return executed == EXECUTES_ANYTHING && text->is_installed;
 	prepared = text->prepared(name);
 	return prepared == NAMES_CALLS || (prepared == NAMES_UNKNOWN && text->unknown_calls);
 }

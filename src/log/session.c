@@ -13,6 +13,7 @@
 #include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "commands/prepare.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -68,13 +69,19 @@ learn_at_start(XactEvent event, void *arg pg_attribute_unused())
 		session_learn();
 }
 
-/* What EXECUTE of this name runs.  A long text is read once, and the answer kept with its plan. */
+/*
+ * What EXECUTE of this name, which may be too long, runs.  A long text is read once, and the answer kept with its
+ * plan.
+ */
 static NamesPrepared
 look_up_prepared(const char *name)
 {
-	PreparedStatement *statement = FetchPreparedStatement(name, false);
+	char		known[NAMEDATALEN];
+	PreparedStatement *statement;
 	CachedPlanSource *source;
 
+	strlcpy(known, name, (size_t) pg_mbcliplen(name, (int) strlen(name), NAMEDATALEN - 1) + 1);
+	statement = FetchPreparedStatement(known, false);
 	if (statement == NULL)
 		return NAMES_UNKNOWN;
 	source = statement->plansource;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define R "SELECT keyrot.reset_app_secret("
+#define LONG_NAME "prepared_under_a_name_that_is_longer_than_the_63_bytes_that_postgresql_keeps"
 
 typedef struct Case
 {
@@ -39,6 +40,9 @@ static const Case statements[] = {
 	{"SELECT 'it''s', $x$ app $x$, 'C:\\' -- secret", NULL},
 	{"EXECUTE other('a', 'b')", NULL},
 	{"EXECUTE unknown('a', 'b')", NULL},
+	{"EXECUTE /* a */ other('b'); EXECUTE -- c\n other('d'); EXECUTE \"an other\" ('e'); EXECUTE other$('f')", NULL},
+	{"DO $$ BEGIN EXECUTE -- at once\n 'SELECT 1'; EXECUTE /* and */ /* again */ 'SELECT 2'; END $$", NULL},
+	{"-- do not execute\n-- this (x)\nSELECT 'a'", NULL},
 	{"SELECT U&\"caf\\00e9\" FROM t WHERE a = 'x'; SELECT U&\"abc\"('x'); SELECT U&\"\\0061pi\".a = 'x' FROM api", NULL},
 	{"SELECT current_setting('keyrot.max_grace'); SET keyrot.max_grace = '1 d'; CREATE EXTENSION keyrot", NULL},
 	{"SELECT 'apple", NULL},
@@ -70,6 +74,14 @@ static const Case statements[] = {
 	{"EXECUTE prepared('SEC')", "EXECUTE prepared(@)"},
 	{"EXPLAIN EXECUTE Prepared ('SEC')", "EXPLAIN EXECUTE Prepared (@)"},
 	{"EXECUTE \"my rotate\"('SEC')", "EXECUTE @(@)"},
+	{"EXECUTE /* a /* b */ */ -- c\n prepared/**/('SEC')", "EXECUTE @ @\n prepared@(@)"},
+	{"EXECUTE /* a */ \"my rotate\"('SEC')", "EXECUTE @ @(@)"},
+	{"EXECUTE prepared$2('SEC')", "EXECUTE prepared$2(@)"},
+	{"EXECUTE U&\"prep\\0061red\"('SEC'), u&\"a\" UESCAPE '!' ('SEC')", "EXECUTE @(@), @ UESCAPE @ (@)"},
+	{"EXECUTE \"a \"\"prepared\"\" statement\"('SEC')", "EXECUTE @(@)"},
+	{"EXECUTE " LONG_NAME "('SECRET7')", "EXECUTE @(@)"},
+	{"EXECUTE \"" LONG_NAME "\"('SEC')", "EXECUTE @(@)"},
+	{"EXECUTE /* " LONG_NAME LONG_NAME " */ other('SEC')", "EXECUTE @ other(@)"},
 
 	/* in a string or body */
 	{"DO $$ BEGIN PERFORM keyrot.reset_app_secret('a', NULL, 'SEC'); END $$; SELECT 'y'", "DO @; SELECT 'y'"},
@@ -106,6 +118,7 @@ static const Case elsewhere[] = {
 	{"SELECT create_app('x'), reset_app_secret('y'), api('z'), U&\"a\\0070i\"('x')", NULL},
 	{"SELECT reset_app_secret('y", NULL},
 	{R "'SEC'), api('SEC')", R "@), api(@)"},
+	{"EXECUTE U&\"a\"('x'); EXECUTE \"a\"\"b\"('y'); EXECUTE /* " LONG_NAME LONG_NAME " */ a('z')", NULL},
 };
 
 static const Case messages[] = {
@@ -125,9 +138,10 @@ static const Case messages[] = {
 static NamesPrepared
 look_up(const char *name)
 {
-	if (strcmp(name, "prepared") == 0 || strcmp(name, "my rotate") == 0)
+	if (strcmp(name, "prepared") == 0 || strcmp(name, "my rotate") == 0 || strcmp(name, "prepared$2") == 0 ||
+		strncmp(name, LONG_NAME, 63) == 0)
 		return NAMES_CALLS;
-	return strcmp(name, "other") == 0 ? NAMES_HARMLESS : NAMES_UNKNOWN;
+	return strcmp(name, "other") == 0 || strcmp(name, "other$") == 0 || strcmp(name, "an other") == 0 ? NAMES_HARMLESS : NAMES_UNKNOWN;
 }
 
 static char *
