@@ -297,6 +297,22 @@ audit_length(const char *message, size_t length)
 	return at;
 }
 
+/* Puts what stands from a double quote to the last: a name of keyrot's own, or the marker. */
+static void
+put_between_quotes(Output *output, const char *open, const char *end)
+{
+	size_t		length = (size_t) (end - open);
+
+	if (length > 2 && names_are_own(open + 1, length - 2))
+	{
+		put(output, open, length);
+		return;
+	}
+	put(output, "\"", 1);
+	put_marker(output);
+	put(output, "\"", 1);
+}
+
 /*
  * A message that repeats such a statement or its values, without them: as a statement, and without all
  * between its first and its last double quote, since it is not known which of them are of a text that it
@@ -328,9 +344,7 @@ logtext_message(const char *text, size_t length, char *out)
 		!put_hidden(&(Output) {.out = NULL}, text, close, length))
 		return only_marker(out);
 	(void) put_hidden(&output, text, 0, (size_t) (open - text));
-	put(&output, "\"", 1);
-	put_marker(&output);
-	put(&output, "\"", 1);
+	put_between_quotes(&output, open, text + close);
 	(void) put_hidden(&output, text, close, length);
 	return output.length;
 }

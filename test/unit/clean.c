@@ -126,6 +126,8 @@ static const Case messages[] = {
 	{"column \"SECRET\" of \"SEC\" is \"SEC\"", "column \"@\""},
 	{"near \"SEC\"RET\" here", "near \"@\" here"},
 	{"couldn't find SEC", "@"},
+	{"schema \"keyrot\" does not exist", NULL},
+	{"\"Keyrot\" or \"SEC\"", "\"@\""},
 	{"parameters: $1 = 'SEC', $2 = NULL", "parameters: $1 = @, $2 = NULL"},
 	{"Process 1: " R "'a', NULL, 'SEC')\nProcess 2: SELECT 'x'", "Process 1: " R "@, NULL, @)\nProcess 2: SELECT @"},
 	{"SQL statement \"" R "'a', NULL, \"SEC/+=\")\"", "SQL statement \"@\""},
