@@ -127,6 +127,13 @@ current_covers(const char *source)
 	return source == debug_query_string || (is_kept && source == message.source);
 }
 
+/* The length of a source, in bytes; that of the string under way is known, where every statement of it asks. */
+size_t
+current_length(const char *source)
+{
+	return is_kept && source == message.source ? message.length : strlen(source);
+}
+
 /* Tells that a statement of this source has been reached: where it begins, in bytes, or less than 0. */
 void
 current_reached(const char *source, int location)

@@ -10,6 +10,7 @@
 
 extern bool current_calls(void);
 extern bool current_covers(const char *source);
+extern size_t current_length(const char *source);
 extern bool current_calls_here(int position);
 extern void current_reached(const char *source, int location);
 extern void current_hide_whole(void);

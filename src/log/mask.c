@@ -96,7 +96,7 @@ calls(const char *source, int location, int length, Slice *slice)
 	if (location < 0 && current_covers(source) && !current_calls())
 		return false;
 	*slice = (Slice) {.source = source, .start = location > 0 ? (size_t) location : 0};
-	slice->length = location >= 0 && length > 0 ? (size_t) length : strlen(source + slice->start);
+	slice->length = location >= 0 && length > 0 ? (size_t) length : current_length(source) - slice->start;
 	if (location < 0 && current_covers(source))
 		return true;
 	text = session_text_in_hook(source + slice->start, slice->length);
@@ -145,7 +145,7 @@ mask_kept(const Slice *slice, const char *masked)
 {
 	Slice		rest = *slice;
 
-	rest.length += strlen(slice->source + slice->start + slice->length);
+	rest.length = current_length(slice->source) - slice->start;
 	if (MessageContext != NULL)
 		mask_plans(MessageContext, &rest, slice->length, masked);
 	mask_plans(CacheMemoryContext, &rest, slice->length, masked);
@@ -167,7 +167,7 @@ mask_slice(const Slice *slice, MemoryContext context)
 
 	if (kept != NULL)
 		return memcmp(kept + slice->start, text.text, slice->length) == 0 ? slice->source : kept;
-	length = slice->start + slice->length + strlen(text.text + slice->length);
+	length = current_length(slice->source);
 	copy = MemoryContextAllocHuge(context, length + 1);
 	memcpy(copy, slice->source, length + 1);
 	logtext_mask(&text, copy + slice->start);

@@ -290,4 +290,21 @@ for my $case (@LONG)
 	}
 }
 
+# Each of many calls in a message is told the whole of it.  What follows them costs little, however many they are: read
+# once for each it would take more than ten times as long.
+{
+	my $calls = "SELECT keyrot.verify_app_string('app-a', 'x', 'AAAA');" x 2000;
+	my $comment = '/*' . ' ' x 4_000_000 . '*/';
+	my (@bare, @longer);
+	$long->query("SET $_") for 'log_statement = none', 'auto_explain.log_min_duration = -1';
+	for my $round (1 .. 3)
+	{
+		push @bare, (seconds($long, $calls))[0];
+		push @longer, (seconds($long, $calls . $comment))[0];
+	}
+	my $times = min(@longer) / min(@bare);
+	cmp_ok($times, '<', 8, 'many calls before a long comment');
+	note(sprintf '%.1f times as long', $times);
+}
+
 done_testing();
