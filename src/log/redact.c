@@ -106,14 +106,36 @@ has_call(const char *text)
 	return names_call_occurs(&in);
 }
 
-/* Whether messages are not translated, so that it is known how they quote values. */
+/* Whether this, up to a colon, names the language that messages are written in. */
+static bool
+is_english_name(const char *name)
+{
+	size_t		length = strcspn(name, "_.@:");
+
+	return (length == 1 && name[0] == 'C') || (length == 5 && strncmp(name, "POSIX", length) == 0) ||
+		(length == 2 && pg_strncasecmp(name, "en", length) == 0) || pg_strncasecmp(name, "english", 7) == 0;
+}
+
+/*
+ * Whether messages are not translated, so that it is known how they quote values.  The first language of LANGUAGE that
+ * there are messages in counts, unless the locale is C itself.
+ */
 static bool
 is_english(void)
 {
 	const char *name = setlocale(LC_MESSAGES, NULL);
+	const char *languages = getenv("LANGUAGE");
 
-	return name == NULL || strcmp(name, "POSIX") == 0 || (name[0] == 'C' && (name[1] == '\0' || name[1] == '.')) ||
-		(pg_strncasecmp(name, "en", 2) == 0 && strchr("_.@", name[2]) != NULL) || pg_strncasecmp(name, "english", 7) == 0;
+	if (name == NULL || strcmp(name, "C") == 0 || strcmp(name, "POSIX") == 0)
+		return true;
+	while (languages != NULL && *languages != '\0')
+	{
+		if (!is_english_name(languages))
+			return false;
+		languages += strcspn(languages, ":");
+		languages += strspn(languages, ":");
+	}
+	return is_english_name(name);
 }
 
 /* Redacts a message, detail or hint: if it shows a call itself, or belongs to a statement that calls keyrot. */

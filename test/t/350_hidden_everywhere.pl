@@ -105,7 +105,7 @@ sub translated_errors
 		"SELECT keyrot.reset_app_secret('app-a', NULL, 'SECRET'::int)", "SELECT keyrot.reset_app_secret('app-a', NULL, NULL, 'SECRET')",
 		"SELECT keyrot.reset_app_secret('app-a', NULL, 'SECRET'::kind::text)", "SELECT keyrot.reset_app_secret('app-a', NULL, ('{' || 'SECRET')::jsonb::text)",
 		"SELECT keyrot.reset_app_secret('app-a', NULL, 'SECRET'::regrole::text)", "SELECT keyrot.reset_app_secret('app-a', NULL, 'SECRET'::timestamptz::text)",
-		"SELECT keyrot.reset_app_secret('app-a', NULL, \"SECRET\")", "SELECT keyrot.reset_app_secret('app-a', NULL, SECRET)",
+		"SELECT keyrot.reset_app_secret('app-a', NULL, '$MARK-$MARK+$MARK'::int)", "SELECT keyrot.reset_app_secret('app-a', NULL, \"SECRET\")", "SELECT keyrot.reset_app_secret('app-a', NULL, SECRET)",
 		"SELECT keyrot.reset_app_secret('app-a', NULL, SECRET('x'))", "SELECT keyrot.reset_app_secret('app-a', SECRET => NULL)",
 		"SELECT keyrot.reset_app_secret('app-a', NULL 'SECRET')", "SELECT keyrot.reset_app_secret('app-a', NULL, 'SECRET'", "SELECT keyrot.reset_app_secret('app-a', NULL, 'SECRET",
 		"SELECT keyrot.reset_app_secret('app-a', NULL, to_number('SECRET', '9')::text COLLATE \"SECRET\")",
