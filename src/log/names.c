@@ -389,6 +389,16 @@ is_of_index(const NamesText *text, Word on)
 	return false;
 }
 
+/* Whether a word is a variable of PL/pgSQL that INTO names, as in SELECT INTO type f(). */
+static bool
+is_target(const NamesText *text, Word word)
+{
+	Word		before = word_before(text, word);
+
+	return equals(before, "into") || equals(before, "strict") || stands_before(text, word, ",") ||
+		stands_before(text, word, ".");
+}
+
 /* Whether the word before makes this one the name of a table, a type or something declared. */
 static bool
 is_declared(const NamesText *text, Word word)
@@ -400,7 +410,7 @@ is_declared(const NamesText *text, Word word)
 	/* EXECUTE FUNCTION has arguments, not types. */
 	if ((equals(before, "function") || equals(before, "procedure")) && equals(word_before(text, before), "execute"))
 		return false;
-	return is_listed(before, declaring, count_of(declaring));
+	return is_listed(before, declaring, count_of(declaring)) && !is_target(text, before);
 }
 
 static bool
