@@ -45,9 +45,11 @@ OBJS = \
 	src/functions/app.o \
 	src/functions/find.o \
 	src/functions/keys.o \
+	src/functions/metrics.o \
 	src/functions/policy.o \
 	src/functions/reseal.o \
 	src/functions/signature.o \
+	src/functions/status.o \
 	src/functions/token.o \
 	src/functions/zone.o \
 	src/keyrot.o \
@@ -65,6 +67,7 @@ OBJS = \
 	src/log/names.o \
 	src/log/redact.o \
 	src/log/session.o \
+	src/record/counters.o \
 	src/record/ledger.o \
 	src/record/queue.o \
 	src/record/worker.o \

@@ -144,10 +144,13 @@ SELECT pg_catalog.pg_extension_config_dump('keyrot.retry', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.reseal', '');
 
 
-/* Views, without any secret or sealed byte. */
+/*
+ * Views, without any secret or sealed byte.  Their helper costs more than a comparison, so that a condition on a key,
+ * which tells nothing of the rows that it meets, is looked at first, in spite of security_barrier.
+ */
 
 CREATE FUNCTION keyrot.has_rights_of(role_id oid, role_name text) RETURNS boolean
-    AS 'MODULE_PATHNAME', 'keyrot_has_rights_of' LANGUAGE C STABLE PARALLEL SAFE;
+    AS 'MODULE_PATHNAME', 'keyrot_has_rights_of' LANGUAGE C STABLE PARALLEL SAFE COST 100;
 REVOKE ALL ON FUNCTION keyrot.has_rights_of(oid, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION keyrot.has_rights_of(oid, text) TO PUBLIC;
 COMMENT ON FUNCTION keyrot.has_rights_of(oid, text) IS
@@ -563,14 +566,29 @@ REVOKE ALL ON PROCEDURE keyrot.reseal(integer) FROM PUBLIC;
 COMMENT ON PROCEDURE keyrot.reseal(integer) IS
     'moves every secret to the current data key, with a commit each batch, and drops the data keys that nothing uses then';
 
-CREATE FUNCTION keyrot.status(OUT version text, OUT openssl text, OUT preloaded boolean,
-                              OUT locked_memory boolean, OUT master_key text, OUT data_key integer,
-                              OUT data_keys integer, OUT rate_limit_overflows bigint,
-                              OUT requests_waiting integer, OUT requests_lost bigint,
-                              OUT refusals_omitted bigint, OUT master_keys_in_use text[],
-                              OUT reseal_done bigint, OUT reseal_total bigint,
-                              OUT reseal_time_left interval, OUT degraded text[])
+CREATE FUNCTION keyrot.status(OUT item text, OUT value text, OUT problem text) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'keyrot_status' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.status() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.status() IS
-    'what is loaded, which master key (its fingerprint), and what is degraded and why';
+    'what is loaded, which keys are in use, how requests are recorded; a problem says what is wrong and what to do';
+
+
+/* Monitoring: the roles that may see the server's statistics may see these. */
+
+CREATE FUNCTION keyrot.read_metrics(OUT name text, OUT labels jsonb, OUT value double precision, OUT help text)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'keyrot_read_metrics' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.read_metrics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION keyrot.read_metrics() TO pg_monitor;
+COMMENT ON FUNCTION keyrot.read_metrics() IS 'what the view keyrot.metrics shows';
+
+CREATE VIEW keyrot.metrics WITH (security_barrier) AS
+    SELECT name, labels, value, help FROM keyrot.read_metrics();
+REVOKE ALL ON TABLE keyrot.metrics FROM PUBLIC;
+GRANT USAGE ON SCHEMA keyrot TO pg_monitor;
+GRANT SELECT ON TABLE keyrot.metrics TO pg_monitor;
+COMMENT ON VIEW keyrot.metrics IS 'counters and states for monitoring, at little cost; names begin with keyrot_';
+COMMENT ON COLUMN keyrot.metrics.name IS 'the metric; a counter since the server started where it ends with _total';
+COMMENT ON COLUMN keyrot.metrics.labels IS 'what of the metric this row is, as an object of strings';
+COMMENT ON COLUMN keyrot.metrics.value IS 'a number, 0 or 1 for no and yes, or seconds';
+COMMENT ON COLUMN keyrot.metrics.help IS 'what it tells, in some words';

@@ -27,6 +27,7 @@
 
 #include "core/limit.h"
 #include "core/request.h"
+#include "record/counters.h"
 #include "record/ledger.h"
 #include "record/queue.h"
 #include "record/worker.h"
@@ -47,6 +48,7 @@ _PG_init(void)
 	master_cache_init();
 	limit_init();
 	queue_init();
+	counters_init();
 	ledger_init();
 	request_init();
 	worker_init();

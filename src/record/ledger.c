@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "record/counters.h"
 #include "record/queue.h"
 #include "base/notices.h"
 #include "base/settings.h"
@@ -80,8 +81,10 @@ ledger_place(void)
 void
 ledger_note(const RequestRow *row)
 {
-	if (place_known && place == LEDGER_RECORDS && !IsParallelWorker() && !RecoveryInProgress())
-		queue_put(row);
+	if (!place_known || place != LEDGER_RECORDS || IsParallelWorker() || RecoveryInProgress())
+		return;
+	counters_add_request(row->action, row->outcome);
+	queue_put(row);
 }
 
 /*
@@ -157,13 +160,25 @@ undo(int nest_level)
 		note_undone(undone);
 }
 
+/* Counts what is recorded now that its transaction ends well. */
+static void
+count_recorded(void)
+{
+	if (!place_known || place != LEDGER_RECORDS)
+		return;
+	for (const LedgerEntry *entry = newest; entry != NULL; entry = entry->older)
+		counters_add_request(entry->row.action, entry->row.outcome);
+}
+
 static void
 on_transaction(XactEvent event, void *arg pg_attribute_unused())
 {
 	if (event == XACT_EVENT_ABORT)
 		undo(0);
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
-		newest = NULL;
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_PREPARE)
+		return;
+	count_recorded();
+	newest = NULL;
 }
 
 static void

@@ -41,6 +41,9 @@
 #define SWEEP_PAUSE_MIN (5 * USECS_PER_SEC)
 #define SWEEP_PAUSE_MAX USECS_PER_HOUR
 
+/* How old a census may be before whoever reads it has it taken again. */
+#define CENSUS_MAX_AGE (30 * USECS_PER_SEC)
+
 /* Whose requests share a part of the queue: the same caller, behind a definer's function, may be many. */
 typedef struct Asker
 {
@@ -87,6 +90,7 @@ typedef struct Queue
 	bool		sweeping;
 	TimestampTz sweep_at;
 	TimestampTz sweep_not_before;
+	QueueCensus census;
 	Refusals	refusals[REFUSED_CALLERS];
 	RequestRow	rows[FLEXIBLE_ARRAY_MEMBER];
 } Queue;
@@ -286,6 +290,28 @@ queue_show_life(void)
 	wake(latch);
 }
 
+/*
+ * Tells how many credentials there were at the last search.  Where that is long ago, another is due: so those are
+ * counted often whose numbers somebody reads, and others once an hour.  For sessions of the queue's database.
+ */
+void
+queue_ask_census(QueueCensus *census)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Latch	   *latch = NULL;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	*census = queue->census;
+	if (!queue->sweeping && now - queue->census.counted_at > CENSUS_MAX_AGE && queue->sweep_at > now)
+	{
+		queue->signs_of_life++;
+		queue->sweep_at = now;
+		latch = listener();
+	}
+	LWLockRelease(lock);
+	wake(latch);
+}
+
 /* Sees to it that expired versions are looked for once this time has come. */
 void
 queue_expect_expiry(TimestampTz valid_until)
@@ -453,14 +479,16 @@ queue_begin_sweep(void)
  * that this server only restored, is found by the sweep that comes in any case.
  */
 void
-queue_end_sweep(TimestampTz next_expiry, int64 duration)
+queue_end_sweep(const QueueCensus *census, int64 duration)
 {
+	TimestampTz next_expiry = Min(census->apps.first_expiry, census->zones.first_expiry);
 	TimestampTz now = GetCurrentTimestamp();
 	int64		pause = Max(duration, 0);
 
 	pause = Min(Max(pause * SWEEP_PAUSE_FACTOR, SWEEP_PAUSE_MIN), SWEEP_PAUSE_MAX);
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	queue->sweeping = false;
+	queue->census = *census;
 	queue->sweep_at = Min(queue->sweep_at, Min(next_expiry, now + SWEEP_PAUSE_MAX));
 	queue->sweep_not_before = now + pause;
 	LWLockRelease(lock);

@@ -9,6 +9,7 @@
 
 #include "datatype/timestamp.h"
 
+#include "store/credential_statements.h"
 #include "store/rows.h"
 
 /* How a run of the worker ended, or how far it came. */
@@ -34,9 +35,19 @@ typedef struct QueueView
 	bool		life_since_run; /* whether a session of the database was heard of since that run began */
 } QueueView;
 
+/* What the last search for expired versions has counted beside. */
+typedef struct QueueCensus
+{
+	TimestampTz counted_at;		/* 0: it was never finished */
+	Census		apps;
+	Census		zones;
+} QueueCensus;
+
 extern void queue_init(void);
 extern bool queue_exists(void);
 extern void queue_look(QueueView *view);
+
+extern void queue_ask_census(QueueCensus *census);
 
 extern void queue_put(const RequestRow *row);
 extern void queue_show_life(void);
@@ -52,6 +63,6 @@ extern void queue_set_worker(WorkerState state);
 extern int	queue_copy_oldest(RequestRow *rows, int room);
 extern void queue_remove_oldest(int count);
 extern bool queue_begin_sweep(void);
-extern void queue_end_sweep(TimestampTz next_expiry, int64 duration);
+extern void queue_end_sweep(const QueueCensus *census, int64 duration);
 
 #endif

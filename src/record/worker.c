@@ -71,7 +71,7 @@ typedef struct Sweep
 	CredentialKind	kind;
 	BlockNumber next;			/* block */
 	TimestampTz started_at;
-	TimestampTz next_expiry;
+	QueueCensus census;
 } Sweep;
 
 
@@ -198,9 +198,9 @@ sweep_some(Sweep *sweep)
 	{
 		if (!queue_begin_sweep())
 			return false;
-		*sweep = (Sweep) {
-			.under_way = true,.kind = CREDENTIAL_APP,.started_at = GetCurrentTimestamp(),.next_expiry = DT_NOEND
-		};
+		*sweep = (Sweep) {.under_way = true,.kind = CREDENTIAL_APP,.started_at = GetCurrentTimestamp()};
+		credential_statements_begin_census(&sweep->census.apps);
+		credential_statements_begin_census(&sweep->census.zones);
 		return true;
 	}
 
@@ -209,11 +209,11 @@ sweep_some(Sweep *sweep)
 	sweep->next = Min(blocks, first + PIECE);
 	if (first < blocks)
 	{
-		TimestampTz next_expiry;
+		TimestampTz now = GetCurrentTimestamp();
 
-		credential_statements_wipe_expired(sweep->kind, first, sweep->next, GetCurrentTimestamp());
-		next_expiry = credential_statements_next_expiry(sweep->kind, first, sweep->next);
-		sweep->next_expiry = Min(sweep->next_expiry, next_expiry);
+		credential_statements_wipe_expired(sweep->kind, first, sweep->next, now);
+		credential_statements_count(sweep->kind, first, sweep->next, now,
+									sweep->kind == CREDENTIAL_APP ? &sweep->census.apps : &sweep->census.zones);
 	}
 	commit_work();
 	if (sweep->next < blocks)
@@ -222,7 +222,10 @@ sweep_some(Sweep *sweep)
 	sweep->under_way = sweep->kind == CREDENTIAL_APP;
 	sweep->kind = CREDENTIAL_ZONE;
 	if (!sweep->under_way)
-		queue_end_sweep(sweep->next_expiry, GetCurrentTimestamp() - sweep->started_at);
+	{
+		sweep->census.counted_at = sweep->started_at;
+		queue_end_sweep(&sweep->census, GetCurrentTimestamp() - sweep->started_at);
+	}
 	return true;
 }
 

@@ -125,38 +125,76 @@ credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, Block
 #undef WIPE
 }
 
-static void
-read_time(HeapTuple tuple, TupleDesc desc, void *reader_state)
+/* An empty census. */
+void
+credential_statements_begin_census(Census *census)
 {
-	bool		is_null;
-	Datum		value = SPI_getbinval(tuple, desc, 1, &is_null);
-
-	if (!is_null)
-		*(TimestampTz *) reader_state = DatumGetTimestampTz(value);
+	*census = (Census) {.first_expiry = DT_NOEND, .last_expiry = DT_NOBEGIN, .oldest_version = DT_NOEND};
 }
 
-/* When the first grace of these blocks ends; DT_NOEND where there is none. */
-TimestampTz
-credential_statements_next_expiry(CredentialKind kind, BlockNumber first, BlockNumber next)
+static TimestampTz
+time_at(HeapTuple tuple, TupleDesc desc, int column, TimestampTz where_null)
 {
-#define NEXT(table) \
-	"SELECT pg_catalog.min(previous_valid_until) FROM keyrot." table \
-	" WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2"
-	static Statement next_of_apps = {
-		.text = NEXT("app"),
+	bool		is_null;
+	Datum		value = SPI_getbinval(tuple, desc, column, &is_null);
+
+	return is_null ? where_null : DatumGetTimestampTz(value);
+}
+
+/* Adds what was counted in some blocks: the census' items in their order, then the times. */
+static void
+add_counts(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Census	   *census = reader_state;
+	TimestampTz first_expiry = time_at(tuple, desc, CENSUS_ITEMS + 1, DT_NOEND);
+	TimestampTz last_expiry = time_at(tuple, desc, CENSUS_ITEMS + 2, DT_NOBEGIN);
+	TimestampTz oldest_version = time_at(tuple, desc, CENSUS_ITEMS + 3, DT_NOEND);
+	bool		is_null;
+
+	for (int i = 0; i < CENSUS_ITEMS; i++)
+		census->counts[i] += DatumGetInt64(SPI_getbinval(tuple, desc, i + 1, &is_null));
+	census->first_expiry = Min(census->first_expiry, first_expiry);
+	census->last_expiry = Max(census->last_expiry, last_expiry);
+	census->oldest_version = Min(census->oldest_version, oldest_version);
+}
+
+/* Counts the credentials of these blocks, as they stand at that time, and adds them to the census. */
+void
+credential_statements_count(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now, Census *census)
+{
+#define COUNT(condition) "pg_catalog.count(*) FILTER (WHERE " condition "), "
+#define CENSUS_OF(table) \
+	"SELECT " COUNT("live AND NOT off AND NOT expired") \
+	COUNT("NOT live AND grace AND NOT off") \
+	COUNT("NOT live AND NOT grace") \
+	COUNT("off AND (live OR grace)") \
+	COUNT("live AND NOT off AND expired") \
+	COUNT("grace AND previous_secret IS NOT NULL") \
+	COUNT("live AND NOT off AND due_at OPERATOR(pg_catalog.<=) $3") \
+	COUNT("live AND NOT off AND NOT expired AND valid_until OPERATOR(pg_catalog.-) '7 days'::interval OPERATOR(pg_catalog.<=) $3") \
+	"pg_catalog.min(previous_valid_until), pg_catalog.max(previous_valid_until) FILTER (WHERE grace), " \
+	"pg_catalog.min(modified_at) FILTER (WHERE live AND NOT off AND NOT expired)" \
+	"  FROM (SELECT secret IS NOT NULL AS live, disabled_at IS NOT NULL AS off," \
+	"               (valid_until OPERATOR(pg_catalog.<=) $3) IS TRUE AS expired," \
+	"               (previous_valid_until OPERATOR(pg_catalog.>) $3) IS TRUE AS grace," \
+	"               valid_until, due_at, modified_at, previous_secret, previous_valid_until" \
+	"          FROM keyrot." table \
+	"         WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2) AS c"
+	static Statement census_of_apps = {
+		.text = CENSUS_OF("app"),
 		.success = SPI_OK_SELECT,
-		.types = {TIDOID, TIDOID},
+		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
 	};
-	static Statement next_of_zones = {
-		.text = NEXT("zone"),
+	static Statement census_of_zones = {
+		.text = CENSUS_OF("zone"),
 		.success = SPI_OK_SELECT,
-		.types = {TIDOID, TIDOID},
+		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
 	};
 	Parameters	parameters = {0};
-	TimestampTz result = DT_NOEND;
 
 	add_blocks(&parameters, first, next);
-	(void) statement_run(kind == CREDENTIAL_APP ? &next_of_apps : &next_of_zones, &parameters, read_time, &result);
-	return result;
-#undef NEXT
+	parameters_add_time(&parameters, now);
+	(void) statement_run(kind == CREDENTIAL_APP ? &census_of_apps : &census_of_zones, &parameters, add_counts, census);
+#undef CENSUS_OF
+#undef COUNT
 }

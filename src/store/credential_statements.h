@@ -9,9 +9,34 @@
 
 #include "store/rows.h"
 
+/* What credentials are counted by: the states of the view keyrot.credentials, of which each has one, and more. */
+typedef enum CensusItem
+{
+	CENSUS_CURRENT,
+	CENSUS_RETIRING,
+	CENSUS_RETIRED,
+	CENSUS_DISABLED,
+	CENSUS_EXPIRED,
+	CENSUS_IN_GRACE,			/* a previous version is accepted still */
+	CENSUS_OVERDUE,				/* due for rotation, and not disabled */
+	CENSUS_EXPIRING,			/* within 7 days, and not disabled */
+	CENSUS_ITEMS
+} CensusItem;
+
+/* What a search of credentials of one kind has found so far. */
+typedef struct Census
+{
+	int64		counts[CENSUS_ITEMS];
+	TimestampTz first_expiry;	/* when the first grace ends; DT_NOEND: none is open */
+	TimestampTz last_expiry;	/* when the last one does; DT_NOBEGIN */
+	TimestampTz oldest_version; /* of those that verify; DT_NOEND */
+} Census;
+
 extern void credential_statements_set_owner(const Credential *credential, Oid owner, const char *owner_name);
 extern int64 credential_statements_rebind_owners(void);
 extern void credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now);
-extern TimestampTz credential_statements_next_expiry(CredentialKind kind, BlockNumber first, BlockNumber next);
+extern void credential_statements_begin_census(Census *census);
+extern void credential_statements_count(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now,
+										Census *census);
 
 #endif

@@ -7,10 +7,10 @@ LOAD 'keyrot';
 SELECT name, boot_val, vartype, min_val, max_val, short_desc <> '' AS described
   FROM pg_settings WHERE name ~ '^keyrot\..*rate_limit' ORDER BY name;
 SELECT name, context FROM pg_settings WHERE name IN ('keyrot.app_rate_limit', 'keyrot.zone_rate_limit') ORDER BY name;
-SELECT context = CASE WHEN s.preloaded THEN 'postmaster' ELSE 'sighup' END AS of_the_server,
-       (array_to_string(degraded, ' ') ~ 'per session') <> s.preloaded AS told,
-       rate_limit_overflows >= 0 AS counted
-  FROM keyrot.status() AS s, pg_settings WHERE name = 'keyrot.rate_limit_entries';
+SELECT context = CASE value WHEN 'of all sessions' THEN 'postmaster' ELSE 'sighup' END AS of_the_server,
+       (coalesce(problem, '') ~ 'per session') = (value = 'of each session') AS told
+  FROM keyrot.status(), pg_settings WHERE item = 'rate_limits' AND name = 'keyrot.rate_limit_entries';
+SELECT value::bigint >= 0 AS counted FROM keyrot.status() WHERE item = 'limit_overflows';
 SET keyrot.zone_rate_limit = 1001;
 SET keyrot.zone_rate_limit = -1;
 

@@ -67,7 +67,8 @@ INSERT INTO test.call (function, arguments) VALUES
     ('create_master_key', ''),
     ('rotate_data_key', ''),
     ('rewrap_data_keys', ''),
-    ('status', '');
+    ('status', ''),
+    ('read_metrics', '');
 -- That is every function but the views' helper, a procedure that cannot run here, and a function that writes into
 -- the key file, which no rollback undoes.
 SELECT proname AS not_called FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
@@ -93,7 +94,7 @@ CALL keyrot.reseal();
 SELECT relation, test.state_of('SELECT FROM keyrot.' || relation) AS read,
        test.state_of('DELETE FROM keyrot.' || relation) AS delete
   FROM (VALUES ('credentials'), ('gateways'), ('requests'), ('app'), ('zone'), ('gateway'), ('data_key'), ('request'),
-               ('retry'), ('reseal'))
+               ('retry'), ('reseal'), ('metrics'))
        AS v (relation);
 SELECT test.state_of($$SELECT nextval('keyrot.app_id')$$) AS next,
        test.state_of('SELECT last_value FROM keyrot.app_id') AS last;
@@ -134,7 +135,7 @@ SET ROLE regress_ordinary;
 SELECT * FROM test.refusals() WHERE state <> 'ok';
 SELECT string_agg(test.state_of(format('%s keyrot.%s', statement, relation)), ', ') AS states
   FROM (VALUES ('app'), ('zone'), ('gateway'), ('data_key'), ('request'),
-               ('retry'), ('reseal')) AS r (relation),
+               ('retry'), ('reseal'), ('metrics')) AS r (relation),
        (VALUES ('TABLE'), ('DELETE FROM'), ('TRUNCATE'), ('LOCK TABLE')) AS s (statement);
 RESET ROLE;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA keyrot FROM regress_ordinary;

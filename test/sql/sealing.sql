@@ -141,7 +141,7 @@ SELECT * FROM test.outcomes('sealed-2');
 SELECT app AS of_an_unknown_one FROM test.outcomes('sealed-unknown');
 SELECT state, message, hint FROM test.try('describe_app_security', $$'sealed-2'$$, NULL);
 SELECT state FROM test.try('create_app', $$'Sealing'$$, NULL);
-SELECT d AS degraded FROM keyrot.status(), unnest(degraded) AS d WHERE d LIKE 'data key%';
+SELECT problem FROM keyrot.status() WHERE problem LIKE 'data key%';
 UPDATE keyrot.data_key AS k SET wrapped = kept.wrapped, check_value = '\x0000000000000000'
   FROM test.kept_key AS kept WHERE kept.id = k.id;
 \c -
@@ -156,7 +156,7 @@ SELECT state, regexp_replace(regexp_replace(message, '"[^"]+"', 'FILE'), 'holds 
   FROM test.try('verify_app_string', $$'sealed-unknown', '', ''$$, NULL);
 UPDATE keyrot.data_key AS k SET master_key = kept.master_key FROM test.kept_key AS kept WHERE kept.id = k.id;
 SELECT * FROM test.outcomes('sealed-2');
-SELECT d AS degraded FROM keyrot.status(), unnest(degraded) AS d WHERE d LIKE 'data key%';
+SELECT problem FROM keyrot.status() WHERE problem LIKE 'data key%';
 
 DROP TABLE test.kept_key;
 DROP FUNCTION test.outcomes(text), test.after(text), test.flipped(text, bytea);

@@ -56,11 +56,34 @@ SHOW keyrot.max_grace;
 DROP OWNED BY regress_curious;
 DROP ROLE regress_curious;
 
--- status() is one row: what is loaded, and which key, by its fingerprint.
+-- status() tells what is loaded, and which key, by its fingerprint.
+SELECT item FROM keyrot.status() WHERE item !~ '^requests|^refusals|^worker';
+CREATE TEMP VIEW state AS
+    SELECT max(value) FILTER (WHERE item = 'version') AS version, max(value) FILTER (WHERE item = 'openssl') AS openssl,
+           max(value) FILTER (WHERE item = 'preloaded') AS preloaded,
+           max(value) FILTER (WHERE item = 'locked_memory') AS locked_memory,
+           max(value) FILTER (WHERE item = 'master_key') AS master_key,
+           max(value) FILTER (WHERE item = 'data_key') AS data_key,
+           max(value) FILTER (WHERE item = 'data_keys') AS data_keys,
+           string_agg(problem, ' ') AS problems
+      FROM keyrot.status();
 SELECT version = extversion AS version, openssl ~ '^OpenSSL [3-9]' AS openssl,
-       preloaded = (current_setting('shared_preload_libraries') LIKE '%keyrot%') AS preloaded,
-       locked_memory IS NOT NULL AS locked_memory, master_key ~ '^[0-9a-f]{16}$' AS fingerprint,
-       master_key = (SELECT encode(k.master_key, 'hex') FROM keyrot.data_key AS k WHERE k.id = s.data_key) AS same_key,
-       data_keys = (SELECT count(*) FROM keyrot.data_key) AS data_keys,
-       array_position(degraded, NULL) IS NULL AND array_to_string(degraded, '') !~ '[0-9a-f]{32}' AS degraded
-  FROM keyrot.status() AS s, pg_extension WHERE extname = 'keyrot';
+       (preloaded = 'yes') = (current_setting('shared_preload_libraries') LIKE '%keyrot%') AS preloaded,
+       locked_memory IN ('yes', 'no') AS locked_memory, master_key ~ '^[0-9a-f]{16}$' AS fingerprint,
+       master_key = (SELECT encode(k.master_key, 'hex') FROM keyrot.data_key AS k WHERE k.id = data_key::int) AS same_key,
+       data_keys::int = (SELECT count(*) FROM keyrot.data_key) AS data_keys,
+       coalesce(problems, '') !~ '[0-9a-f]{32}' AS problems
+  FROM state, pg_extension WHERE extname = 'keyrot';
+-- A row fits into 100 columns, as psql aligns them, where no word is longer: value in 26, problem in 49, item in 17.
+SELECT item, value, problem FROM keyrot.status()
+ WHERE length(item) > 17
+    OR EXISTS (SELECT FROM string_to_table(value, E'\n') AS line WHERE length(line) > 26 AND line ~ ' ')
+    OR EXISTS (SELECT FROM string_to_table(problem, E'\n') AS line WHERE length(line) > 49 AND line ~ ' ');
+-- EXECUTE is the right to it.
+CREATE ROLE regress_curious;
+GRANT USAGE ON SCHEMA keyrot TO regress_curious;
+SET ROLE regress_curious;
+SELECT * FROM keyrot.status();
+RESET ROLE;
+DROP OWNED BY regress_curious;
+DROP ROLE regress_curious;

@@ -161,7 +161,7 @@ for my $state (@states)
 
 		my @all =
 		  attempts($node, 'keys', @refused, @working,
-			q{SELECT array_to_string(degraded, '|') FROM keyrot.status()},
+			q{SELECT array_to_string(problems, '|') FROM } . $STATUS,
 			$untouched, 'ANALYZE keyrot.data_key');
 		my @results = splice @all, 0, @refused;
 		my @fine    = splice @all, 0, @working;
@@ -203,7 +203,7 @@ $old_session->quit;
 
 my $fingerprint = fingerprint($good);
 my ($after) =
-  attempts($node, 'keys', q{SELECT master_key, array_to_string(degraded, '|') FROM keyrot.status()});
+  attempts($node, 'keys', q{SELECT master_key, array_to_string(problems, '|') FROM } . $STATUS);
 like($after->{output}, qr/^$fingerprint\|/, 'status() names the key that is in use');
 unlike($after->{output}, qr/key file ".*"/, 'and has nothing to say against its file');
 
@@ -226,7 +226,7 @@ for my $state (
 		$sound,
 		q{SELECT app_secret FROM keyrot.describe_app_security('app-1')},
 		q{SELECT keyrot.reset_app_secret('app-live') IS NOT NULL},
-		q{SELECT master_key, array_to_string(degraded, '|') FROM keyrot.status()});
+		q{SELECT master_key, array_to_string(problems, '|') FROM } . $STATUS);
 	is( "$verify->{output} $describe->{output} $rotate->{output}",
 		't another-secret-of-app-1 t',
 		"a key file $name is good");

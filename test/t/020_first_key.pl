@@ -35,7 +35,7 @@ sub data_keys
 sub degraded
 {
 	my ($database) = @_;
-	return $node->safe_psql($database, q{SELECT array_to_string(degraded, '|') FROM keyrot.status()});
+	return $node->safe_psql($database, q{SELECT array_to_string(problems, '|') FROM } . $STATUS);
 }
 
 # Whoever needs a master key is refused, with a hint that matches.
@@ -73,7 +73,7 @@ my @harmless = attempts(
 	q{SELECT keyrot.create_zone_key('zone-1', 'short')},
 	q{SELECT count(*) FROM keyrot.credentials},
 	q{SELECT keyrot.rebind_owners()},
-	q{SELECT data_keys FROM keyrot.status()});
+	q{SELECT data_keys FROM } . $STATUS);
 is( join(' ', map { $_->{sqlstate} . $_->{output} } @harmless),
 	join(' ', ('f') x 6, ('P0002') x 10, '', ('22023') x 2, 0, 0, 0),
 	'without any credential each call answers as it should');
@@ -125,7 +125,7 @@ is(data_keys($_), '1|' . fingerprint($key), "the first data key of database $_ i
 my @sealed_by =
   map { $node->safe_psql($_, q{SELECT encode(wrapped, 'hex') FROM keyrot.data_key}) } qw(one two);
 isnt($sealed_by[0], $sealed_by[1], 'and each is another one');
-is( $node->safe_psql('one', 'SELECT master_key, data_key, data_keys FROM keyrot.status()'),
+is( $node->safe_psql('one', 'SELECT master_key, data_key, data_keys FROM ' . $STATUS),
 	fingerprint($key) . '|1|1',
 	'status() names all of them');
 like(degraded('one'), qr/in the data directory.*pg_rewind/, 'and tells what can happen to a key file in the data directory');
@@ -235,8 +235,8 @@ like(degraded('one'), qr/does not exist.*in the data directory/, 'status() objec
 my @databases = qw(one two three);
 add_databases($node, 'three');
 my $script = "$folder/create.sql";
-append_to_file($script, <<'END');
-SELECT data_keys FROM keyrot.status();
+append_to_file($script, <<"END");
+SELECT data_keys FROM $STATUS;
 SELECT pg_sleep(greatest(0, :moment - extract(epoch FROM clock_timestamp())));
 SELECT keyrot.create_master_key();
 SELECT FROM keyrot.create_app('App', app_key => 'app-' || :client_id);

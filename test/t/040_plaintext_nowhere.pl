@@ -111,7 +111,8 @@ session(
 	"+SELECT keyrot.end_zone_grace('zone-1')",
 	"+SELECT keyrot.delete_zone_key('zone-1')",
 	"+SELECT keyrot.create_zone_key('zone-1', '@{[ $key->() ]}')",
-	"+SELECT version, data_keys FROM keyrot.status()",
+	"+SELECT version, data_keys FROM $STATUS",
+	"+SELECT count(*) FROM keyrot.read_metrics()",
 	"+SELECT keyrot.prune_requests('1 day')",
 	"+SELECT keyrot.rebind_owners()");
 read_secrets();

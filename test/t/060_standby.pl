@@ -106,9 +106,14 @@ my $views = q{
 is( $standby->safe_psql('served', $views),
 	$primary->safe_psql('served', $views),
 	'the views tell the same as on the primary');
-is( $standby->safe_psql('served', q{SELECT data_keys, master_key FROM keyrot.status()}),
+is( $standby->safe_psql('served', q{SELECT data_keys, master_key FROM } . $STATUS),
 	'1|' . fingerprint(substr slurp_file($path), 0, 64),
 	'status() works');
+is( $standby->safe_psql(
+		'served', q{SELECT coalesce(labels ->> 'item', name) AS what FROM keyrot.metrics
+		 WHERE value = 1 AND name IN ('keyrot_in_recovery', 'keyrot_status_problem') ORDER BY 1}),
+	$standby->safe_psql('served', q{SELECT item FROM keyrot.status() WHERE problem IS NOT NULL UNION SELECT 'keyrot_in_recovery' ORDER BY 1}),
+	'so do the metrics');
 my $reader = qq{
 	SET ROLE regress_reader;
 	SELECT (SELECT count(*) FROM keyrot.credentials), keyrot.verify_app_string('app-1', 'm', '$old_app')};
@@ -152,7 +157,7 @@ my %call = (
 my @functions = split /\n/, $standby->safe_psql(
 	'served', q{
 	SELECT proname FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
-	   AND proname !~ '^(verify|sign|check)_' AND proname NOT IN ('status', 'has_rights_of')
+	   AND proname !~ '^(verify|sign|check)_' AND proname NOT IN ('status', 'read_metrics', 'has_rights_of')
 	   AND prokind = 'f' ORDER BY proname COLLATE "C"}
 );
 is_deeply([ sort keys %call ], \@functions, 'every request is known here');
@@ -306,7 +311,7 @@ my ($create) = attempts($standby, 'served', q{SELECT * FROM keyrot.create_app('A
 is($create->{sqlstate},                   '25006',                               'and a request still 25006');
 is($standby->safe_psql('served', $views), $primary->safe_psql('served', $views), 'the views work');
 like(
-	$standby->safe_psql('served', q{SELECT array_to_string(degraded, '|') FROM keyrot.status()}),
+	$standby->safe_psql('served', q{SELECT array_to_string(problems, '|') FROM } . $STATUS),
 	qr/does not exist/,
 	'status() tells');
 my ($made) = attempts($standby, 'served', 'SELECT keyrot.create_master_key()');

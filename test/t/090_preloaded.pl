@@ -17,14 +17,14 @@ my $path   = key_file($node);
 my $secret = 'the-secret-of-the-one-app';
 my $sound  = qq{SELECT keyrot.verify_app_string('app-1', 'm', '@{[ sign_text($secret, 'm') ]}')};
 
-is($node->safe_psql('served', 'SELECT preloaded FROM keyrot.status()'),
+is($node->safe_psql('served', 'SELECT preloaded FROM ' . $STATUS),
 	'f', 'without preloading, status() says so');
 is($node->safe_psql('served', qq{SELECT FROM keyrot.create_app('App', 'app-1', '$secret'); $sound}),
 	't', 'and all works');
 
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'keyrot'");
 $node->restart;
-is($node->safe_psql('served', 'SELECT preloaded FROM keyrot.status()'), 't', 'preloaded, status() says that');
+is($node->safe_psql('served', 'SELECT preloaded FROM ' . $STATUS), 't', 'preloaded, status() says that');
 is($node->safe_psql('served', $sound),                                  't', 'and all works');
 is( $node->safe_psql(
 		'served', qq{
@@ -68,7 +68,7 @@ for my $state (
 		$node, 'served', $sound,
 		q{SELECT * FROM keyrot.create_app('App')},
 		q{SELECT app_key FROM keyrot.list_apps()},
-		q{SELECT preloaded FROM keyrot.status()},
+		q{SELECT preloaded FROM } . $STATUS,
 		'SELECT 1');
 	is(join(' ', $verify->{sqlstate}, $create->{sqlstate}), '55000 55000', 'using secrets gives 55000');
 	is(join(' ', $list->{output}, $status->{output}, $other->{output}), 'app-1 t 1', 'all else works');

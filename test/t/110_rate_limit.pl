@@ -225,8 +225,8 @@ sub judge
 sub array { return 'ARRAY[' . join(', ', map { "'$_'" } @_) . ']'; }
 
 my $CALLER = 'session_user_name, caller, function';
-my $PER_SESSION = q{SELECT array_to_string(degraded, ' ') ~ 'rate limits hold per session' FROM keyrot.status()};
-my $OVERFLOWS = 'SELECT rate_limit_overflows FROM keyrot.status()';
+my $PER_SESSION = q{SELECT array_to_string(problems, ' ') ~ 'rate limits hold per session' FROM } . $STATUS;
+my $OVERFLOWS = 'SELECT limit_overflows FROM ' . $STATUS;
 my $TABLE_SIZE = q{SELECT setting, context FROM pg_settings WHERE name = 'keyrot.rate_limit_entries'};
 
 

@@ -192,7 +192,7 @@ my ($prepared_id) = $prepared[1]->{output} =~ /($REQUEST_ID)/;
 
 # Another database's failures are in the server log, and nowhere else.
 my ($elsewhere) = attempts($node, 'other', "SELECT * FROM keyrot.refresh_zone_key('unknown')");
-like($node->safe_psql('other', q{SELECT array_to_string(degraded, '|') FROM keyrot.status()}),
+like($node->safe_psql('other', q{SELECT array_to_string(problems, '|') FROM } . $STATUS),
 	qr/keyrot\.database names another/, 'in another database status() says that they are not recorded');
 my $elsewhere_id = request_of($elsewhere);
 like(slurp_file($node->logfile), qr/keyrot request $elsewhere_id: refresh_zone_key/, 'the server log has them');
@@ -218,8 +218,8 @@ unlike(slurp_file($node->logfile), qr/$committed[2]->{output}/, 'nor is one that
 is($node->safe_psql('served', "SELECT count(*) FROM keyrot.request WHERE request_id IN ('$prepared_id', '$elsewhere_id')"), '0',
 	'what is not to be recorded is not');
 is($node->safe_psql('other', q{SELECT count(*) FROM keyrot.request WHERE outcome <> 'ok'}), '0', 'nor in the other database');
-ok(wait_until(sub { $node->safe_psql('served', 'SELECT requests_waiting = 0 FROM keyrot.status()') eq 't' }), 'the queue is empty in the end');
-is($node->safe_psql('served', q{SELECT requests_lost, refusals_omitted, array_to_string(degraded, '|') ~ 'failed requests' FROM keyrot.status()}),
+ok(wait_until(sub { $node->safe_psql('served', 'SELECT requests_waiting = 0 FROM ' . $STATUS) eq 't' }), 'the queue is empty in the end');
+is($node->safe_psql('served', q{SELECT requests_lost, refusals_omitted, array_to_string(problems, '|') ~ 'failed requests' FROM } . $STATUS),
 	'0|0|f', 'nothing was lost, and status() has nothing to complain of');
 
 done_testing();

@@ -28,7 +28,7 @@ sub count_of { return $node->safe_psql('served', "SELECT count(*) FROM keyrot.re
 
 sub queue
 {
-	return $node->safe_psql('served', 'SELECT requests_waiting, requests_lost, refusals_omitted FROM keyrot.status()');
+	return $node->safe_psql('served', 'SELECT requests_waiting, requests_lost, refusals_omitted FROM ' . $STATUS);
 }
 
 # So many failed requests of a role, in one session and statement.
@@ -59,7 +59,7 @@ is(queue(), '64|92|0', 'until the queue is full');
 fail_as('regress_caller_9', 3, 'last');
 is(queue(), '64|95|0', 'then they are counted');
 is(count_of(q{outcome <> 'ok'}), '0', 'none of it is on record yet');
-like($node->safe_psql('served', q{SELECT array_to_string(degraded, '|') FROM keyrot.status()}), qr/failed requests were lost/,
+like($node->safe_psql('served', q{SELECT array_to_string(problems, '|') FROM } . $STATUS), qr/failed requests were lost/,
 	'status() complains of what was lost');
 
 $in .= "ROLLBACK;\n\\q\n";

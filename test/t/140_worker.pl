@@ -38,9 +38,9 @@ sub is_recorded
 	return;
 }
 
-sub waiting { return $node->safe_psql('served', 'SELECT requests_waiting FROM keyrot.status()'); }
+sub waiting { return $node->safe_psql('served', 'SELECT requests_waiting FROM ' . $STATUS); }
 
-sub degraded { return $node->safe_psql('served', q{SELECT array_to_string(degraded, '|') FROM keyrot.status()}); }
+sub degraded { return $node->safe_psql('served', q{SELECT array_to_string(problems, '|') FROM } . $STATUS); }
 
 sub process { return server_process($node, $_[0]); }
 

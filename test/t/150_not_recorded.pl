@@ -20,7 +20,7 @@ sub degraded
 {
 	my ($server) = @_;
 	return $server->safe_psql('served', q{SELECT requests_waiting, requests_lost, refusals_omitted, d
-		FROM keyrot.status(), unnest(degraded) AS d WHERE d LIKE 'failed requests%'});
+		FROM } . $STATUS . q{, unnest(problems) AS d WHERE d LIKE 'failed requests%'});
 }
 
 # A failure and a rollback; both are in the server log by their RequestId, and not in the request log.
@@ -41,9 +41,9 @@ sub is_only_logged
 
 is(degraded($node), '|||failed requests are in the server log only: keyrot is not in shared_preload_libraries',
 	'without preloading, status() says that failures are in the server log only');
-is($node->safe_psql('served', q{SELECT FROM keyrot.status(); SHOW keyrot.database; SHOW keyrot.request_queue_size}), "served\n100",
+is($node->safe_psql('served', q{SELECT FROM } . $STATUS . q{; SHOW keyrot.database; SHOW keyrot.request_queue_size}), "served\n100",
 	'the settings are known, though they do nothing');
-my (undef, $set) = attempts($node, 'served', 'SELECT FROM keyrot.status()', q{SET keyrot.database = 'other'});
+my (undef, $set) = attempts($node, 'served', 'SELECT FROM ' . $STATUS, q{SET keyrot.database = 'other'});
 is($set->{sqlstate}, '55P02', 'and nobody may set them');
 is_only_logged('without preloading');
 unlike(slurp_file($node->logfile), qr/WARNING.*keyrot/, 'and no session complains of the settings');

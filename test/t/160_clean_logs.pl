@@ -426,7 +426,7 @@ like($texts{$_}, qr/\Q$off_secret\E/, "switched off, the secret is there, so tha
 $node->safe_psql('clean', 'CREATE ROLE regress_clean LOGIN');
 my ($refused) = run_all('SET SESSION AUTHORIZATION regress_clean; SET keyrot.redact_log = off');
 is($refused->{sqlstate}, '42501', 'an ordinary role cannot switch it off');
-is($node->safe_psql('clean', "SELECT array_to_string(degraded, ' ') !~ 'last|redact' FROM keyrot.status()"), 't', 'nothing is degraded');
+is($node->safe_psql('clean', "SELECT array_to_string(problems, ' ') !~ 'last|redact' FROM $STATUS"), 't', 'nothing is degraded');
 $node->stop;
 
 # --- Preloaded elsewhere, and not preloaded
@@ -435,13 +435,13 @@ my $place = -s $node->logfile;
 $node->append_conf('postgresql.conf', "logging_collector = off\nlog_destination = stderr\nshared_preload_libraries = 'keyrot,pg_stat_statements'");
 $node->start;
 like(slurp_file($node->logfile, $place), qr/WARNING: .*keyrot is not the last of shared_preload_libraries/, 'elsewhere in the list: a warning at the start');
-like($node->safe_psql('clean', 'SELECT degraded FROM keyrot.status()'), qr/not the last of/, 'and status() says so');
+like($node->safe_psql('clean', 'SELECT problems FROM ' . $STATUS), qr/not the last of/, 'and status() says so');
 $node->stop;
 
 $place = -s $node->logfile;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = ''\nlog_min_messages = warning\ndebug_print_parse = off\ndebug_print_rewritten = off\ndebug_print_plan = off");
 $node->start;
-like($node->safe_psql('clean', 'SELECT degraded FROM keyrot.status()'), qr/not preloaded/, 'not preloaded: status() says so');
+like($node->safe_psql('clean', 'SELECT problems FROM ' . $STATUS), qr/not preloaded/, 'not preloaded: status() says so');
 my $loaded = app_secret();
 run_all("LOAD 'keyrot'", "SELECT keyrot.reset_app_secret('nosuch', NULL, '$loaded')");
 my $tail = slurp_file($node->logfile, $place);

@@ -213,7 +213,7 @@ sub check_without_key
 	is_deeply([ map { "$_->{statement}: $_->{text}" } @other ],
 		[], 'without the key file each of ' . @refused . ' calls is refused by name: 55000, and what to do');
 	ok(!-e $path, 'and no new master key is made');
-	like($server->safe_psql('live', q{SELECT array_to_string(degraded, '|') FROM keyrot.status()}),
+	like($server->safe_psql('live', q{SELECT array_to_string(problems, '|') FROM } . $STATUS),
 		qr/does not exist/, 'status() tells');
 	return;
 }

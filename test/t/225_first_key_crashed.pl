@@ -54,7 +54,7 @@ sub run_armed
 {
 	my (@order) = @_;
 	my $session = $node->background_psql('one', on_error_stop => 0);
-	my $pid     = $session->query_safe('SELECT pg_backend_pid() FROM keyrot.status()');
+	my $pid     = $session->query_safe('SELECT pg_backend_pid() FROM ' . $STATUS);
 	$fault->arm($pid, @order);
 	my $lived = eval { $session->query("$MAKE;\n$CREATE;\nSELECT 'alive'") =~ /alive/ };
 	$fault->disarm;

@@ -245,7 +245,7 @@ END
 		};
 	}
 	my $recorded = q{SELECT count(*) FROM keyrot.request WHERE outcome = '53100'};
-	my $lost     = 'SELECT requests_lost FROM keyrot.status()';
+	my $lost     = 'SELECT requests_lost FROM ' . $STATUS;
 	ok( wait_until(
 			sub { $node->safe_psql('small', $recorded) + $node->safe_psql('small', $lost) >= $all_failed }),
 		"with room, the worker records the $all_failed requests that failed in $ROUNDS rounds");

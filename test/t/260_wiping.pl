@@ -497,7 +497,7 @@ SKIP:
 	succeed($session->query($_))
 	  for q{SELECT keyrot.sign_for_zone('zone-1', 'm')}, q{SELECT keyrot.verify_app_string('app-1', 'm', 's')},
 	  q{SELECT keyrot.reset_app_secret('app-1')}, q{SELECT keyrot.sign_for_zone('zone-1', 'm')};
-	my $is_locked = $session->query('SELECT locked_memory FROM keyrot.status()')->{rows}[0][0];
+	my $is_locked = $session->query('SELECT locked_memory FROM ' . $STATUS)->{rows}[0][0];
 	my $memory    = take_memory($session->pid);
 	$session->close;
 
@@ -538,7 +538,7 @@ cmp_ok($with_key->{to} - $with_key->{from}, '<=', 65536, 'pages of their own');
 SKIP:
 {
 	skip 'nothing can be locked on this system', 1
-	  unless $node->safe_psql('wiped', 'SELECT locked_memory FROM keyrot.status()') eq 't';
+	  unless $node->safe_psql('wiped', 'SELECT locked_memory FROM ' . $STATUS) eq 't';
 	ok($of_server[0]{piece}{locked}, 'and locked, as status() says');
 }
 ok(1, "$calls calls, $secrets secrets in $forms forms: the memory of each was searched");

@@ -44,7 +44,7 @@ sub is_recorded
 sub degraded
 {
 	return $node->safe_psql('served',
-		q{SELECT string_agg(d, '|') FROM keyrot.status(), unnest(degraded) AS d WHERE d LIKE '%requests%'});
+		q{SELECT string_agg(d, '|') FROM } . $STATUS . q{, unnest(problems) AS d WHERE d LIKE '%requests%'});
 }
 
 sub lines_since
@@ -79,7 +79,7 @@ for my $turn (1, 2)
 	my $target = fail_once();
 	ok(wait_until(sub { lines_since($place) }), "turn $turn: the log says that there is none");
 	like(degraded(), qr/the background worker failed, see the server log/, "turn $turn: and so does status()");
-	is($node->safe_psql('served', 'SELECT requests_waiting FROM keyrot.status()'), '1', "turn $turn: the request waits");
+	is($node->safe_psql('served', 'SELECT requests_waiting FROM ' . $STATUS), '1', "turn $turn: the request waits");
 	my $before = spent_by_launcher();
 	sleep 4;
 	cmp_ok(spent_by_launcher() - $before, '<', 100, "turn $turn: in four seconds the launcher computes for less than one");

@@ -221,7 +221,7 @@ is(new_runs(), 1, 'by one run after the reload');
 $node->safe_psql('later', $renew);
 is(wrapped_by('later'), fingerprint($key[1]), 'the first key wraps');
 is(wrapped_by('served'), fingerprint($key[0]), 'what the older one wraps stays');
-is($session->query_safe('SELECT master_key FROM keyrot.status()'), fingerprint($key[1]), 'status() tells the first');
+is($session->query_safe('SELECT master_key FROM ' . $STATUS), fingerprint($key[1]), 'status() tells the first');
 $session->quit;
 
 # A key is missing, and comes without a reload: the command is run again, but not for each who asks.
@@ -274,7 +274,7 @@ for my $failure (@failures)
 	behave($shell);
 	reload();
 	my ($verify, $status) =
-	  attempts($node, 'served', $sound, q{SELECT array_to_string(degraded, '|') FROM keyrot.status()});
+	  attempts($node, 'served', $sound, q{SELECT array_to_string(problems, '|') FROM } . $STATUS);
 	$said .= $verify->{text} . $status->{text} . $status->{output};
 	is($verify->{sqlstate}, '55000', "a command that $name");
 	like($verify->{message}, $message, 'is told as what it is');
@@ -486,12 +486,12 @@ write_key(key_file($node), "$key[0]\n");
 is($node->safe_psql('served', $sound), 't', 'put there, it serves');
 write_key($other, "$key[1]\n$key[0]\n");
 set_conf("keyrot.master_key_file = '$other'");
-is($node->safe_psql('served', "$sound; SELECT master_key FROM keyrot.status()"), "t\n" . fingerprint($key[1]),
+is($node->safe_psql('served', "$sound; SELECT master_key FROM $STATUS"), "t\n" . fingerprint($key[1]),
 	'another path takes effect with a reload');
 is(new_runs(), 0, 'none of which runs a command');
 print_keys($key[2], $key[0]);
 set_conf("keyrot.master_key_command = 'exec sh $program'");
-is($node->safe_psql('served', "$sound; SELECT master_key FROM keyrot.status()"), "t\n" . fingerprint($key[2]),
+is($node->safe_psql('served', "$sound; SELECT master_key FROM $STATUS"), "t\n" . fingerprint($key[2]),
 	'and the command again');
 is(new_runs(), 1, 'which is run once');
 
@@ -500,11 +500,11 @@ print_keys($key[3], $key[0]);
 behave(qq{if [ "\$1" = another ]; then cat $folder/keys; else echo $key[2]; echo $key[0]; fi});
 my ($old_hand) = begin_calls(1, qq{DO \$\$ BEGIN
 	WHILE (pg_stat_file('$go_on', true)).size IS NULL LOOP PERFORM pg_sleep(0.05); END LOOP;
-	PERFORM 1 / count(*) FROM keyrot.status() WHERE master_key = '@{[ fingerprint($key[2]) ]}';
+	PERFORM 1 / count(*) FROM $STATUS WHERE master_key = '@{[ fingerprint($key[2]) ]}';
 END \$\$});
 wait_until(sub { return $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE query ~ '^DO' AND state = 'active'}) eq '1'; })
   or BAIL_OUT('the session does not begin');
-my $first = 'SELECT master_key FROM keyrot.status()';
+my $first = 'SELECT master_key FROM ' . $STATUS;
 set_conf("keyrot.master_key_command = 'exec sh $program another'");
 is($node->safe_psql('served', "$sound; $first"), "t\n" . fingerprint($key[3]), 'another command takes effect with a reload');
 append_to_file($go_on, '');
@@ -523,7 +523,7 @@ is($node->safe_psql('served', 'SELECT keyrot.rewrap_data_keys()'), '1', 'which w
 is(wrapped_by('served'), fingerprint($key[3]), 'by the first that the command prints');
 is(new_runs(), 1, 'for which it is run');
 
-my $degraded = q{SELECT array_to_string(degraded, '|') FROM keyrot.status()};
+my $degraded = q{SELECT array_to_string(problems, '|') FROM } . $STATUS;
 set_conf("keyrot.master_key_file = 'keyrot_master.key'");
 like($node->safe_psql('served', $degraded), qr/key file is in the data directory/, 'of a key file that is left in the data directory status() tells');
 unlink key_file($node);
@@ -539,7 +539,7 @@ sub set_locked_memory
 	return system('prlimit', "--pid=$pid", "--memlock=$soft:") == 0;
 }
 
-my $locked = q{SELECT locked_memory, array_to_string(degraded, '|') ~ 'swapped' FROM keyrot.status()};
+my $locked = q{SELECT locked_memory, array_to_string(problems, '|') ~ 'swapped' FROM } . $STATUS;
 SKIP:
 {
 	my ($limit) = $^O eq 'linux' ? slurp_file("/proc/$$/limits") =~ /^Max locked memory\s+(\w+)/m : ();

@@ -37,7 +37,7 @@ sub told
 {
 	my ($server, $source) = @_;
 	my ($verify, $sign, $status) = attempts($server, 'later', $sound, q{SELECT keyrot.sign_for_app('app-1', 'm')},
-		q{SELECT master_key, array_to_string(degraded, '|') FROM keyrot.status()});
+		q{SELECT master_key, array_to_string(problems, '|') FROM } . $STATUS);
 	is("$verify->{sqlstate} $sign->{sqlstate}", '55000 55000', 'there, no secret can be used');
 	my $held = fingerprint($old);
 	like($_->{message}, qr/^data key 1 is wrapped by master key $named; $source holds $held$/, 'the error names the key that is needed, and the one there is')
@@ -59,7 +59,7 @@ is(slurp_file(key_file($standby)), "$old\n", 'the key file there is left alone')
 # A reseal that its primary has under way, or has stopped, is not the standby's to go on with.
 $primary->safe_psql('later', 'INSERT INTO keyrot.reseal SELECT max(id), now(), now(), NULL, 0, 1 FROM keyrot.data_key');
 replayed();
-my $stopped = q{SELECT array_to_string(degraded, '|') ~ 'reseal' FROM keyrot.status()};
+my $stopped = q{SELECT array_to_string(problems, '|') ~ 'reseal' FROM } . $STATUS;
 is($primary->safe_psql('later', $stopped), 't', 'a primary tells of a reseal that was stopped');
 is($standby->safe_psql('later', $stopped), 'f', 'a standby does not');
 

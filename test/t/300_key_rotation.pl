@@ -58,7 +58,7 @@ sub wrapped_by
 sub in_use
 {
 	my ($database) = @_;
-	return $node->safe_psql($database, 'SELECT unnest(master_keys_in_use) FROM keyrot.status() ORDER BY 1');
+	return $node->safe_psql($database, 'SELECT unnest(master_keys_in_use) FROM ' . $STATUS . ' ORDER BY 1');
 }
 
 # Whether a database's secrets can be read and written, in a new session: a list of what is wrong.
@@ -86,7 +86,7 @@ sub wrongs
 sub degraded
 {
 	my ($server, $database) = @_;
-	return $server->safe_psql($database, 'SELECT unnest(degraded) FROM keyrot.status()');
+	return $server->safe_psql($database, 'SELECT unnest(problems) FROM ' . $STATUS);
 }
 
 # Everything of a database that a failed call should leave as it is.
@@ -477,7 +477,7 @@ $node->safe_psql('one', 'CALL keyrot.reseal()');
 replayed();
 is($on_standby->query($verify) . $standby->safe_psql('one', $verify),
 	'tt', 'a standby that gets the file before the data keys are wrapped by it goes on');
-is($standby->safe_psql('one', 'SELECT master_key, unnest(master_keys_in_use) FROM keyrot.status()'),
+is($standby->safe_psql('one', 'SELECT master_key, unnest(master_keys_in_use) FROM ' . $STATUS),
 	"$name|$name", 'with the new key');
 
 # Without the copy.

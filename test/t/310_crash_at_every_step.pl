@@ -142,7 +142,7 @@ sub come_back
 
 # The library is loaded and data keys are at hand, so that there are no steps but the function's.
 my $WARM_UP = q{
-	SELECT pg_backend_pid() FROM keyrot.status() WHERE keyrot.verify_app_string('app-1', 'm', '') IS NOT NULL};
+	SELECT pg_backend_pid() FROM } . $STATUS . q{ WHERE keyrot.verify_app_string('app-1', 'm', '') IS NOT NULL};
 
 sub prepare
 {
@@ -171,7 +171,7 @@ my $RESEALED = q{
 		(SELECT secret FROM keyrot.app UNION ALL SELECT previous_secret FROM keyrot.app
 		 UNION ALL SELECT secret FROM keyrot.zone UNION ALL SELECT previous_secret FROM keyrot.zone) AS s};
 my $REWRAPPED = q{
-	SELECT count(*) FROM keyrot.data_key AS k, keyrot.status() AS s WHERE encode(k.master_key, 'hex') <> s.master_key};
+	SELECT count(*) FROM keyrot.data_key AS k, } . $STATUS . q{ WHERE encode(k.master_key, 'hex') <> status.master_key};
 my @functions = (
 	{
 		name  => 'rotate_master_key()',

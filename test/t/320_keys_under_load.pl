@@ -158,7 +158,7 @@ sub trim_key_file
 	return if lines() < $MANY_LINES;
 	my ($now, @used) = split /\n/,
 	  $node->safe_psql('live',
-		'SELECT clock_timestamp(); SELECT unnest(master_keys_in_use) FROM keyrot.status()');
+		'SELECT clock_timestamp(); SELECT unnest(master_keys_in_use) FROM ' . $STATUS);
 	wait_until(
 		sub {
 			return !$node->safe_psql('live',
@@ -256,7 +256,7 @@ sub wrongs_at_the_end
 	);
 	push @found, "status: $_"
 	  for grep { /reseal|wrapped by/ }
-	  split /\n/, $node->safe_psql('live', 'SELECT unnest(degraded) FROM keyrot.status()');
+	  split /\n/, $node->safe_psql('live', 'SELECT unnest(problems) FROM ' . $STATUS);
 	return @found;
 }
 $node->safe_psql('live', 'SELECT keyrot.rewrap_data_keys()');

@@ -38,7 +38,7 @@ for my $isolation ('REPEATABLE READ', 'SERIALIZABLE')
 	is($session->query('SELECT keyrot.rewrap_data_keys()'), $keys, 'and in a transaction of its own wraps all');
 	$session->quit;
 }
-is($node->safe_psql('served', 'SELECT master_keys_in_use = ARRAY[master_key] FROM keyrot.status()'), 't', 'nothing depends on the older keys');
+is($node->safe_psql('served', 'SELECT master_keys_in_use = ARRAY[master_key] FROM ' . $STATUS), 't', 'nothing depends on the older keys');
 
 # Other data keys under the ids that an idle session knows, by DELETE and COPY, as logical replication would do
 # it, too.

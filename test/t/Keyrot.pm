@@ -26,6 +26,7 @@ use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
   $REQUEST_ID
+  $STATUS
   add_databases
   attempts
   can_open_sealed
@@ -46,6 +47,19 @@ our @EXPORT = qw(
 
 # A RequestId, as text: a UUID of version 7.
 our $REQUEST_ID = qr/[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/;
+
+# status() as a row of columns, for FROM; problems is an array, each on one line.
+our $STATUS = do
+{
+	my %type_of = (
+		(map { $_ => 'text' } qw(version openssl master_key)),
+		(map { $_ => 'bool' } qw(preloaded locked_memory)),
+		(map { $_ => 'bigint' } qw(data_key data_keys limit_overflows requests_waiting requests_lost refusals_omitted)));
+	'(SELECT '
+	  . join('', map { "max(value) FILTER (WHERE item = '$_')::$type_of{$_} AS $_, " } sort keys %type_of)
+	  . q{array_remove(array_agg(CASE item WHEN 'master_key_in_use' THEN value END), NULL) AS master_keys_in_use, }
+	  . q{array_remove(array_agg(translate(problem, chr(10), ' ')), NULL) AS problems FROM keyrot.status()) AS status};
+};
 
 our $KIND_APP      = 1;
 our $KIND_ZONE     = 2;
@@ -77,7 +91,7 @@ sub add_databases
 			CREATE EXTENSION keyrot;
 			SET client_min_messages = error;
 			SELECT keyrot.create_master_key() FROM keyrot.status()
-			 WHERE master_key IS NULL AND current_setting('keyrot.master_key_command') = ''});
+			 WHERE item = 'master_key' AND value IS NULL AND current_setting('keyrot.master_key_command') = ''});
 	}
 	return;
 }

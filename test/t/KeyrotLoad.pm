@@ -586,7 +586,7 @@ sub check_all_failures
 {
 	my ($self, $node) = @_;
 	my $told   = grep { $_->{told} } $self->tries_of('failing', 'undone');
-	my $status = sub { return $node->safe_psql($self->{database}, "SELECT $_[0] FROM keyrot.status()"); };
+	my $status = sub { return $node->safe_psql($self->{database}, "SELECT $_[0] FROM $STATUS"); };
 	ok(wait_until(sub { $status->('requests_waiting') == 0 }), 'no failed or rolled back request waits any more');
 	my $lost = $status->('requests_lost');
 	cmp_ok($self->check_failures($node) + $lost, '>=', $told, "all $told are on record or counted as lost ($lost)");

@@ -1,0 +1,170 @@
+/*
+ * counters.c
+ *	  How often what happened since the server started: requests by their action, failures by their reason.
+ *
+ * Owns two lists of names with a count each, in shared memory, where keyrot is preloaded and has a database to
+ * record in.  Names are added as they come, and never leave; what comes when a list is full is counted under
+ * the name "other".  To count is to find the name and to add to an atomic: no lock is taken but for a new name.
+ */
+#include "record/counters.h"
+
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+
+#include "base/settings.h"
+
+#define TRANCHE "keyrot counters"
+#define MAX_ACTIONS 64
+#define MAX_FAILURES 128
+#define NAME_BYTES 32
+#define OTHER "other"
+
+typedef struct Count
+{
+	char		name[NAME_BYTES];
+	pg_atomic_uint64 count;
+} Count;
+
+typedef struct Counters
+{
+	pg_atomic_uint32 actions_used;
+	pg_atomic_uint32 failures_used;
+	Count		actions[MAX_ACTIONS];
+	Count		failures[MAX_FAILURES];
+} Counters;
+
+static Counters *counters = NULL;
+static LWLock *lock = NULL;
+
+static shmem_request_hook_type next_request_hook = NULL;
+static shmem_startup_hook_type next_startup_hook = NULL;
+
+static void
+request_memory(void)
+{
+	if (next_request_hook != NULL)
+		next_request_hook();
+	RequestAddinShmemSpace(sizeof(Counters));
+	RequestNamedLWLockTranche(TRANCHE, 1);
+}
+
+static void
+clear(pg_atomic_uint32 *used, Count *counts, int room)
+{
+	pg_atomic_init_u32(used, 0);
+	for (int i = 0; i < room; i++)
+		pg_atomic_init_u64(&counts[i].count, 0);
+}
+
+static void
+start_up(void)
+{
+	bool		found;
+
+	if (next_startup_hook != NULL)
+		next_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	counters = ShmemInitStruct(TRANCHE, sizeof(Counters), &found);
+	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
+	if (!found)
+	{
+		clear(&counters->actions_used, counters->actions, MAX_ACTIONS);
+		clear(&counters->failures_used, counters->failures, MAX_FAILURES);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+/* Asks for the shared memory, where keyrot is preloaded and has a database to record in. */
+void
+counters_init(void)
+{
+	if (!settings_preloaded() || keyrot_database[0] == '\0')
+		return;
+	next_request_hook = shmem_request_hook;
+	shmem_request_hook = request_memory;
+	next_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_up;
+}
+
+/* The count of this name among those in use; NULL: it has none yet. */
+static Count *
+find(pg_atomic_uint32 *used, Count *counts, const char *name)
+{
+	uint32		count = pg_atomic_read_u32(used);
+
+	pg_read_barrier();
+	for (uint32 i = 0; i < count; i++)
+		if (strcmp(counts[i].name, name) == 0)
+			return &counts[i];
+	return NULL;
+}
+
+/* The last of the counts is for all names that come once the others are taken.  Under the lock. */
+static Count *
+append(pg_atomic_uint32 *used, Count *counts, int room, const char *name)
+{
+	Count	   *count = find(used, counts, name);
+	uint32		next = pg_atomic_read_u32(used);
+
+	if (count != NULL)
+		return count;
+	if (next == (uint32) room)
+		return &counts[room - 1];
+	strlcpy(counts[next].name, next == (uint32) room - 1 ? OTHER : name, NAME_BYTES);
+	pg_write_barrier();
+	pg_atomic_write_u32(used, next + 1);
+	return &counts[next];
+}
+
+static void
+add_one(pg_atomic_uint32 *used, Count *counts, int room, const char *name)
+{
+	Count	   *count = find(used, counts, name);
+
+	if (count == NULL)
+	{
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		count = append(used, counts, room, name);
+		LWLockRelease(lock);
+	}
+	pg_atomic_fetch_add_u64(&count->count, 1);
+}
+
+/*
+ * Counts a request that is over, whose outcome is "ok" or why it failed.  Only in sessions of the database that
+ * the worker records in; never waits for long, and never raises.
+ */
+void
+counters_add_request(const char *action, const char *outcome)
+{
+	add_one(&counters->actions_used, counters->actions, MAX_ACTIONS, action);
+	if (strcmp(outcome, "ok") != 0)
+		add_one(&counters->failures_used, counters->failures, MAX_FAILURES, outcome);
+}
+
+static void
+hand_out(pg_atomic_uint32 *used, Count *counts, CountReader reader, void *reader_state)
+{
+	uint32		count = pg_atomic_read_u32(used);
+
+	pg_read_barrier();
+	for (uint32 i = 0; i < count; i++)
+		reader(counts[i].name, pg_atomic_read_u64(&counts[i].count), reader_state);
+}
+
+/* Hands the reader the number of requests of each action that there was; likewise the next one. */
+void
+counters_read_actions(CountReader reader, void *reader_state)
+{
+	hand_out(&counters->actions_used, counters->actions, reader, reader_state);
+}
+
+/* Hands the reader the number of failures of each SQLSTATE, and of those that were rolled back. */
+void
+counters_read_failures(CountReader reader, void *reader_state)
+{
+	hand_out(&counters->failures_used, counters->failures, reader, reader_state);
+}
