@@ -20,6 +20,7 @@ OBJS = \
 	src/base/errors.o \
 	src/base/notices.o \
 	src/base/settings.o \
+	src/core/announce.o \
 	src/core/argument.o \
 	src/core/credential.o \
 	src/core/encoding.o \
@@ -43,10 +44,12 @@ OBJS = \
 	src/functions/api_read.o \
 	src/functions/api_shape.o \
 	src/functions/app.o \
+	src/functions/changes.o \
 	src/functions/find.o \
 	src/functions/keys.o \
 	src/functions/metrics.o \
 	src/functions/policy.o \
+	src/functions/request_ids.o \
 	src/functions/reseal.o \
 	src/functions/signature.o \
 	src/functions/status.o \
@@ -72,6 +75,7 @@ OBJS = \
 	src/record/queue.o \
 	src/record/worker.o \
 	src/store/app_statements.o \
+	src/store/change_statements.o \
 	src/store/columns.o \
 	src/store/credential_statements.o \
 	src/store/key_statements.o \

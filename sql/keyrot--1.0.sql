@@ -100,10 +100,18 @@ CREATE TABLE keyrot.request (
     outcome          text COLLATE "C" NOT NULL,
     version          integer,
     retry_of         uuid,
+    changed_kind     text COLLATE "C",
+    changed_in       xid8,
     PRIMARY KEY (request_id, target)
 );
 REVOKE ALL ON TABLE keyrot.request FROM PUBLIC;
 COMMENT ON TABLE keyrot.request IS 'the request log: who asked for what, when, from where, and what came of it';
+COMMENT ON COLUMN keyrot.request.changed_kind IS
+    'the kind of credential, app or zone, of which verification answers otherwise since; NULL: nothing changed';
+COMMENT ON COLUMN keyrot.request.changed_in IS 'the transaction of such a change, by which changes() orders them';
+
+CREATE INDEX request_changes ON keyrot.request (changed_in, request_id) WHERE changed_in IS NOT NULL;
+COMMENT ON INDEX keyrot.request_changes IS 'what changes() reads';
 
 CREATE TABLE keyrot.retry (
     caller       text COLLATE "C" NOT NULL,
@@ -541,6 +549,27 @@ CREATE FUNCTION keyrot.create_master_key() RETURNS text
 REVOKE ALL ON FUNCTION keyrot.create_master_key() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.create_master_key() IS
     'makes the master key file, unless it exists, and returns the fingerprint of its current key';
+
+CREATE FUNCTION keyrot.changes(after text DEFAULT NULL, max_count integer DEFAULT 1000,
+                               OUT "position" text, OUT request_id uuid, OUT kind text, OUT id text,
+                               OUT version integer, OUT action text, OUT changed_at timestamptz)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'keyrot_changes' LANGUAGE C STABLE;
+REVOKE ALL ON FUNCTION keyrot.changes(text, integer) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.changes(text, integer) IS
+    'each committed change of a credential once, after the position of the last one that was read';
+
+CREATE FUNCTION keyrot.request_id_at(moment timestamptz) RETURNS uuid
+    AS 'MODULE_PATHNAME', 'keyrot_request_id_at' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.request_id_at(timestamptz) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION keyrot.request_id_at(timestamptz) TO PUBLIC;
+COMMENT ON FUNCTION keyrot.request_id_at(timestamptz) IS 'the smallest RequestId of a moment, to bound a part of the log by';
+
+CREATE FUNCTION keyrot.request_time(request_id uuid) RETURNS timestamptz
+    AS 'MODULE_PATHNAME', 'keyrot_request_time' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+REVOKE ALL ON FUNCTION keyrot.request_time(uuid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION keyrot.request_time(uuid) TO PUBLIC;
+COMMENT ON FUNCTION keyrot.request_time(uuid) IS 'the time of a RequestId; NULL for a UUID of another version';
 
 CREATE FUNCTION keyrot.rotate_master_key(rewrap boolean DEFAULT true) RETURNS text
     AS 'MODULE_PATHNAME', 'keyrot_rotate_master_key' LANGUAGE C VOLATILE;

@@ -55,6 +55,9 @@ static const struct
 	[PARAM_OLDER_THAN] = {"older_than", NULL, "a finite interval from 0 on"},
 	[PARAM_REWRAP] = {"rewrap", NULL, "true or false"},
 	[PARAM_BATCH_SIZE] = {"batch_size", NULL, "from 1 to 100000"},
+	[PARAM_AFTER] = {"after", NULL, "a position that changes() has given, or null"},
+	[PARAM_MAX_COUNT] = {"max_count", NULL, "at least 1"},
+	[PARAM_MOMENT] = {"moment", NULL, "a finite time of the year 10889 at the latest"},
 };
 
 /* From here on the SQLSTATE alone tells the condition, whoever raised it. */

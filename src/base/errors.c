@@ -50,6 +50,16 @@ error_malformed(Parameter parameter)
 			 errmsg("%s must be %s", conditions_parameter(parameter), conditions_accepted(parameter))));
 }
 
+/* A position of the change feed was given by another server, or by this one before it was restored. */
+void
+error_foreign_position(void)
+{
+	ereport(ERROR,
+			(conditions_errcode(CONDITION_MALFORMED, PARAM_AFTER),
+			 errmsg("after is a position of another database, or of a history that was lost"),
+			 errhint("Forget what was learned from changes() and start anew, with null.")));
+}
+
 /* The grace period is longer than the setting allows. */
 void
 error_grace_too_long(void)

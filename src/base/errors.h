@@ -27,6 +27,7 @@ KEYROT_NORETURN extern void error_token_used(void);
 KEYROT_NORETURN extern void error_token_superseded(void);
 KEYROT_NORETURN extern void error_token_of_namesake(void);
 KEYROT_NORETURN extern void error_same_secret(void);
+KEYROT_NORETURN extern void error_foreign_position(void);
 KEYROT_NORETURN extern void error_no_more_versions(CredentialKind kind, const char *identifier);
 KEYROT_NORETURN extern void error_app_key_taken(Parameter parameter, const char *app_key);
 KEYROT_NORETURN extern void error_zone_has_key(const char *zone_id);

@@ -41,6 +41,7 @@ int			keyrot_rate_limit_entries;
 char	   *keyrot_database;
 int			keyrot_request_queue_size;
 bool		keyrot_redact_log;
+bool		keyrot_notify;
 
 static bool preloaded = false;
 
@@ -246,6 +247,19 @@ define_redaction(void)
 							 NULL, NULL, NULL);
 }
 
+static void
+define_notification(void)
+{
+	DefineCustomBoolVariable("keyrot.notify",
+							 "Notifies listeners on the channel \"keyrot\" of each committed rotation.",
+							 "Transactions that notify commit one after the other, and cannot be prepared.",
+							 &keyrot_notify,
+							 false,
+							 PGC_SUSET,
+							 0,
+							 NULL, NULL, NULL);
+}
+
 /* Defines the settings; called first when the library is loaded.  May raise 42501 or 55P02, see above. */
 void
 settings_init(void)
@@ -281,6 +295,7 @@ settings_init(void)
 	define_server_settings();
 	define_app_secret_prefix();
 	define_redaction();
+	define_notification();
 	MarkGUCPrefixReserved(PREFIX);
 }
 

@@ -21,6 +21,7 @@ extern int	keyrot_rate_limit_entries;
 extern char *keyrot_database;
 extern int	keyrot_request_queue_size;	/* requests */
 extern bool keyrot_redact_log;
+extern bool keyrot_notify;
 
 extern void settings_init(void);
 extern bool settings_preloaded(void);

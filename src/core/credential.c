@@ -156,6 +156,7 @@ seal_current(Request *request, Credential *credential)
 		error_crypto(status);
 	credential->secret.length = request->secret.length + SEAL_OVERHEAD;
 	request->version = credential->version;
+	request->changed = credential->kind;
 }
 
 /*
@@ -278,8 +279,9 @@ keep_previous(const Request *request, Credential *credential, const Sealed *secr
 
 /* Lets a version that was just made live from now on. */
 static void
-begin_version(const Request *request, Credential *credential)
+begin_version(Request *request, Credential *credential)
 {
+	request->rotated = true;
 	credential->modified_at = request->started_at;
 	lifetime_begin(credential);
 }
@@ -333,8 +335,9 @@ credential_succeed(Request *request)
 }
 
 static void
-set_disabled_at(Credential *credential, TimestampTz disabled_at)
+set_disabled_at(Request *request, TimestampTz disabled_at)
 {
+	Credential *credential = &request->credential;
 	Credential	predecessor;
 
 	if (lock_predecessor(credential, &predecessor))
@@ -344,6 +347,7 @@ set_disabled_at(Credential *credential, TimestampTz disabled_at)
 	}
 	credential->disabled_at = disabled_at;
 	rows_write_credential(credential);
+	request->changed = credential->kind;
 }
 
 static void
@@ -389,7 +393,7 @@ void
 credential_disable(Request *request)
 {
 	if (request->credential.disabled_at == NO_TIME)
-		set_disabled_at(&request->credential, request->started_at);
+		set_disabled_at(request, request->started_at);
 }
 
 /* Enables the credential, and an AppKey of it that is in grace; where it is enabled already, changes nothing. */
@@ -397,7 +401,7 @@ void
 credential_enable(Request *request)
 {
 	if (request->credential.disabled_at != NO_TIME)
-		set_disabled_at(&request->credential, NO_TIME);
+		set_disabled_at(request, NO_TIME);
 }
 
 static void
@@ -430,6 +434,7 @@ credential_set_policy(Request *request)
 	if (credential->previous_valid_until != NO_TIME)
 		ledger_expect_expiry(credential->previous_valid_until);
 	rows_write_credential(credential);
+	request->changed = credential->kind;
 }
 
 /* Makes the credential's previous version, where there is one, invalid at once. */
@@ -444,6 +449,7 @@ credential_end_grace(Request *request)
 	credential->previous_secret = nothing;
 	credential->previous_valid_until = NO_TIME;
 	rows_write_credential(credential);
+	request->changed = credential->kind;
 }
 
 /* Takes the credential out of use, previous version and all.  Its row stays. */
@@ -459,6 +465,7 @@ credential_retire(Request *request)
 	credential->valid_until = NO_TIME;
 	credential->due_at = NO_TIME;
 	rows_write_credential(credential);
+	request->changed = credential->kind;
 }
 
 /* Hands the credential to its new owner; raises 42501 unless the caller has that role's rights. */

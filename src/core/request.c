@@ -23,6 +23,7 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "core/announce.h"
 #include "core/limit.h"
 #include "record/ledger.h"
 #include "store/tables.h"
@@ -170,7 +171,10 @@ write_record(const Request *request, const char *outcome)
 	row.version = request->version;
 	row.is_repetition = request->is_repetition;
 	row.retry_of = request->retry_of;
+	row.changed = request->changed;
 	rows_insert_request(&row);
+	if (request->rotated)
+		announce_rotation(&row);
 	return ledger_prepare(&row);
 }
 
@@ -281,6 +285,8 @@ respond(Request *request, Refusal refuse, LedgerEntry **entry)
 		ReThrowError(error);
 	request->version = 0;
 	request->is_repetition = false;
+	request->changed = 0;
+	request->rotated = false;
 	*entry = write_record(request, unpack_sql_state(error->sqlerrcode));
 	return refuse(request, error);
 }

@@ -43,6 +43,8 @@ typedef struct Request
 	Arguments	arguments;
 	Credential	credential;		/* the one that the request is about */
 	int32		version;		/* the one made; 0: none */
+	CredentialKind changed;		/* what verification answers otherwise of; 0: nothing */
+	bool		rotated;
 	int64		rows;			/* how many were changed, where that is the answer */
 	CryptoDraw	draw;
 	Secret		secret;			/* given by the caller, made, or read */

@@ -19,13 +19,13 @@
 
 static uint64_t last_time;
 
-/* Microseconds since 1970 as milliseconds and fraction; before 1970 is 1970. */
+/* Microseconds since 1970 as milliseconds and fraction, rounded up, so that uuid7_time() undoes it; before 1970 is 1970. */
 static uint64_t
 time_of(int64_t unix_microseconds)
 {
 	uint64_t	clock = unix_microseconds > 0 ? (uint64_t) unix_microseconds : 0;
 
-	return (clock / 1000) << FRACTION_BITS | ((clock % 1000) << FRACTION_BITS) / 1000;
+	return (clock / 1000) << FRACTION_BITS | (((clock % 1000) << FRACTION_BITS) + 999) / 1000;
 }
 
 /* Writes a time into a UUID of version 7, and zeros where the random bits go. */
@@ -62,11 +62,26 @@ uuid7_make(int64_t unix_microseconds, CryptoDraw *draw, uint8_t uuid[UUID7_BYTES
 	return CRYPTO_OK;
 }
 
-/* Writes the UUID that no id of that time or later (microseconds since 1970) is less than. */
+/* Writes the smallest id of that time (microseconds since 1970): no id of that time or later is less. */
 void
 uuid7_floor(int64_t unix_microseconds, uint8_t uuid[UUID7_BYTES])
 {
 	write_time(time_of(unix_microseconds), uuid);
+	uuid[8] = 0x80;
+}
+
+/* The time of an id, in whole microseconds since 1970; -1 for a UUID that is none of version 7. */
+int64_t
+uuid7_time(const uint8_t uuid[UUID7_BYTES])
+{
+	int64_t		milliseconds = 0;
+	int64_t		fraction = (uuid[6] & 0x0f) << 8 | uuid[7];
+
+	if ((uuid[6] & 0xf0) != 0x70 || (uuid[8] & 0xc0) != 0x80)
+		return -1;
+	for (int i = 0; i < 6; i++)
+		milliseconds = milliseconds << 8 | uuid[i];
+	return milliseconds * 1000 + (fraction * 1000 >> FRACTION_BITS);
 }
 
 /* Writes a UUID as text, in lower case, with its end. */

@@ -85,7 +85,9 @@ static const Column request[] = {
 	OTHER("pid", INT4OID, NOT_NULL),
 	KEY("outcome", NOT_NULL),
 	OTHER("version", INT4OID, NULLABLE),
-	OTHER("retry_of", UUIDOID, NULLABLE)
+	OTHER("retry_of", UUIDOID, NULLABLE),
+	KEY("changed_kind", NULLABLE),
+	OTHER("changed_in", XID8OID, NULLABLE)
 };
 static const Column retry[] = {
 	KEY("caller", NOT_NULL),

@@ -88,7 +88,26 @@ typedef struct RequestRow
 	int32		version;		/* 0: made none */
 	bool		is_repetition;
 	pg_uuid_t	retry_of;		/* the request that a repetition repeats */
+	CredentialKind changed;		/* what verification answers otherwise of; 0: nothing */
 	char		target[SEAL_MAX_IDENTIFIER + 1];
 } RequestRow;
+
+/* Where a reading of the changes ended: the transaction of the last one, and its RequestId. */
+typedef struct ChangePlace
+{
+	uint64		transaction;
+	pg_uuid_t	request_id;
+} ChangePlace;
+
+/* A request that changed a credential. */
+typedef struct Change
+{
+	ChangePlace place;
+	CredentialKind kind;
+	int32		version;		/* the one made; 0: none */
+	TimestampTz changed_at;
+	char		action[32];
+	char		target[SEAL_MAX_IDENTIFIER + 1];
+} Change;
 
 #endif

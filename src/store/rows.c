@@ -31,6 +31,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "utils/xid8.h"
 
 #include "store/statement.h"
 #include "store/tables.h"
@@ -76,7 +77,9 @@ enum
 	REQUEST_PID,
 	REQUEST_OUTCOME,
 	REQUEST_VERSION,
-	REQUEST_RETRY_OF
+	REQUEST_RETRY_OF,
+	REQUEST_CHANGED_KIND,
+	REQUEST_CHANGED_IN
 };
 enum
 {
@@ -471,6 +474,14 @@ rows_write_credential(const Credential *credential)
 	end_write(&writer);
 }
 
+/* Marks a row of the log as a change; a subtransaction's is its top-level transaction's, with which it commits. */
+static void
+set_change(TupleTableSlot *row, CredentialKind kind)
+{
+	set_column(row, REQUEST_CHANGED_KIND, CStringGetTextDatum(kind == CREDENTIAL_APP ? "app" : "zone"));
+	set_column(row, REQUEST_CHANGED_IN, FullTransactionIdGetDatum(GetTopFullTransactionId()));
+}
+
 /* Records a request that succeeded, in the caller's own transaction. */
 void
 rows_insert_request(const RequestRow *request)
@@ -496,6 +507,8 @@ rows_insert_request(const RequestRow *request)
 		set_column(row, REQUEST_VERSION, Int32GetDatum(request->version));
 	if (request->is_repetition)
 		set_column(row, REQUEST_RETRY_OF, UUIDPGetDatum(&request->retry_of));
+	if (request->changed != 0)
+		set_change(row, request->changed);
 	ExecStoreVirtualTuple(writer.row);
 	ExecSimpleRelationInsert(writer.target, writer.estate, writer.row);
 	end_write(&writer);

@@ -89,7 +89,8 @@ execute_plan(Statement *statement, const Parameters *parameters, RowReader reade
 
 	if (statement->plan == NULL)
 		prepare_plan(statement, parameters->count);
-	result = SPI_execute_plan(statement->plan, (Datum *) parameters->values, parameters->nulls, false, 0);
+	result = SPI_execute_plan(statement->plan, (Datum *) parameters->values, parameters->nulls,
+							  statement->stable, 0);
 	if (result != statement->success)
 		elog(ERROR, "statement ended with %s", SPI_result_code_string(result));
 	processed = SPI_processed;

@@ -27,6 +27,7 @@ typedef struct Statement
 	int			success;
 	Oid			types[MAX_PARAMETERS];
 	bool		custom_plans;	/* which rows are wanted decides how to find them */
+	bool		stable;			/* reads what the query sees that it runs in */
 	SPIPlanPtr	plan;
 } Statement;
 

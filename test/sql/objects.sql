@@ -1,6 +1,6 @@
--- Every object of the extension: nothing is PUBLIC's but the views' helper, everything has a comment, belongs to
--- the extension and is dumped with it; functions have the parameters, results, volatility and parallel safety of
--- the contract.
+-- Every object of the extension: nothing is PUBLIC's but the views' helper and the two functions on RequestIds and
+-- time, everything has a comment, belongs to the extension and is dumped with it; functions have the parameters,
+-- results, volatility and parallel safety of the contract.
 \set SHOW_CONTEXT never
 
 -- The functions: named notation works with these parameters, in this order, with these defaults.

@@ -64,15 +64,16 @@ INSERT INTO test.call (function, arguments) VALUES
     ('api', $$'DescribeAppAttributes'$$),
     ('rebind_owners', ''),
     ('prune_requests', $$'1000 years'$$),
+    ('changes', ''),
     ('create_master_key', ''),
     ('rotate_data_key', ''),
     ('rewrap_data_keys', ''),
     ('status', ''),
     ('read_metrics', '');
--- That is every function but the views' helper, a procedure that cannot run here, and a function that writes into
--- the key file, which no rollback undoes.
+-- That is every function but the views' helper, two that anybody may call, a procedure that cannot run here, and a
+-- function that writes into the key file, which no rollback undoes.
 SELECT proname AS not_called FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
-   AND proname NOT IN (SELECT function FROM test.call) ORDER BY 1;
+   AND proname NOT IN (SELECT function FROM test.call) AND proname NOT IN ('request_id_at', 'request_time') ORDER BY 1;
 SELECT count(*) AS functions,
        count(*) FILTER (WHERE (test.try(function, arguments, NULL)).state = 'ok') AS work_for_a_superuser
   FROM test.call;
@@ -98,11 +99,12 @@ SELECT relation, test.state_of('SELECT FROM keyrot.' || relation) AS read,
        AS v (relation);
 SELECT test.state_of($$SELECT nextval('keyrot.app_id')$$) AS next,
        test.state_of('SELECT last_value FROM keyrot.app_id') AS last;
--- The one helper that PUBLIC may execute tells nothing but who one is.
+-- What PUBLIC may execute tells nothing but who one is, and the time of a RequestId.
 SELECT keyrot.has_rights_of('regress_ordinary'::regrole, 'regress_ordinary') AS myself,
        keyrot.has_rights_of(10, (SELECT rolname FROM pg_roles WHERE oid = 10)) AS superuser,
        keyrot.has_rights_of('regress_ordinary'::regrole, 'regress_other') AS other_name,
        keyrot.has_rights_of(0, '') AS nobody, keyrot.has_rights_of(NULL, NULL) AS nothing;
+SELECT keyrot.request_time(keyrot.request_id_at('2026-11-28 12:00+00')) = '2026-11-28 12:00+00' AS told;
 RESET ROLE;
 
 -- One function at a time: what works is that function and no other.

@@ -18,7 +18,7 @@ DECLARE
     operator text;
 BEGIN
     FOREACH type IN ARRAY ARRAY['text', 'name', 'int4', 'int8', 'oid', 'bool', 'bytea', 'uuid', 'timestamptz',
-                               'interval']
+                               'interval', 'xid8']
     LOOP
         EXECUTE format('CREATE FUNCTION regress_evil.compare(a %1$s, b %1$s) RETURNS boolean
                         RETURN regress_evil.trap(''operator'')', type);
@@ -41,7 +41,8 @@ BEGIN
         'now() RETURNS timestamptz', 'clock_timestamp() RETURNS timestamptz', 'inet_client_addr() RETURNS inet',
         'pg_has_role(oid, oid, text) RETURNS boolean', 'pg_has_role(name, oid, text) RETURNS boolean',
         'pg_has_role(oid, text) RETURNS boolean', 'has_rights_of(oid, text) RETURNS boolean',
-        'current_setting(text) RETURNS text', 'count_one(bigint) RETURNS bigint']
+        'current_setting(text) RETURNS text', 'count_one(bigint) RETURNS bigint',
+        'pg_current_snapshot() RETURNS pg_snapshot', 'pg_snapshot_xmin(pg_snapshot) RETURNS xid8']
     LOOP
         EXECUTE format('CREATE FUNCTION regress_evil.%s LANGUAGE plpgsql AS
                         $f$ BEGIN PERFORM regress_evil.trap(''%s''); END $f$',
@@ -93,6 +94,7 @@ BEGIN
     PERFORM keyrot.delete_zone_key(zone);
     PERFORM keyrot.create_zone_key(zone);
     PERFORM keyrot.status();
+    PERFORM keyrot.changes();
     PERFORM * FROM keyrot.credentials;
     PERFORM * FROM keyrot.gateways;
     PERFORM * FROM keyrot.requests;

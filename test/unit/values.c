@@ -329,6 +329,34 @@ rises(int64_t start, int64_t step, int count)
 	return true;
 }
 
+/* Each microsecond's smallest id is of version 7, is of that time, and is above all of the microsecond before. */
+static bool
+floors_tell_time(void)
+{
+	uint8_t		last[UUID7_BYTES] = {0};
+	uint8_t		uuid[UUID7_BYTES];
+	const int64_t start = INT64_C(0x017F22E279B0) * 1000;
+
+	for (int64_t time = start; time < start + 2001; time++)
+	{
+		uuid7_floor(time, uuid);
+		if (!is_version_7(uuid) || uuid7_time(uuid) != time || uuid[8] != 0x80 || memcmp(last, uuid, sizeof(uuid)) >= 0)
+			return false;
+		memset(last, 0xff, sizeof(last));
+		memcpy(last, uuid, 8);
+		if (uuid7_time(last) != -1)
+			return false;
+		last[8] = 0xbf;
+		if (uuid7_time(last) != time)
+			return false;
+		last[6] ^= 0x10;
+		if (uuid7_time(last) != -1)
+			return false;
+		last[6] ^= 0x10;
+	}
+	return true;
+}
+
 static void
 uuid7_tests(void)
 {
@@ -346,7 +374,8 @@ uuid7_tests(void)
 	ok(uuid7_make(INT64_C(0x017F22E279B0) * 1000 + 499, &draw, next) == CRYPTO_OK &&
 	   equals_hex(next, 8, "017f22e279b07801"), "a clock one step back");
 	ok(uuid7_make(INT64_C(0x017F22E279B0) * 1000 + 999, &draw, next) == CRYPTO_OK &&
-	   equals_hex(next, 8, "017f22e279b07ffb"), "the last microsecond of a millisecond");
+	   equals_hex(next, 8, "017f22e279b07ffc"), "the last microsecond of a millisecond");
+	ok(floors_tell_time(), "the smallest id of a time, and the time of an id");
 	ok(rises(INT64_C(1700000000000000), 0, 100000), "100 000 ids while the clock stands still");
 	ok(rises(INT64_C(1700000000000000), -1000, 100000), "100 000 ids while the clock runs back");
 	ok(rises(INT64_C(1710000000000000), 1, 100000), "100 000 ids a microsecond apart");

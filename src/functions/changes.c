@@ -1,0 +1,174 @@
+/*
+ * changes.c
+ *	  The change feed: each committed change of a credential once, after a position that the reader keeps.
+ *
+ * A position says where a reading ended, and in which history: system, database, timeline and place in the WAL at
+ * the time.  After a restore, or a failover to a standby that had not received everything, numbers of transactions
+ * are given out a second time, and a reader that went on from such a position would miss what they change.  So a
+ * position counts only where its server's history includes it.  One that a standby has not come to yet is no error
+ * there, while the timeline is the same: nothing comes after it.
+ *
+ * What is a change, and in which order changes are read, is change_statements.c's and credential.c's.
+ */
+#include "base/compat.h"
+
+#include "access/timeline.h"
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "port/pg_bswap.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include <inttypes.h>
+
+#include "core/argument.h"
+#include "core/rights.h"
+#include "store/change_statements.h"
+#include "store/tables.h"
+
+PG_FUNCTION_INFO_V1(keyrot_changes);
+
+#define POSITION_TEXT 120		/* with its end */
+
+enum
+{
+	CHANGED_POSITION,
+	CHANGED_REQUEST_ID,
+	CHANGED_KIND,
+	CHANGED_ID,
+	CHANGED_VERSION,
+	CHANGED_ACTION,
+	CHANGED_AT,
+	CHANGED_COLUMNS
+};
+
+/* Where this server stands, or stood when it gave a position. */
+typedef struct History
+{
+	uint64		system;
+	Oid			database;
+	TimeLineID	timeline;
+	XLogRecPtr	end;
+} History;
+
+typedef struct Feed
+{
+	ReturnSetInfo *result;
+	History		now;
+} Feed;
+
+static History
+history_now(void)
+{
+	History		now = {.system = GetSystemIdentifier(), .database = MyDatabaseId};
+
+	if (RecoveryInProgress())
+	{
+		now.end = GetXLogReplayRecPtr(&now.timeline);
+		return now;
+	}
+	now.timeline = GetWALInsertionTimeLine();
+	now.end = GetXLogInsertRecPtr();
+	return now;
+}
+
+/* Whether all that had happened by then is in the history of this server, or, on a standby, may yet come to be. */
+static bool
+history_includes(const History *now, const History *then)
+{
+	List	   *timelines;
+
+	if (then->system != now->system || then->database != now->database)
+		return false;
+	if (then->timeline == now->timeline)
+		return then->end <= now->end || RecoveryInProgress();
+	timelines = readTimeLineHistory(now->timeline);
+	return tliInHistory(then->timeline, timelines) && then->end <= tliSwitchPoint(then->timeline, timelines, NULL);
+}
+
+static void
+position_to_text(const History *history, const ChangePlace *place, char text[POSITION_TEXT])
+{
+	uint64		halves[2];
+
+	memcpy(halves, place->request_id.data, sizeof(halves));
+	snprintf(text, POSITION_TEXT, "%" PRIx64 "-%x-%x-%" PRIx64 "-%" PRIx64 "-%016" PRIx64 "%016" PRIx64,
+			 (uint64_t) history->system, history->database, history->timeline, (uint64_t) history->end,
+			 (uint64_t) place->transaction, (uint64_t) pg_ntoh64(halves[0]), (uint64_t) pg_ntoh64(halves[1]));
+}
+
+/* Reads a position, and tells whether it is one: whether it is written just so. */
+static bool
+position_from_text(const char *text, History *history, ChangePlace *place)
+{
+	uint64_t	system,
+				end,
+				transaction,
+				halves[2];
+	char		written[POSITION_TEXT];
+
+	if (sscanf(text, "%16" SCNx64 "-%8x-%8x-%16" SCNx64 "-%16" SCNx64 "-%16" SCNx64 "%16" SCNx64,
+			   &system, &history->database, &history->timeline, &end, &transaction, &halves[0], &halves[1]) != 7)
+		return false;
+	history->system = system;
+	history->end = end;
+	place->transaction = transaction;
+	halves[0] = pg_hton64(halves[0]);
+	halves[1] = pg_hton64(halves[1]);
+	memcpy(place->request_id.data, halves, sizeof(halves));
+	position_to_text(history, place, written);
+	return strcmp(text, written) == 0;
+}
+
+/* The place that a position stands for; raises 22023 for what is no position, and for one of another history. */
+static ChangePlace
+read_after(FunctionCallInfo fcinfo, const History *now)
+{
+	ChangePlace place = {0};
+	History		then;
+
+	if (PG_ARGISNULL(0))
+		return place;
+	if (!position_from_text(TextDatumGetCString(PG_GETARG_DATUM(0)), &then, &place))
+		error_malformed(PARAM_AFTER);
+	if (!history_includes(now, &then))
+		error_foreign_position();
+	return place;
+}
+
+static void
+put_change(const Change *change, void *reader_state)
+{
+	const Feed *feed = reader_state;
+	char		position[POSITION_TEXT];
+	Datum		row[CHANGED_COLUMNS];
+	bool		nulls[CHANGED_COLUMNS] = {false};
+
+	position_to_text(&feed->now, &change->place, position);
+	row[CHANGED_POSITION] = CStringGetTextDatum(position);
+	row[CHANGED_REQUEST_ID] = UUIDPGetDatum(&change->place.request_id);
+	row[CHANGED_KIND] = CStringGetTextDatum(change->kind == CREDENTIAL_APP ? "app" : "zone");
+	row[CHANGED_ID] = CStringGetTextDatum(change->target);
+	row[CHANGED_VERSION] = Int32GetDatum(change->version);
+	nulls[CHANGED_VERSION] = change->version == 0;
+	row[CHANGED_ACTION] = CStringGetTextDatum(change->action);
+	row[CHANGED_AT] = TimestampTzGetDatum(change->changed_at);
+	tuplestore_putvalues(feed->result->setResult, feed->result->setDesc, row, nulls);
+}
+
+/* changes(after, max_count, OUT position, OUT request_id, OUT kind, OUT id, OUT version, OUT action, OUT changed_at) */
+Datum
+keyrot_changes(PG_FUNCTION_ARGS)
+{
+	Feed		feed = {.now = history_now()};
+	ChangePlace after = read_after(fcinfo, &feed.now);
+	int			max_count = argument_positive(fcinfo, 1, PARAM_MAX_COUNT);
+
+	InitMaterializedSRF(fcinfo, 0);
+	feed.result = (ReturnSetInfo *) fcinfo->resultinfo;
+	tables_lock_access_share();
+	change_statements_read(&after, max_count, GetUserId(), rights_is_operator(GetUserId()), put_change, &feed);
+	return (Datum) 0;
+}
