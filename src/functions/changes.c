@@ -6,7 +6,8 @@
  * the time.  After a restore, or a failover to a standby that had not received everything, numbers of transactions
  * are given out a second time, and a reader that went on from such a position would miss what they change.  So a
  * position counts only where its server's history includes it.  One that a standby has not come to yet is no error
- * there, while the timeline is the same: nothing comes after it.
+ * there, while the timeline is the same: nothing comes after it.  A server that was set back without a new timeline,
+ * as by a copy of its files, is found out by its log, which has not the change that the position is of.
  *
  * What is a change, and in which order changes are read, is change_statements.c's and credential.c's.
  */
@@ -133,7 +134,7 @@ read_after(FunctionCallInfo fcinfo, const History *now)
 		return place;
 	if (!position_from_text(TextDatumGetCString(PG_GETARG_DATUM(0)), &then, &place))
 		error_malformed(PARAM_AFTER);
-	if (!history_includes(now, &then))
+	if (!history_includes(now, &then) || !change_statements_know(&place))
 		error_foreign_position();
 	return place;
 }
@@ -163,12 +164,13 @@ Datum
 keyrot_changes(PG_FUNCTION_ARGS)
 {
 	Feed		feed = {.now = history_now()};
-	ChangePlace after = read_after(fcinfo, &feed.now);
 	int			max_count = argument_positive(fcinfo, 1, PARAM_MAX_COUNT);
+	ChangePlace after;
 
 	InitMaterializedSRF(fcinfo, 0);
 	feed.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	tables_lock_access_share();
+	after = read_after(fcinfo, &feed.now);
 	change_statements_read(&after, max_count, GetUserId(), rights_is_operator(GetUserId()), put_change, &feed);
 	return (Datum) 0;
 }

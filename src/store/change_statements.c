@@ -51,6 +51,30 @@ read_change(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
+ * Whether the log has the change of this place, or had it, as far as can be told: one whose transaction the query
+ * does not see as ended may yet come to be, and one before all that the log has was pruned.
+ */
+bool
+change_statements_know(const ChangePlace *place)
+{
+	static Statement find = {
+		.text = "SELECT WHERE $1 OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())"
+		"    OR EXISTS (SELECT FROM keyrot.request AS r"
+		"                WHERE r.request_id OPERATOR(pg_catalog.=) $2 AND r.changed_in OPERATOR(pg_catalog.=) $1)"
+		"    OR NOT EXISTS (SELECT FROM keyrot.request AS r"
+		"                    WHERE r.request_id OPERATOR(pg_catalog.<) $2 AND r.changed_in IS NOT NULL)",
+		.success = SPI_OK_SELECT,
+		.types = {XID8OID, UUIDOID},
+		.stable = true,
+	};
+	Parameters	parameters = {0};
+
+	parameters_add(&parameters, FullTransactionIdGetDatum(FullTransactionIdFromU64(place->transaction)));
+	parameters_add(&parameters, UUIDPGetDatum(&place->request_id));
+	return statement_run_without_rows(&find, &parameters) == 1;
+}
+
+/*
  * Hands the reader the first changes after a place, in their order, that the query sees which this runs in, and the
  * caller in the log.
  */

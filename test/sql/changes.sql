@@ -171,6 +171,15 @@ SELECT * FROM keyrot.changes(:'other_system');
 SELECT * FROM keyrot.changes(:'other_database');
 SELECT * FROM keyrot.changes(:'other_timeline');
 SELECT * FROM keyrot.changes(:'lost');
+-- A change that the log has not, though it has older ones; and one that may yet come to be.
+SELECT keyrot.disable_app('changes.api') IS NOT NULL AS done, keyrot.enable_app('changes.api') IS NOT NULL AS done;
+SELECT count(*) FROM test.news();
+SELECT regexp_replace(place, '.$', 'g') AS no_digit, substr(place, 1, length(place) - 1) ||
+       CASE right(place, 1) WHEN '0' THEN '1' ELSE '0' END AS other_change,
+       regexp_replace(place, '-([0-9a-f]+)-([0-9a-f]+)$', '-fffffffffff-\2') AS to_come FROM reader \gset
+SELECT count(*) FROM keyrot.changes(:'no_digit');
+SELECT count(*) FROM keyrot.changes(:'other_change');
+SELECT count(*) FROM keyrot.changes(:'to_come');
 \set VERBOSITY terse
 -- In a read-only transaction and from a function that is STABLE itself; not a request, so nothing is recorded.
 SELECT count(*) AS before FROM keyrot.request \gset
