@@ -110,7 +110,7 @@ COMMENT ON COLUMN keyrot.request.changed_kind IS
     'the kind of credential, app or zone, of which verification answers otherwise since; NULL: nothing changed';
 COMMENT ON COLUMN keyrot.request.changed_in IS 'the transaction of such a change, by which changes() orders them';
 
-CREATE INDEX request_changes ON keyrot.request (changed_in, request_id) WHERE changed_in IS NOT NULL;
+CREATE INDEX request_changes ON keyrot.request (changed_in) WHERE changed_in IS NOT NULL;
 COMMENT ON INDEX keyrot.request_changes IS 'what changes() reads';
 
 CREATE TABLE keyrot.retry (

@@ -11,8 +11,9 @@ WITH rotated AS (
      WHERE app_key = :key
     RETURNING version)
 INSERT INTO peer.request (request_id, target, requested_at, action, caller, caller_oid,
-                          "session_user", session_user_oid, client_addr, pid, outcome, version)
+                          "session_user", session_user_oid, client_addr, pid, outcome, version,
+                          changed_kind, changed_in)
 SELECT (:id || :client_id || '700080000000')::uuid, :key, now(), 'reset_app_secret', current_user, 10,
-       session_user, 10, inet_client_addr(), pg_backend_pid(), 'ok', version
+       session_user, 10, inet_client_addr(), pg_backend_pid(), 'ok', version, 'app', pg_current_xact_id()
   FROM rotated
 RETURNING request_id;

@@ -8,8 +8,9 @@ WITH rotated AS (
      WHERE zone_id = :key
     RETURNING version)
 INSERT INTO peer.request (request_id, target, requested_at, action, caller, caller_oid,
-                          "session_user", session_user_oid, client_addr, pid, outcome, version)
+                          "session_user", session_user_oid, client_addr, pid, outcome, version,
+                          changed_kind, changed_in)
 SELECT (:id || :client_id || '700080000000')::uuid, :key, now(), 'refresh_zone_key', current_user, 10,
-       session_user, 10, inet_client_addr(), pg_backend_pid(), 'ok', version
+       session_user, 10, inet_client_addr(), pg_backend_pid(), 'ok', version, 'zone', pg_current_xact_id()
   FROM rotated
 RETURNING request_id;

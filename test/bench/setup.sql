@@ -66,9 +66,10 @@ BEGIN
         RAISE no_data_found;
     END IF;
     INSERT INTO peer.cbc_request (request_id, target, requested_at, action, caller, caller_oid,
-                                  "session_user", session_user_oid, client_addr, pid, outcome, version)
+                                  "session_user", session_user_oid, client_addr, pid, outcome, version,
+                                  changed_kind, changed_in)
     VALUES (id, key, now(), 'reset_app_secret', current_user, 10, session_user, 10,
-            inet_client_addr(), pg_backend_pid(), 'ok', new_version);
+            inet_client_addr(), pg_backend_pid(), 'ok', new_version, 'app', pg_current_xact_id());
     RETURN id;
 END
 $$;
@@ -89,9 +90,10 @@ BEGIN
         RAISE no_data_found;
     END IF;
     INSERT INTO peer.pgp_request (request_id, target, requested_at, action, caller, caller_oid,
-                                  "session_user", session_user_oid, client_addr, pid, outcome, version)
+                                  "session_user", session_user_oid, client_addr, pid, outcome, version,
+                                  changed_kind, changed_in)
     VALUES (id, key, now(), 'reset_app_secret', current_user, 10, session_user, 10,
-            inet_client_addr(), pg_backend_pid(), 'ok', new_version);
+            inet_client_addr(), pg_backend_pid(), 'ok', new_version, 'app', pg_current_xact_id());
     RETURN id;
 END
 $$;
