@@ -40,5 +40,6 @@ BEGIN
                    keyrot.request_id_at('2026-11-01+00'), keyrot.request_id_at('2026-12-01+00'));
 END $$;
 INSERT INTO logged VALUES (keyrot.request_id_at('2026-11-01+00')), (keyrot.request_id_at('2026-11-30 23:59:59.999999+00'));
-INSERT INTO logged VALUES (keyrot.request_id_at('2026-12-01+00'));
+SELECT keyrot.request_id_at('2026-12-01+00') AS next \gset
+INSERT INTO logged VALUES (:'next');
 SELECT keyrot.delete_zone_key('ids-zone') IS NOT NULL AS done;

@@ -114,7 +114,7 @@ session(
 	"+SELECT version, data_keys FROM $STATUS",
 	"+SELECT count(*) FROM keyrot.read_metrics()",
 	"+SELECT keyrot.prune_requests('1 day')",
-	"+SELECT count(keyrot.request_time(request_id)), max(keyrot.request_id_at(changed_at)) FROM keyrot.changes()",
+	"+SELECT count(keyrot.request_time(request_id)), count(keyrot.request_id_at(changed_at)) FROM keyrot.changes()",
 	"+SELECT keyrot.rebind_owners()");
 read_secrets();
 my @refreshed = session(
