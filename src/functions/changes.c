@@ -22,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 
 #include "core/argument.h"
@@ -32,6 +33,7 @@
 PG_FUNCTION_INFO_V1(keyrot_changes);
 
 #define POSITION_TEXT 120		/* with its end */
+#define ANYTHING ' '			/* may follow a field */
 
 enum
 {
@@ -100,22 +102,39 @@ position_to_text(const History *history, const ChangePlace *place, char text[POS
 			 (uint64_t) place->transaction, (uint64_t) pg_ntoh64(halves[0]), (uint64_t) pg_ntoh64(halves[1]));
 }
 
+/* Reads the hex digits at the cursor, up to so many, and the character after them, if it is the one that is due. */
+static bool
+read_field(const char **cursor, int digits, char after, uint64 *value)
+{
+	*value = 0;
+	for (; digits > 0 && isxdigit((unsigned char) **cursor); digits--, (*cursor)++)
+	{
+		char		c = **cursor;
+
+		*value = *value << 4 | (uint64) (c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+	}
+	if (after == ANYTHING)
+		return true;
+	return *(*cursor)++ == after;
+}
+
 /* Reads a position, and tells whether it is one: whether it is written just so. */
 static bool
 position_from_text(const char *text, History *history, ChangePlace *place)
 {
-	uint64_t	system,
-				end,
-				transaction,
-				halves[2];
+	const char *cursor = text;
+	uint64		database;
+	uint64		timeline;
+	uint64		halves[2];
 	char		written[POSITION_TEXT];
 
-	if (sscanf(text, "%16" SCNx64 "-%8x-%8x-%16" SCNx64 "-%16" SCNx64 "-%16" SCNx64 "%16" SCNx64,
-			   &system, &history->database, &history->timeline, &end, &transaction, &halves[0], &halves[1]) != 7)
+	if (!read_field(&cursor, 16, '-', &history->system) || !read_field(&cursor, 8, '-', &database) ||
+		!read_field(&cursor, 8, '-', &timeline) || !read_field(&cursor, 16, '-', &history->end) ||
+		!read_field(&cursor, 16, '-', &place->transaction) || !read_field(&cursor, 16, ANYTHING, &halves[0]) ||
+		!read_field(&cursor, 16, '\0', &halves[1]))
 		return false;
-	history->system = system;
-	history->end = end;
-	place->transaction = transaction;
+	history->database = (Oid) database;
+	history->timeline = (TimeLineID) timeline;
 	halves[0] = pg_hton64(halves[0]);
 	halves[1] = pg_hton64(halves[1]);
 	memcpy(place->request_id.data, halves, sizeof(halves));

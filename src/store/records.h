@@ -92,22 +92,4 @@ typedef struct RequestRow
 	char		target[SEAL_MAX_IDENTIFIER + 1];
 } RequestRow;
 
-/* Where a reading of the changes ended: the transaction of the last one, and its RequestId. */
-typedef struct ChangePlace
-{
-	uint64		transaction;
-	pg_uuid_t	request_id;
-} ChangePlace;
-
-/* A request that changed a credential. */
-typedef struct Change
-{
-	ChangePlace place;
-	CredentialKind kind;
-	int32		version;		/* the one made; 0: none */
-	TimestampTz changed_at;
-	char		action[32];
-	char		target[SEAL_MAX_IDENTIFIER + 1];
-} Change;
-
 #endif

@@ -474,15 +474,7 @@ rows_write_credential(const Credential *credential)
 	end_write(&writer);
 }
 
-/* Marks a row of the log as a change; a subtransaction's is its top-level transaction's, with which it commits. */
-static void
-set_change(TupleTableSlot *row, CredentialKind kind)
-{
-	set_column(row, REQUEST_CHANGED_KIND, CStringGetTextDatum(kind == CREDENTIAL_APP ? "app" : "zone"));
-	set_column(row, REQUEST_CHANGED_IN, FullTransactionIdGetDatum(GetTopFullTransactionId()));
-}
-
-/* Records a request that succeeded, in the caller's own transaction. */
+/* Records a request that succeeded, in the caller's own transaction; its change, by the top-level one's number. */
 void
 rows_insert_request(const RequestRow *request)
 {
@@ -508,7 +500,10 @@ rows_insert_request(const RequestRow *request)
 	if (request->is_repetition)
 		set_column(row, REQUEST_RETRY_OF, UUIDPGetDatum(&request->retry_of));
 	if (request->changed != 0)
-		set_change(row, request->changed);
+	{
+		set_column(row, REQUEST_CHANGED_KIND, CStringGetTextDatum(request->changed == CREDENTIAL_APP ? "app" : "zone"));
+		set_column(row, REQUEST_CHANGED_IN, FullTransactionIdGetDatum(GetTopFullTransactionId()));
+	}
 	ExecStoreVirtualTuple(writer.row);
 	ExecSimpleRelationInsert(writer.target, writer.estate, writer.row);
 	end_write(&writer);
