@@ -16,7 +16,8 @@
 #define AN_APP_SECRET "16 to 128 printable ASCII characters without blanks"
 #define A_PERIOD "an interval above 0 that ends at a time which timestamptz can hold"
 #define UNAVAILABLE "ServiceUnavailable", "InvalidParameter.ActionInProgress"
-#define A_ZONE_ID "1 to 64 characters of A-Z, a-z, 0-9, \"_\" and \"-\", the first a letter or digit"
+#define A_ZONE_ID "1 to 64 characters of A-Z, a-z, 0-9, \"_\" and \"-\", the first a letter or digit, " \
+	"and not 64 hex digits as a secret has"
 
 static const struct
 {

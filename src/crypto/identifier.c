@@ -79,7 +79,7 @@ identifier_is_app_key(const char *text, size_t length)
 bool
 identifier_is_zone_id(const char *text, size_t length)
 {
-	return length >= 1 && length <= ZONE_ID_MAX && is_name(text, length, "_-");
+	return length >= 1 && length <= ZONE_ID_MAX && is_name(text, length, "_-") && !looks_like_a_secret(text, length);
 }
 
 /* As a ZoneId. */

@@ -69,7 +69,8 @@ static const Form app_key_forms[] = {
 static const Form zone_id_forms[] = {
 	{"z", 0, true}, {"zone-27q0p0bal192", 0, true}, {"0_-", 0, true}, {NULL, 64, true},
 	{NULL, 65, false}, {"", 0, false}, {"-z", 0, false}, {"_z", 0, false}, {"z.z", 0, false},
-	{"z z", 0, false}, {"z", 2, false}, {"z\xff", 0, false}
+	{"z z", 0, false}, {"z", 2, false}, {"z\xff", 0, false},
+	{"0123456789abcdef0123456789ABCDEF0123456789abcdef0123456789abcdef", 0, false}
 };
 
 static const Form app_secret_forms[] = {
