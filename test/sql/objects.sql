@@ -28,7 +28,7 @@ SELECT kind, name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::
         UNION ALL
         SELECT 'schema', nspname, nspowner, coalesce(nspacl, acldefault('n', nspowner))
           FROM pg_namespace WHERE nspname = 'keyrot') AS o (kind, name, owner, acl),
-       aclexplode(o.acl) AS a WHERE a.grantee <> o.owner;
+       aclexplode(o.acl) AS a WHERE a.grantee <> o.owner ORDER BY 1, 2, 3, 4;
 -- All have one owner, and a superuser is it.
 SELECT count(DISTINCT owner) AS owners, bool_and(rolsuper) AS superuser
   FROM (SELECT proowner FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
