@@ -202,6 +202,7 @@ SELECT keyrot.disable_app('changes.api') IS NOT NULL AS no_rotation;
 UNLISTEN keyrot;
 RESET keyrot.notify;
 
+DELETE FROM keyrot.retry WHERE client_token = 'changes-1';
 DROP FUNCTION test.news(integer);
 DROP PROCEDURE test.settle();
 DROP OWNED BY regress_change_c, regress_change_b, regress_change_operator;
