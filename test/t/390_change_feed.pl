@@ -2,6 +2,8 @@
 # write, without a break: each committed change is told once.
 #
 # Why not pg_regress: it takes servers that are killed, promoted and restored, and writers that go on meanwhile.
+#
+# KEYROT_FEED_SECONDS is how long they write (30).
 
 use strict;
 use warnings FATAL => 'all';
