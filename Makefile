@@ -16,12 +16,14 @@ DOCS = $(wildcard doc/*.md doc/*.svg)
 PGFILEDESC = "keyrot - rotation of API credentials"
 
 OBJS = \
+	src/base/bulk_errors.o \
 	src/base/conditions.o \
 	src/base/errors.o \
 	src/base/notices.o \
 	src/base/settings.o \
 	src/core/announce.o \
 	src/core/argument.o \
+	src/core/batch.o \
 	src/core/credential.o \
 	src/core/encoding.o \
 	src/core/lifetime.o \
@@ -44,16 +46,19 @@ OBJS = \
 	src/functions/api_read.o \
 	src/functions/api_shape.o \
 	src/functions/app.o \
+	src/functions/bulk.o \
 	src/functions/changes.o \
 	src/functions/find.o \
 	src/functions/keys.o \
 	src/functions/metrics.o \
 	src/functions/policy.o \
+	src/functions/procedure.o \
 	src/functions/request_ids.o \
 	src/functions/reseal.o \
 	src/functions/signature.o \
 	src/functions/status.o \
 	src/functions/token.o \
+	src/functions/work.o \
 	src/functions/zone.o \
 	src/keyrot.o \
 	src/keys/data_key.o \
@@ -72,9 +77,11 @@ OBJS = \
 	src/log/session.o \
 	src/record/counters.o \
 	src/record/ledger.o \
+	src/record/progress.o \
 	src/record/queue.o \
 	src/record/worker.o \
 	src/store/app_statements.o \
+	src/store/bulk_statements.o \
 	src/store/change_statements.o \
 	src/store/columns.o \
 	src/store/credential_statements.o \

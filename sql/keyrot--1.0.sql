@@ -205,6 +205,21 @@ COMMENT ON VIEW keyrot.requests IS 'requests made by roles whose rights the read
 COMMENT ON COLUMN keyrot.requests.session_user IS
     'the role that logged in; write requests.session_user, for session_user alone is SQL''s own word';
 
+CREATE FUNCTION keyrot.running_work(OUT action text, OUT done bigint, OUT total bigint, OUT started_at timestamptz,
+                                    OUT time_left interval, OUT pid integer)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'keyrot_running_work' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.running_work() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION keyrot.running_work() TO PUBLIC;
+COMMENT ON FUNCTION keyrot.running_work() IS
+    'bulk work of sessions whose role''s rights current_user has, all of it for an operator; for keyrot''s view progress';
+
+CREATE VIEW keyrot.progress WITH (security_barrier) AS
+    SELECT action, done, total, started_at, time_left, pid FROM keyrot.running_work();
+REVOKE ALL ON TABLE keyrot.progress FROM PUBLIC;
+COMMENT ON VIEW keyrot.progress IS
+    'bulk work that runs now: reset_apps, refresh_zones and reseal, how far it has come, and about how long it still takes';
+
 
 /* Apps. */
 
@@ -537,6 +552,31 @@ CREATE FUNCTION keyrot.find_secret(secret text, OUT kind text, OUT id text, OUT 
 REVOKE ALL ON FUNCTION keyrot.find_secret(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.find_secret(text) IS
     'whose secret this is, among the credentials that the caller may act on; for one that has leaked';
+
+CREATE FUNCTION keyrot.rotate_due(max_age interval DEFAULT NULL, grace_period interval DEFAULT '0',
+                                  max_count integer DEFAULT 1000,
+                                  OUT kind text, OUT id text, OUT version integer, OUT request_id uuid)
+    RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'keyrot_rotate_due' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.rotate_due(interval, interval, integer) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.rotate_due(interval, interval, integer) IS
+    'rotates what is due by its policy, and what has none and is older than max_age, earliest first; never returns a secret';
+
+CREATE PROCEDURE keyrot.reset_apps(owner regrole DEFAULT NULL, grace_period interval DEFAULT '0',
+                                   batch_size integer DEFAULT 1000, all_owners boolean DEFAULT false,
+                                   app_keys text[] DEFAULT NULL, rotated_before timestamptz DEFAULT NULL)
+    AS 'MODULE_PATHNAME', 'keyrot_reset_apps' LANGUAGE C;
+REVOKE ALL ON PROCEDURE keyrot.reset_apps(regrole, interval, integer, boolean, text[], timestamptz) FROM PUBLIC;
+COMMENT ON PROCEDURE keyrot.reset_apps(regrole, interval, integer, boolean, text[], timestamptz) IS
+    'gives the apps of an owner, of a list, or of all a new AppSecret, with a commit each batch';
+
+CREATE PROCEDURE keyrot.refresh_zones(owner regrole DEFAULT NULL, grace_period interval DEFAULT '0',
+                                      batch_size integer DEFAULT 1000, all_owners boolean DEFAULT false,
+                                      zone_ids text[] DEFAULT NULL, rotated_before timestamptz DEFAULT NULL)
+    AS 'MODULE_PATHNAME', 'keyrot_refresh_zones' LANGUAGE C;
+REVOKE ALL ON PROCEDURE keyrot.refresh_zones(regrole, interval, integer, boolean, text[], timestamptz) FROM PUBLIC;
+COMMENT ON PROCEDURE keyrot.refresh_zones(regrole, interval, integer, boolean, text[], timestamptz) IS
+    'gives the zones of an owner, of a list, or of all a new key, with a commit each batch';
 
 CREATE FUNCTION keyrot.prune_requests(older_than interval) RETURNS bigint
     AS 'MODULE_PATHNAME', 'keyrot_prune_requests' LANGUAGE C VOLATILE;

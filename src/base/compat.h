@@ -46,11 +46,13 @@
 #define KEYROT_GUC_VARIABLES(count) (*(count) = GetNumConfigOptions(), get_guc_variables())
 #endif
 
-/* PostgreSQL 16 made one function of the many that check rights on objects; needs utils/acl.h. */
+/* PostgreSQL 16 made one of the many that check rights (utils/acl.h), and renamed another (utils/backend_status.h). */
 #if PG_VERSION_NUM >= 160000
+#define KEYROT_BACKEND_STATUS(index) pgstat_get_local_beentry_by_index(index)
 #define KEYROT_MAY_EXECUTE(function, role) \
 	(object_aclcheck(ProcedureRelationId, (function), (role), ACL_EXECUTE) == ACLCHECK_OK)
 #else
+#define KEYROT_BACKEND_STATUS(index) pgstat_fetch_stat_local_beentry(index)
 #define KEYROT_MAY_EXECUTE(function, role) \
 	(pg_proc_aclcheck((function), (role), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
@@ -69,6 +71,13 @@
 #else
 #define KEYROT_JSON_LEXER(text, length, encoding) \
 	makeJsonLexContextCstringLen((text), (int) (length), (encoding), true)
+#endif
+
+/* PostgreSQL 17 names an extension's waits; "known" remembers what was looked up.  Needs utils/wait_event.h. */
+#if PG_VERSION_NUM >= 170000
+#define KEYROT_WAIT_EVENT(known, name) (*(known) != 0 ? *(known) : (*(known) = WaitEventExtensionNew(name)))
+#else
+#define KEYROT_WAIT_EVENT(known, name) (*(known) = PG_WAIT_EXTENSION)
 #endif
 
 /* PostgreSQL 18 took the executor's word for how often it runs away from its caller. */

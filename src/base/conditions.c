@@ -59,6 +59,10 @@ static const struct
 	[PARAM_AFTER] = {"after", NULL, "a position that changes() has given, or null"},
 	[PARAM_MAX_COUNT] = {"max_count", NULL, "at least 1"},
 	[PARAM_MOMENT] = {"moment", NULL, "a finite time of the year 10889 at the latest"},
+	[PARAM_MAX_AGE] = {"max_age", NULL, "a finite interval from 0 on"},
+	[PARAM_ALL_OWNERS] = {"all_owners", NULL, "true or false"},
+	[PARAM_APP_KEYS] = {"app_keys", NULL, "an array of AppKeys without nulls"},
+	[PARAM_ZONE_IDS] = {"zone_ids", NULL, "an array of ZoneIds without nulls"},
 };
 
 /* From here on the SQLSTATE alone tells the condition, whoever raised it. */

@@ -60,6 +60,9 @@ KEYROT_NORETURN extern void error_not_written(const char *table);
 KEYROT_NORETURN extern void error_in_transaction(const char *procedure);
 KEYROT_NORETURN extern void error_reseal_runs(void);
 KEYROT_NORETURN extern void error_data_key_gone(int data_key);
+KEYROT_NORETURN extern void error_no_choice(Parameter list);
+KEYROT_NORETURN extern void error_several_choices(Parameter list);
+KEYROT_NORETURN extern void error_operator_only(const char *action);
 
 KEYROT_NORETURN extern void error_unknown_action(void);
 KEYROT_NORETURN extern void error_unknown_version(const char *accepted);

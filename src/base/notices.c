@@ -92,3 +92,44 @@ tell_nothing_to_reseal(void)
 {
 	ereport(NOTICE, (errmsg("there is nothing to reseal: this database has no data key yet")));
 }
+
+static const char *
+plural_name(CredentialKind kind)
+{
+	return kind == CREDENTIAL_APP ? "apps" : "zones";
+}
+
+/* How many credentials are to be rotated, and the call that goes on where this one is stopped. */
+void
+tell_bulk_begin(CredentialKind kind, int64 total, const char *call)
+{
+	ereport(NOTICE,
+			(errmsg("%s to be given a new secret: " INT64_FORMAT, plural_name(kind), total),
+			 errhint("If this is stopped, resume it by %s", call)));
+}
+
+/* How many it has rotated, how many a second, and the microseconds that the rest may take. */
+void
+tell_bulk(CredentialKind kind, int64 done, int64 total, int64 rate, int64 time_left)
+{
+	ereport(NOTICE,
+			(errmsg(INT64_FORMAT " of " INT64_FORMAT " %s done, " INT64_FORMAT " a second, about " INT64_FORMAT " s left",
+					done, total, plural_name(kind), rate, (time_left + USECS_PER_SEC - 1) / USECS_PER_SEC)));
+}
+
+/* What it came to. */
+void
+tell_bulk_end(CredentialKind kind, int64 done)
+{
+	ereport(NOTICE, (errmsg("%s given a new secret: " INT64_FORMAT, plural_name(kind), done)));
+}
+
+/* A credential can have no further version, and so keeps its secret.  A warning; returns. */
+void
+warn_last_version(CredentialKind kind, const char *identifier)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("%s \"%s\" has its last version and keeps its secret", kind == CREDENTIAL_APP ? "app" : "zone", identifier),
+			 errhint("Make another and delete this one.")));
+}

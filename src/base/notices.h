@@ -18,5 +18,9 @@ extern void tell_reseal_end(int data_key, int64 done, int64 unreadable, int drop
 extern void tell_nothing_to_reseal(void);
 extern void tell_master_key_exists(const char *fingerprint);
 extern void warn_key_in_data_directory(void);
+extern void tell_bulk_begin(CredentialKind kind, int64 total, const char *call);
+extern void tell_bulk(CredentialKind kind, int64 done, int64 total, int64 rate, int64 time_left);
+extern void tell_bulk_end(CredentialKind kind, int64 done);
+extern void warn_last_version(CredentialKind kind, const char *identifier);
 
 #endif

@@ -7,9 +7,11 @@
  */
 #include "core/argument.h"
 
+#include "catalog/pg_type.h"
 #include "common/int.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -254,9 +256,9 @@ argument_optional_period(FunctionCallInfo fcinfo, int position, Parameter parame
 
 /* How old something must be, as read_duration() reads it. */
 int64
-argument_age(FunctionCallInfo fcinfo, int position)
+argument_age(FunctionCallInfo fcinfo, int position, Parameter parameter)
 {
-	return read_duration(fcinfo, position, PARAM_OLDER_THAN);
+	return read_duration(fcinfo, position, parameter);
 }
 
 /*
@@ -308,6 +310,44 @@ argument_batch_size(FunctionCallInfo fcinfo, int position)
 	if (size > MAX_BATCH_SIZE)
 		error_malformed(PARAM_BATCH_SIZE);
 	return size;
+}
+
+/*
+ * The identifiers of an array, and their number, in the current memory context; raises 22004 for a NULL among them, and
+ * 22023 for one that is malformed.
+ */
+static char **
+read_identifiers(FunctionCallInfo fcinfo, int position, Parameter parameter, bool (*form) (const char *, size_t), int *count)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	char	  **identifiers;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(position), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, count);
+	identifiers = palloc(*count * sizeof(char *) + 1);
+	for (int i = 0; i < *count; i++)
+	{
+		if (nulls[i])
+			error_missing(parameter);
+		identifiers[i] = TextDatumGetCString(values[i]);
+		if (!form(identifiers[i], strlen(identifiers[i])))
+			error_malformed(parameter);
+	}
+	return identifiers;
+}
+
+/* The AppKeys of an array that is not NULL, as read_identifiers() reads them. */
+char **
+argument_app_keys(FunctionCallInfo fcinfo, int position, int *count)
+{
+	return read_identifiers(fcinfo, position, PARAM_APP_KEYS, identifier_is_app_key, count);
+}
+
+/* The ZoneIds of an array that is not NULL, as read_identifiers() reads them. */
+char **
+argument_zone_ids(FunctionCallInfo fcinfo, int position, int *count)
+{
+	return read_identifiers(fcinfo, position, PARAM_ZONE_IDS, identifier_is_zone_id, count);
 }
 
 /* The algorithm of a signature; raises 22023 for an unknown one and for NULL. */

@@ -32,11 +32,13 @@ extern NullableDatum argument_app_name(FunctionCallInfo fcinfo, int position);
 extern NullableDatum argument_description(FunctionCallInfo fcinfo, int position);
 extern int64 argument_grace(FunctionCallInfo fcinfo, int position);
 extern void argument_optional_period(FunctionCallInfo fcinfo, int position, Parameter parameter, Interval *period);
-extern int64 argument_age(FunctionCallInfo fcinfo, int position);
+extern int64 argument_age(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern Oid	argument_owner(FunctionCallInfo fcinfo, int position, const char **name);
 extern bool argument_boolean(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern int	argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern int	argument_batch_size(FunctionCallInfo fcinfo, int position);
+extern char **argument_app_keys(FunctionCallInfo fcinfo, int position, int *count);
+extern char **argument_zone_ids(FunctionCallInfo fcinfo, int position, int *count);
 extern CryptoHash argument_algorithm(FunctionCallInfo fcinfo, int position);
 
 #endif

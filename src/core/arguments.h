@@ -35,6 +35,8 @@ typedef struct Arguments
 	int64		app_id;			/* 0: the app is not named by its number */
 	AppFilter	filter;
 	int			batch_size;
+	NullableDatum max_age;		/* an int64, in microseconds */
+	int			max_count;
 	AppListingReader listed;	/* takes each app that the filter means */
 } Arguments;
 

@@ -232,14 +232,20 @@ examine_old_secret(Request *request, const Credential *credential)
 		error_same_secret();
 }
 
+/* Whether an AppKey that this one replaced may still be in grace. */
+bool
+credential_has_predecessor_in_grace(const Credential *credential)
+{
+	return credential->previous_app_key[0] != '\0' && credential->previous_secret.length == 0 &&
+		credential->previous_valid_until != NO_TIME;
+}
+
 /* Locks the AppKey that this one replaced, where it may still be in grace; tells whether there is one. */
 static bool
 lock_predecessor(const Credential *credential, Credential *predecessor)
 {
-	if (credential->previous_app_key[0] == '\0' || credential->previous_secret.length > 0 ||
-		credential->previous_valid_until == NO_TIME)
-		return false;
-	return rows_lock_credential(CREDENTIAL_APP, credential->previous_app_key, judge_nothing, InvalidOid, predecessor);
+	return credential_has_predecessor_in_grace(credential) &&
+		rows_lock_credential(CREDENTIAL_APP, credential->previous_app_key, judge_nothing, InvalidOid, predecessor);
 }
 
 /* Wipes what an AppKey that this one replaced still holds for its grace. */
@@ -286,22 +292,27 @@ begin_version(Request *request, Credential *credential)
 	lifetime_begin(credential);
 }
 
-/*
- * Replaces the credential's secret by the request's, given or made, and keeps the old one for the grace
- * period.  Raises 22023 for a given secret that is the current one.
- */
+/* Makes the next version of a credential, as credential_rotate() does; its row the caller has locked, and is to write. */
 void
-credential_rotate(Request *request)
+credential_renew(Request *request, Credential *credential)
 {
-	Credential *credential = &request->credential;
 	Sealed		old = credential->secret;
 
 	examine_old_secret(request, credential);
 	credential->version = next_version(credential);
 	seal_current(request, credential);
-	end_predecessor_grace(credential);
 	keep_previous(request, credential, &old);
 	begin_version(request, credential);
+}
+
+/* Rotates to the request's secret, given or made; raises 22023 for a given one that is the current secret. */
+void
+credential_rotate(Request *request)
+{
+	Credential *credential = &request->credential;
+
+	end_predecessor_grace(credential);
+	credential_renew(request, credential);
 	rows_write_credential(credential);
 }
 
@@ -581,9 +592,7 @@ credential_reseal(Credential *credential)
 	return current_opens && previous_opens;
 }
 
-/*
- * As credential_lock, whoever owns the credential and whether it is retired or not; tells whether it is there.
- */
+/* As credential_lock, whoever owns the credential and whether it is retired or not; tells whether it is there. */
 bool
 credential_lock_any(CredentialKind kind, const char *identifier, Credential *credential)
 {

@@ -18,6 +18,7 @@ extern void credential_lock(Oid caller, CredentialKind kind, const char *identif
 extern void credential_issue(Request *request, CredentialKind kind, const char *identifier);
 extern void credential_reissue(Request *request);
 extern bool credential_has_secret(Request *request);
+extern void credential_renew(Request *request, Credential *credential);
 extern void credential_rotate(Request *request);
 extern void credential_succeed(Request *request);
 extern void credential_end_grace(Request *request);
@@ -28,6 +29,7 @@ extern void credential_set_policy(Request *request);
 extern void credential_retire(Request *request);
 extern void credential_set_owner(Request *request);
 
+extern bool credential_has_predecessor_in_grace(const Credential *credential);
 extern int32 credential_previous_version(const Credential *credential);
 extern CryptoStatus credential_try_open(const Credential *credential, const Sealed *sealed, int32 version,
 										Secret *secret);

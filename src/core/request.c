@@ -57,10 +57,11 @@ request_unix_time(TimestampTz time)
 	return pg_add_s64_overflow(time, UNIX_TO_POSTGRES_EPOCH_USECS, &result) ? 0 : Max(result, 0);
 }
 
-static void
-give_id(Request *request)
+/* Makes a RequestId of the request's time. */
+void
+request_give_id(Request *request, pg_uuid_t *id)
 {
-	CryptoStatus status = uuid7_make(request_unix_time(request->started_at), &request->draw, request->id.data);
+	CryptoStatus status = uuid7_make(request_unix_time(request->started_at), &request->draw, id->data);
 
 	if (status != CRYPTO_OK)
 		error_crypto(status);
@@ -141,13 +142,15 @@ rate_limit_of(const Action *action)
 		case REQUEST_OF_ZONES:
 			return keyrot_zone_rate_limit;
 		case REQUEST_OF_ADMINISTRATION:
+		case REQUEST_OF_MANY:
 			break;
 	}
 	return 0;
 }
 
-static void
-make_row(const Request *request, const char *outcome, RequestRow *row)
+/* What the log says of a request that came to this. */
+void
+request_make_row(const Request *request, const char *outcome, RequestRow *row)
 {
 	memset(row, 0, sizeof(*row));
 	row->id = request->id;
@@ -167,7 +170,7 @@ write_record(const Request *request, const char *outcome)
 {
 	RequestRow	row;
 
-	make_row(request, outcome, &row);
+	request_make_row(request, outcome, &row);
 	row.version = request->version;
 	row.is_repetition = request->is_repetition;
 	row.retry_of = request->retry_of;
@@ -186,7 +189,7 @@ note_failure(const Request *request, int sqlstate)
 	bool		is_error = category != ERRCODE_SUCCESSFUL_COMPLETION && category != ERRCODE_WARNING;
 	RequestRow	row;
 
-	make_row(request, is_error ? unpack_sql_state(sqlstate) : "rolled back", &row);
+	request_make_row(request, is_error ? unpack_sql_state(sqlstate) : "rolled back", &row);
 	ledger_note(&row);
 }
 
@@ -271,7 +274,8 @@ respond(Request *request, Refusal refuse, LedgerEntry **entry)
 	if (refuse == NULL)
 	{
 		perform(request);
-		*entry = write_record(request, "ok");
+		if (request->action->family != REQUEST_OF_MANY)
+			*entry = write_record(request, "ok");
 		return request->action->answer(request);
 	}
 	error = attempt(request, entry);
@@ -315,7 +319,7 @@ run_request(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 	request.fcinfo = fcinfo;
 	request.started_at = GetCurrentTimestamp();
 	request.caller = GetUserId();
-	give_id(&request);
+	request_give_id(&request, &request.id);
 
 	context.callback = tell_request;
 	context.arg = &request;
@@ -337,7 +341,8 @@ run_request(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
-	ledger_remember(entry, request.disclosed);
+	if (entry != NULL)
+		ledger_remember(entry, request.disclosed);
 	under_way = request.outer;
 	error_context_stack = context.previous;
 	forget_secrets(&request);

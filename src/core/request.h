@@ -18,7 +18,8 @@ typedef enum RequestFamily
 {
 	REQUEST_OF_APPS,
 	REQUEST_OF_ZONES,
-	REQUEST_OF_ADMINISTRATION
+	REQUEST_OF_ADMINISTRATION,
+	REQUEST_OF_MANY				/* each credential's rotation is on record for itself; not limited */
 } RequestFamily;
 
 /*
@@ -72,6 +73,8 @@ typedef Datum (*Refusal) (Request *request, const ErrorData *error);
 extern void request_init(void);
 extern int64 request_unix_time(TimestampTz time);
 extern void request_require_writable(const char *function);
+extern void request_give_id(Request *request, pg_uuid_t *id);
+extern void request_make_row(const Request *request, const char *outcome, RequestRow *row);
 extern Datum request_run(FunctionCallInfo fcinfo, const Action *action);
 extern Datum request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse);
 

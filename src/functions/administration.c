@@ -65,7 +65,7 @@ keyrot_rebind_owners(PG_FUNCTION_ARGS)
 static void
 read_prune_requests(Request *request)
 {
-	request->arguments.age = argument_age(request->fcinfo, 0);
+	request->arguments.age = argument_age(request->fcinfo, 0, PARAM_OLDER_THAN);
 }
 
 /*

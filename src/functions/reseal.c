@@ -22,10 +22,8 @@
  */
 #include "functions/reseal.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "miscadmin.h"
-#include "nodes/parsenodes.h"
 #include "storage/lock.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
@@ -33,9 +31,11 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "functions/procedure.h"
 #include "core/argument.h"
 #include "core/credential.h"
 #include "core/request.h"
+#include "record/progress.h"
 #include "keys/keyring.h"
 #include "store/tables.h"
 #include "base/errors.h"
@@ -77,10 +77,7 @@ set_lock_tag(LOCKTAG *tag, uint32 purpose)
 static void
 begin_work(Reseal *reseal)
 {
-	XactIsoLevel = XACT_READ_COMMITTED;
-	request_require_writable("reseal");
-	tables_lock_access_share();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	procedure_begin_work("reseal");
 	MemoryContextSwitchTo(reseal->context);
 }
 
@@ -112,9 +109,21 @@ reseal_time_left(const ResealRow *row)
 	return (int64) (spent / (double) row->done * (double) Max(row->total - row->done, 0));
 }
 
+/* For the view keyrot.progress. */
+static void
+show_progress(const ResealRow *row)
+{
+	const Progress progress = {
+		.action = PROGRESS_RESEAL, .done = row->done, .total = row->total, .started_at = row->started_at
+	};
+
+	progress_show(&progress);
+}
+
 static void
 tell_progress(Reseal *reseal)
 {
+	show_progress(&reseal->progress);
 	if (TimestampDifferenceExceeds(reseal->told_at, reseal->progress.updated_at, 1000))
 	{
 		tell_reseal(reseal->progress.done, reseal->progress.total, reseal_time_left(&reseal->progress));
@@ -139,6 +148,7 @@ prepare_work(Reseal *reseal)
 		progress->ended_at = NO_TIME;
 		progress->total = key_statements_count_sealed_before(progress->data_key);
 		key_statements_note_reseal(progress);
+		show_progress(progress);
 	}
 	commit_work(reseal);
 	return any;
@@ -282,24 +292,17 @@ move_everything(Request *request)
 			move_all_free(&reseal);
 		while (!all_moved(&reseal));
 		drop_old_keys(&reseal);
+		progress_end();
 	}
 	MemoryContextDelete(reseal.one);
 	MemoryContextDelete(reseal.context);
-}
-
-/* Refuses where the procedure could not commit. */
-static void
-require_top_level(FunctionCallInfo fcinfo)
-{
-	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) || castNode(CallContext, fcinfo->context)->atomic)
-		error_in_transaction("reseal");
 }
 
 static void
 read_reseal(Request *request)
 {
 	request->arguments.batch_size = argument_batch_size(request->fcinfo, 0);
-	require_top_level(request->fcinfo);
+	procedure_require_top_level(request->fcinfo, "reseal");
 }
 
 /* The session's locks are kept by the transaction, too, until the last change is committed. */

@@ -257,9 +257,10 @@ read_output(void)
 static void
 wait_and_read(int timeout)
 {
+	static uint32 wait_event = 0;
 	struct pollfd output = {.fd = current.output_pipe, .events = POLLIN};
 
-	pgstat_report_wait_start(PG_WAIT_EXTENSION);
+	pgstat_report_wait_start(KEYROT_WAIT_EVENT(&wait_event, "KeyrotMasterKeyCommand"));
 	if (poll(&output, 1, timeout) > 0)
 		read_output();
 	pgstat_report_wait_end();

@@ -244,11 +244,13 @@ keyrot_worker_main(Datum argument pg_attribute_unused())
 
 	for (;;)
 	{
+		static uint32 wait_event = 0;
 		int			events;
 
 		if (record_some() || sweep_some(&sweep))
 			continue;
-		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LINGER_MS, PG_WAIT_EXTENSION);
+		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LINGER_MS,
+						   KEYROT_WAIT_EVENT(&wait_event, "KeyrotWorkerMain"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if ((events & WL_TIMEOUT) != 0 && queue_worker_may_leave())
@@ -339,6 +341,7 @@ run_worker(Retry *retry)
 void
 keyrot_launcher_main(Datum argument pg_attribute_unused())
 {
+	static uint32 wait_event = 0;
 	Retry		retry = {0};
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -356,7 +359,8 @@ keyrot_launcher_main(Datum argument pg_attribute_unused())
 			run_worker(&retry);
 			continue;
 		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause, PG_WAIT_EXTENSION);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, pause,
+						 KEYROT_WAIT_EVENT(&wait_event, "KeyrotLauncherMain"));
 		ResetLatch(MyLatch);
 		if (ConfigReloadPending)
 		{

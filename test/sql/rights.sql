@@ -62,6 +62,7 @@ INSERT INTO test.call (function, arguments) VALUES
     ('sign_string_with_all_for_zone', $$'rights-zone', 'message'$$),
     ('sign_token_for_zone', $$'rights-zone', '{}'$$),
     ('api', $$'DescribeAppAttributes'$$),
+    ('rotate_due', $$max_count => 1$$),
     ('rebind_owners', ''),
     ('prune_requests', $$'1000 years'$$),
     ('changes', ''),
@@ -70,7 +71,7 @@ INSERT INTO test.call (function, arguments) VALUES
     ('rewrap_data_keys', ''),
     ('status', ''),
     ('read_metrics', '');
--- That is every function but the views' helper, two that anybody may call, a procedure that cannot run here, and a
+-- That is every function but the views' helpers, two that anybody may call, the procedures, which cannot run here, and a
 -- function that writes into the key file, which no rollback undoes.
 SELECT proname AS not_called FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
    AND proname NOT IN (SELECT function FROM test.call) AND proname NOT IN ('request_id_at', 'request_time') ORDER BY 1;
@@ -92,18 +93,21 @@ SET ROLE regress_ordinary;
 SELECT * FROM test.refusals();
 SELECT keyrot.rotate_master_key();
 CALL keyrot.reseal();
+CALL keyrot.reset_apps(app_keys => '{rights.app}');
+CALL keyrot.refresh_zones(zone_ids => '{rights-zone}');
 SELECT relation, test.state_of('SELECT FROM keyrot.' || relation) AS read,
        test.state_of('DELETE FROM keyrot.' || relation) AS delete
-  FROM (VALUES ('credentials'), ('gateways'), ('requests'), ('app'), ('zone'), ('gateway'), ('data_key'), ('request'),
+  FROM (VALUES ('credentials'), ('gateways'), ('requests'), ('progress'), ('app'), ('zone'), ('gateway'), ('data_key'), ('request'),
                ('retry'), ('reseal'), ('metrics'))
        AS v (relation);
 SELECT test.state_of($$SELECT nextval('keyrot.app_id')$$) AS next,
        test.state_of('SELECT last_value FROM keyrot.app_id') AS last;
--- What PUBLIC may execute tells nothing but who one is, and the time of a RequestId.
+-- What PUBLIC may execute tells nothing but who one is, what bulk work one's own roles have running, and the time of a RequestId.
 SELECT keyrot.has_rights_of('regress_ordinary'::regrole, 'regress_ordinary') AS myself,
        keyrot.has_rights_of(10, (SELECT rolname FROM pg_roles WHERE oid = 10)) AS superuser,
        keyrot.has_rights_of('regress_ordinary'::regrole, 'regress_other') AS other_name,
-       keyrot.has_rights_of(0, '') AS nobody, keyrot.has_rights_of(NULL, NULL) AS nothing;
+       keyrot.has_rights_of(0, '') AS nobody, keyrot.has_rights_of(NULL, NULL) AS nothing,
+       (SELECT count(*) FROM keyrot.running_work()) AS work;
 SELECT keyrot.request_time(keyrot.request_id_at('2026-11-28 12:00+00')) = '2026-11-28 12:00+00' AS told;
 RESET ROLE;
 
@@ -152,6 +156,15 @@ SELECT app_secret FROM keyrot.describe_app_security('rights.app');
 SELECT keyrot.sign_for_app('rights.app', 'message');
 SELECT keyrot.verify_app_string('rights.app', 'message', 'c2lnbmF0dXJl') AS verified;
 RESET ROLE;
+
+-- Procedures: those of the caller's own, with EXECUTE.
+GRANT EXECUTE ON PROCEDURE keyrot.reset_apps TO regress_ordinary;
+SET ROLE regress_ordinary;
+CALL keyrot.reset_apps(app_keys => '{rights.app}');
+CALL keyrot.reset_apps('regress_ordinary');
+CALL keyrot.refresh_zones('regress_ordinary');
+RESET ROLE;
+REVOKE EXECUTE ON PROCEDURE keyrot.reset_apps FROM regress_ordinary;
 
 -- One view at a time, each by itself.
 GRANT SELECT ON keyrot.credentials TO regress_ordinary;

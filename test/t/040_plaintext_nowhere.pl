@@ -213,7 +213,11 @@ session(
 	"+SELECT keyrot.reset_app_secret('app-2', new_app_secret => '@{[ $secret->() ]}', grace_period => '1 hour')",
 	"+SELECT keyrot.revert_app_secret('app-2')",
 	"+SELECT keyrot.modify_zone_key('zone-2', '@{[ $key->() ]}', '1 hour')",
-	"+SELECT keyrot.revert_zone_key('zone-2')"
+	"+SELECT keyrot.revert_zone_key('zone-2')",
+	"+SELECT * FROM keyrot.rotate_due('0', '1 hour', 3)",
+	"+CALL keyrot.reset_apps(app_keys => ARRAY['app-2', 'many-1'], grace_period => '1 hour', batch_size => 1)",
+	"+CALL keyrot.refresh_zones(all_owners => true)",
+	"+SELECT * FROM keyrot.running_work()"
 );
 read_secrets();
 

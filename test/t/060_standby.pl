@@ -148,6 +148,7 @@ my %call = (
 	add_gateway           => q{add_gateway('zone-1')},
 	api                   => q{api('NoSuchAction')},
 	remove_gateway        => q{remove_gateway('zone-1', 'gate-1')},
+	rotate_due            => q{rotate_due('0')},
 	rebind_owners         => q{rebind_owners()},
 	prune_requests        => q{prune_requests('1 day')},
 	create_master_key     => q{create_master_key()},
@@ -158,7 +159,7 @@ my @functions = split /\n/, $standby->safe_psql(
 	'served', q{
 	SELECT proname FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
 	   AND proname !~ '^(verify|sign|check)_' AND prokind = 'f'
-	   AND proname NOT IN ('status', 'read_metrics', 'has_rights_of', 'changes', 'request_id_at', 'request_time')
+	   AND proname NOT IN ('status', 'read_metrics', 'has_rights_of', 'running_work', 'changes', 'request_id_at', 'request_time')
 	 ORDER BY proname COLLATE "C"}
 );
 is_deeply([ sort keys %call ], \@functions, 'every request is known here');
@@ -179,13 +180,15 @@ my @key_administration = (
 	'SELECT keyrot.rotate_master_key()',
 	'SELECT keyrot.rewrap_data_keys()',
 	'SELECT keyrot.rotate_data_key()',
-	'CALL keyrot.reseal()');
+	'CALL keyrot.reseal()',
+	'CALL keyrot.reset_apps(all_owners => true)',
+	'CALL keyrot.refresh_zones(all_owners => true)');
 is( join(' ', map { $_->{sqlstate} } attempts($standby, 'served', @key_administration)),
-	'25006 25006 25006 25006',
+	'25006 25006 25006 25006 25006 25006',
 	'no key is replaced on a standby');
 is( join(' ', map { $_->{sqlstate} }
 		  attempts($primary, 'served', 'SET default_transaction_read_only = on', @key_administration)),
-	' 25006 25006 25006 25006',
+	' 25006 25006 25006 25006 25006 25006',
 	'nor in a read-only transaction');
 is($standby->safe_psql('served', $views), $primary->safe_psql('served', $views), 'nothing came of it');
 

@@ -1,0 +1,40 @@
+/*
+ * procedure.c
+ *	  What procedures that commit after each batch have in common.
+ */
+#include "functions/procedure.h"
+
+#include "access/xact.h"
+#include "nodes/parsenodes.h"
+#include "utils/snapmgr.h"
+
+#include "core/request.h"
+#include "store/key_statements.h"
+#include "store/tables.h"
+#include "base/errors.h"
+
+/* Raises 25001 where the procedure could not commit. */
+void
+procedure_require_top_level(FunctionCallInfo fcinfo, const char *name)
+{
+	if (fcinfo->context == NULL || !IsA(fcinfo->context, CallContext) || castNode(CallContext, fcinfo->context)->atomic)
+		error_in_transaction(name);
+}
+
+/* Begins the work of a transaction that has just started, whatever isolation the session is used to. */
+void
+procedure_begin_work(const char *name)
+{
+	XactIsoLevel = XACT_READ_COMMITTED;
+	request_require_writable(name);
+	tables_lock_access_share();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/* Ends that work, commits, and starts another transaction. */
+void
+procedure_commit_work(void)
+{
+	PopActiveSnapshot();
+	key_statements_commit();
+}

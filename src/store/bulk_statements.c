@@ -1,0 +1,477 @@
+/*
+ * bulk_statements.c
+ *	  The statements that lock and write many credentials at once: one for all rows of a batch, whose values go
+ *	  in as arrays.
+ *
+ * The rows are locked when they are read, so that writing them needs no second look: each is there, and as it was.
+ * Whatever keeps one of them from being written, or changes what is written, is an error.
+ */
+#include "store/bulk_statements.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+
+#include "store/statement.h"
+#include "base/errors.h"
+
+/* What is read of a credential, in the order of these positions. */
+enum
+{
+	READ_IDENTIFIER,
+	READ_VERSION,
+	READ_OWNER,
+	READ_OWNER_NAME,
+	READ_SECRET,
+	READ_PREVIOUS_SECRET,
+	READ_PREVIOUS_VALID_UNTIL,
+	READ_VALID_UNTIL,
+	READ_ROTATE_AFTER,
+	READ_LIFETIME,
+	READ_POLICY_GRACE,
+	READ_DUE_AT,
+	READ_PREVIOUS_APP_KEY,
+	READ_COLUMNS
+};
+#define COLUMNS(identifier, due, previous_app_key) \
+	identifier ", version, owner, owner_name, secret, previous_secret, previous_valid_until, valid_until," \
+	" rotate_after, lifetime, policy_grace, " due ", " previous_app_key
+#define NO_APP_KEY "NULL::pg_catalog.text"
+
+/* Whom locked credentials are handed to. */
+typedef struct RotationSink
+{
+	CredentialKind kind;
+	RotationReader reader;
+	void	   *reader_state;
+} RotationSink;
+
+/* A value that is NULL or fits into the buffer, for it was accepted as such; else the empty string. */
+static void
+copy_text(NullableDatum value, char *buffer, size_t size)
+{
+	buffer[0] = '\0';
+	if (!value.isnull)
+		text_to_cstring_buffer(DatumGetTextPP(value.value), buffer, size);
+}
+
+/* One that is too long to have been sealed becomes one byte, which does not open. */
+static void
+copy_sealed(NullableDatum value, Sealed *sealed)
+{
+	bytea	   *packed;
+
+	sealed->length = 0;
+	if (value.isnull)
+		return;
+	packed = DatumGetByteaPP(value.value);
+	sealed->bytes[0] = 0;
+	sealed->length = 1;
+	if (VARSIZE_ANY_EXHDR(packed) == 0 || VARSIZE_ANY_EXHDR(packed) > sizeof(sealed->bytes))
+		return;
+	sealed->length = VARSIZE_ANY_EXHDR(packed);
+	memcpy(sealed->bytes, VARDATA_ANY(packed), sealed->length);
+}
+
+static TimestampTz
+time_of(NullableDatum value)
+{
+	return value.isnull ? NO_TIME : DatumGetTimestampTz(value.value);
+}
+
+static Interval
+interval_of(NullableDatum value)
+{
+	static const Interval none = {0};
+
+	return value.isnull ? none : *DatumGetIntervalP(value.value);
+}
+
+static void
+read_rotation(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	RotationSink *sink = reader_state;
+	Datum		datums[READ_COLUMNS];
+	bool		nulls[READ_COLUMNS];
+	NullableDatum values[READ_COLUMNS];
+	Rotation	rotation;
+	Credential *credential = &rotation.credential;
+
+	heap_deform_tuple(tuple, desc, datums, nulls);
+	for (int i = 0; i < READ_COLUMNS; i++)
+		values[i] = (NullableDatum) {datums[i], nulls[i]};
+
+	memset(&rotation, 0, sizeof(rotation));
+	credential->kind = sink->kind;
+	copy_text(values[READ_IDENTIFIER], credential->identifier, sizeof(credential->identifier));
+	credential->version = DatumGetInt32(datums[READ_VERSION]);
+	credential->owner = DatumGetObjectId(datums[READ_OWNER]);
+	copy_text(values[READ_OWNER_NAME], credential->owner_name, sizeof(credential->owner_name));
+	copy_sealed(values[READ_SECRET], &credential->secret);
+	copy_sealed(values[READ_PREVIOUS_SECRET], &credential->previous_secret);
+	credential->previous_valid_until = time_of(values[READ_PREVIOUS_VALID_UNTIL]);
+	credential->valid_until = time_of(values[READ_VALID_UNTIL]);
+	credential->policy.rotate_after = interval_of(values[READ_ROTATE_AFTER]);
+	credential->policy.lifetime = interval_of(values[READ_LIFETIME]);
+	credential->policy.grace = nulls[READ_POLICY_GRACE] ? 0 : DatumGetInt64(datums[READ_POLICY_GRACE]);
+	copy_text(values[READ_PREVIOUS_APP_KEY], credential->previous_app_key, sizeof(credential->previous_app_key));
+	rotation.due_at = time_of(values[READ_DUE_AT]);
+	sink->reader(&rotation, sink->reader_state);
+}
+
+/* Those that a filter means, by its parameters $1 to $3. */
+#define MEANT \
+	" WHERE secret IS NOT NULL AND modified_at OPERATOR(pg_catalog.<) $1" \
+	"   AND ($2 IS NULL OR (owner OPERATOR(pg_catalog.=) $2 AND owner_name OPERATOR(pg_catalog.=) $3))"
+
+static void
+add_filter(Parameters *parameters, const BulkFilter *filter)
+{
+	parameters_add_time(parameters, filter->rotated_before);
+	if (!OidIsValid(filter->owner))
+	{
+		parameters_add_null(parameters);
+		parameters_add_null(parameters);
+		return;
+	}
+	parameters_add(parameters, ObjectIdGetDatum(filter->owner));
+	parameters_add_text(parameters, filter->owner_name);
+}
+
+static void
+read_count(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	bool		is_null;
+
+	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
+}
+
+/* How many credentials a filter means; reads them all. */
+int64
+bulk_statements_count(const BulkFilter *filter)
+{
+#define COUNT(table) { \
+	.text = "SELECT pg_catalog.count(*) FROM keyrot." table MEANT, \
+	.success = SPI_OK_SELECT, \
+	.types = {TIMESTAMPTZOID, OIDOID, TEXTOID}, \
+}
+	static Statement count_apps = COUNT("app");
+	static Statement count_zones = COUNT("zone");
+	Parameters	parameters = {0};
+	int64		result = 0;
+
+	add_filter(&parameters, filter);
+	(void) statement_run(filter->kind == CREDENTIAL_APP ? &count_apps : &count_zones, &parameters, read_count, &result);
+	return result;
+#undef COUNT
+}
+
+/*
+ * Locks the next credentials that a filter means, in the order of their identifiers after this one, and hands them over;
+ * at most so many.  Waits for whoever holds one, and judges it again then.
+ */
+void
+bulk_statements_lock_next(const BulkFilter *filter, const char *after, int limit, RotationReader reader, void *reader_state)
+{
+#define LOCK(table, identifier, previous_app_key) { \
+	.text = "SELECT " COLUMNS(identifier, "due_at", previous_app_key) " FROM keyrot." table MEANT \
+	"   AND " identifier " OPERATOR(pg_catalog.>) $4" \
+	" ORDER BY " identifier " LIMIT $5 FOR NO KEY UPDATE", \
+	.success = SPI_OK_SELECT, \
+	.types = {TIMESTAMPTZOID, OIDOID, TEXTOID, TEXTOID, INT4OID}, \
+	.custom_plans = true, \
+}
+	static Statement lock_apps = LOCK("app", "app_key", "previous_app_key");
+	static Statement lock_zones = LOCK("zone", "zone_id", NO_APP_KEY);
+	Parameters	parameters = {0};
+	RotationSink sink = {filter->kind, reader, reader_state};
+
+	add_filter(&parameters, filter);
+	parameters_add_text(&parameters, after);
+	parameters_add(&parameters, Int32GetDatum(limit));
+	(void) statement_run(filter->kind == CREDENTIAL_APP ? &lock_apps : &lock_zones, &parameters, read_rotation, &sink);
+#undef LOCK
+}
+
+static Datum
+array_of_texts(char **texts, int count)
+{
+	Datum	   *values = palloc(count * sizeof(Datum) + 1);
+
+	for (int i = 0; i < count; i++)
+		values[i] = CStringGetTextDatum(texts[i]);
+	return PointerGetDatum(construct_array(values, count, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* The same for those of these identifiers that a filter means. */
+void
+bulk_statements_lock_listed(const BulkFilter *filter, char **identifiers, int count,
+							RotationReader reader, void *reader_state)
+{
+#define LOCK(table, identifier, previous_app_key) { \
+	.text = "SELECT " COLUMNS(identifier, "due_at", previous_app_key) " FROM keyrot." table MEANT \
+	"   AND " identifier " OPERATOR(pg_catalog.=) ANY ($4)" \
+	" ORDER BY " identifier " FOR NO KEY UPDATE", \
+	.success = SPI_OK_SELECT, \
+	.types = {TIMESTAMPTZOID, OIDOID, TEXTOID, TEXTARRAYOID}, \
+}
+	static Statement lock_apps = LOCK("app", "app_key", "previous_app_key");
+	static Statement lock_zones = LOCK("zone", "zone_id", NO_APP_KEY);
+	Parameters	parameters = {0};
+	RotationSink sink = {filter->kind, reader, reader_state};
+
+	add_filter(&parameters, filter);
+	parameters_add(&parameters, array_of_texts(identifiers, count));
+	(void) statement_run(filter->kind == CREDENTIAL_APP ? &lock_apps : &lock_zones, &parameters, read_rotation, &sink);
+#undef LOCK
+}
+
+/*
+ * What is older than max_age, of $1 and $2: the latest time of a rotation that is, and max_age as an interval of
+ * microseconds alone, whose length depends on no time zone.  NULLs where there is none, or all of time is not enough.
+ */
+static void
+add_age(Parameters *parameters, const DueFilter *filter)
+{
+	Interval   *age = palloc0(sizeof(Interval));
+	TimestampTz latest;
+
+	age->time = DatumGetInt64(filter->max_age.value);
+	latest = filter->now - age->time;
+	if (filter->max_age.isnull || age->time > filter->now - MIN_TIMESTAMP || !IS_VALID_TIMESTAMP(latest))
+	{
+		parameters_add_null(parameters);
+		parameters_add_null(parameters);
+		return;
+	}
+	parameters_add_time(parameters, latest);
+	parameters_add(parameters, IntervalPGetDatum(age));
+}
+
+/*
+ * Locks the credentials that are due and that the caller may act on, earliest first, and hands them over, at most so many;
+ * none that is disabled, none that somebody else holds, and none at its last version, which can have no next one.
+ */
+void
+bulk_statements_lock_due(const DueFilter *filter, int limit, RotationReader reader, void *reader_state)
+{
+#define DUE "CASE WHEN rotate_after IS NULL THEN modified_at OPERATOR(pg_catalog.+) $2 ELSE due_at END"
+#define LOCK(table, identifier, previous_app_key) { \
+	.text = "SELECT " COLUMNS(identifier, DUE, previous_app_key) " FROM keyrot." table " AS c" \
+	" WHERE secret IS NOT NULL AND disabled_at IS NULL AND version OPERATOR(pg_catalog.<) 2147483647" \
+	"   AND ((rotate_after IS NOT NULL AND due_at OPERATOR(pg_catalog.<=) $3)" \
+	"        OR (rotate_after IS NULL AND modified_at OPERATOR(pg_catalog.<) $1))" \
+	"   AND ($4 OR (pg_catalog.pg_has_role($5, owner, 'USAGE')" \
+	"               AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r" \
+	"                            WHERE r.oid OPERATOR(pg_catalog.=) owner" \
+	"                              AND r.rolname OPERATOR(pg_catalog.=) owner_name)))" \
+	" ORDER BY " DUE ", " identifier " LIMIT $6 FOR NO KEY UPDATE OF c SKIP LOCKED", \
+	.success = SPI_OK_SELECT, \
+	.types = {TIMESTAMPTZOID, INTERVALOID, TIMESTAMPTZOID, BOOLOID, OIDOID, INT4OID}, \
+	.custom_plans = true, \
+}
+	static Statement lock_apps = LOCK("app", "app_key", "previous_app_key");
+	static Statement lock_zones = LOCK("zone", "zone_id", NO_APP_KEY);
+	Parameters	parameters = {0};
+	RotationSink sink = {filter->kind, reader, reader_state};
+
+	add_age(&parameters, filter);
+	parameters_add_time(&parameters, filter->now);
+	parameters_add(&parameters, BoolGetDatum(filter->sees_all));
+	parameters_add(&parameters, ObjectIdGetDatum(filter->caller));
+	parameters_add(&parameters, Int32GetDatum(limit));
+	(void) statement_run(filter->kind == CREDENTIAL_APP ? &lock_apps : &lock_zones, &parameters, read_rotation, &sink);
+#undef LOCK
+#undef DUE
+}
+
+/* Wipes what these retired AppKeys still hold for their grace; raises 55000 where something keeps it. */
+void
+bulk_statements_end_grace_of(char **app_keys, int count)
+{
+	static Statement lock = {
+		.text = "SELECT FROM keyrot.app WHERE app_key OPERATOR(pg_catalog.=) ANY ($1)"
+		"   AND previous_valid_until IS NOT NULL ORDER BY app_key FOR NO KEY UPDATE",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTARRAYOID},
+	};
+	static Statement update = {
+		.text = "UPDATE keyrot.app SET previous_secret = NULL, previous_valid_until = NULL"
+		" WHERE app_key OPERATOR(pg_catalog.=) ANY ($1) AND previous_valid_until IS NOT NULL",
+		.success = SPI_OK_UPDATE,
+		.types = {TEXTARRAYOID},
+	};
+	Parameters	parameters = {0};
+
+	if (count == 0)
+		return;
+	parameters_add(&parameters, array_of_texts(app_keys, count));
+	if (statement_run_without_rows(&lock, &parameters) != statement_run_without_rows(&update, &parameters))
+		error_not_written("app");
+}
+
+/* What is written of each rotation, as an array for each column. */
+typedef struct Arrays
+{
+	int			count;
+	int			filled;
+	Datum	   *values;
+	bool	   *nulls;
+} Arrays;
+
+static Arrays
+make_arrays(int count)
+{
+	return (Arrays) {count, 0, palloc(count * sizeof(Datum)), palloc(count * sizeof(bool))};
+}
+
+static void
+put_value(Arrays *arrays, Datum value)
+{
+	arrays->values[arrays->filled] = value;
+	arrays->nulls[arrays->filled++] = false;
+}
+
+static void
+put_time(Arrays *arrays, TimestampTz time)
+{
+	arrays->values[arrays->filled] = TimestampTzGetDatum(time);
+	arrays->nulls[arrays->filled++] = time == NO_TIME;
+}
+
+static void
+put_sealed(Arrays *arrays, const Sealed *sealed)
+{
+	bytea	   *value = palloc(VARHDRSZ + sealed->length);
+
+	SET_VARSIZE(value, VARHDRSZ + sealed->length);
+	memcpy(VARDATA(value), sealed->bytes, sealed->length);
+	put_value(arrays, PointerGetDatum(value));
+}
+
+/* Makes a parameter of what was put, and begins the next column. */
+static void
+add_array(Parameters *parameters, Arrays *arrays, Oid type, int16 length, bool by_value, char align)
+{
+	int			lower_bound = 1;
+
+	parameters_add(parameters, PointerGetDatum(construct_md_array(arrays->values, arrays->nulls, 1, &arrays->count,
+																  &lower_bound, type, length, by_value, align)));
+	arrays->filled = 0;
+}
+
+static void
+add_identifiers(Parameters *parameters, Arrays *arrays, const Rotation *rotations)
+{
+	for (int i = 0; i < arrays->count; i++)
+		put_value(arrays, CStringGetTextDatum(rotations[i].credential.identifier));
+	add_array(parameters, arrays, TEXTOID, -1, false, TYPALIGN_INT);
+}
+
+static void
+add_versions(Parameters *parameters, Arrays *arrays, const Rotation *rotations)
+{
+	for (int i = 0; i < arrays->count; i++)
+		put_value(arrays, Int32GetDatum(rotations[i].credential.version));
+	add_array(parameters, arrays, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+}
+
+static void
+add_secrets(Parameters *parameters, Arrays *arrays, const Rotation *rotations)
+{
+	for (int i = 0; i < arrays->count; i++)
+		put_sealed(arrays, &rotations[i].credential.secret);
+	add_array(parameters, arrays, BYTEAOID, -1, false, TYPALIGN_INT);
+}
+
+/* A column of times, which stands at this offset in a credential. */
+static void
+add_times(Parameters *parameters, Arrays *arrays, const Rotation *rotations, size_t offset)
+{
+	for (int i = 0; i < arrays->count; i++)
+		put_time(arrays, *(const TimestampTz *) ((const char *) &rotations[i].credential + offset));
+	add_array(parameters, arrays, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+/*
+ * Writes the new versions of credentials that were locked; the previous one stays where it has an end.  Raises 55000
+ * where a row was not written, or other than this.
+ */
+void
+bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count, TimestampTz modified_at)
+{
+#define WRITE(table, identifier) { \
+	.text = "WITH written AS (UPDATE keyrot." table " AS c" \
+	"   SET version = n.version, secret = n.secret," \
+	"       previous_secret = CASE WHEN n.previous_valid_until IS NOT NULL THEN c.secret END," \
+	"       previous_valid_until = n.previous_valid_until, modified_at = $7," \
+	"       valid_until = n.valid_until, due_at = n.due_at" \
+	"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)," \
+	"                  pg_catalog.unnest($5), pg_catalog.unnest($6))" \
+	"       AS n (id, version, secret, previous_valid_until, valid_until, due_at)" \
+	" WHERE c." identifier " OPERATOR(pg_catalog.=) n.id" \
+	" RETURNING c.version OPERATOR(pg_catalog.=) n.version AND c.secret OPERATOR(pg_catalog.=) n.secret AS as_given)" \
+	" SELECT pg_catalog.count(*) FROM written WHERE as_given", \
+	.success = SPI_OK_SELECT, \
+	.types = {TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}, \
+}
+	static Statement write_apps = WRITE("app", "app_key");
+	static Statement write_zones = WRITE("zone", "zone_id");
+	Parameters	parameters = {0};
+	Arrays		arrays = make_arrays(count);
+	int64		written = 0;
+
+	add_identifiers(&parameters, &arrays, rotations);
+	add_versions(&parameters, &arrays, rotations);
+	add_secrets(&parameters, &arrays, rotations);
+	add_times(&parameters, &arrays, rotations, offsetof(Credential, previous_valid_until));
+	add_times(&parameters, &arrays, rotations, offsetof(Credential, valid_until));
+	add_times(&parameters, &arrays, rotations, offsetof(Credential, due_at));
+	parameters_add_time(&parameters, modified_at);
+	(void) statement_run(kind == CREDENTIAL_APP ? &write_apps : &write_zones, &parameters, read_count, &written);
+	if (written != count)
+		error_not_written(kind == CREDENTIAL_APP ? "app" : "zone");
+#undef WRITE
+}
+
+/*
+ * Records the requests of rotations, which have id, target and version of their own and all else in common.  Raises
+ * 55000 where a row was not written.
+ */
+void
+bulk_statements_record(const RequestRow *common, const Rotation *rotations, int count)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.request (request_id, target, version, requested_at, action, caller, caller_oid,"
+		"  \"session_user\", session_user_oid, client_addr, pid, outcome, changed_kind, changed_in)"
+		" SELECT n.request_id, n.target, n.version, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
+		"  pg_catalog.pg_current_xact_id()"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS n (request_id, target, version)",
+		.success = SPI_OK_INSERT,
+		.types = {UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, OIDOID, TEXTOID, OIDOID,
+		INETOID, INT4OID, TEXTOID},
+	};
+	Parameters	parameters = {0};
+	Arrays		arrays = make_arrays(count);
+
+	for (int i = 0; i < count; i++)
+		put_value(&arrays, UUIDPGetDatum(&rotations[i].request_id));
+	add_array(&parameters, &arrays, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
+	add_identifiers(&parameters, &arrays, rotations);
+	add_versions(&parameters, &arrays, rotations);
+	parameters_add_time(&parameters, common->requested_at);
+	parameters_add_text(&parameters, common->action);
+	parameters_add_text(&parameters, common->caller.name);
+	parameters_add(&parameters, ObjectIdGetDatum(common->caller.oid));
+	parameters_add_text(&parameters, common->session_user.name);
+	parameters_add(&parameters, ObjectIdGetDatum(common->session_user.oid));
+	if (common->client_addr[0] != 0)
+		parameters_add(&parameters, PointerGetDatum(common->client_addr));
+	else
+		parameters_add_null(&parameters);
+	parameters_add(&parameters, Int32GetDatum(common->pid));
+	parameters_add_text(&parameters, common->outcome);
+	parameters_add_text(&parameters, common->changed == CREDENTIAL_APP ? "app" : "zone");
+	if (statement_run_without_rows(&insert, &parameters) != (uint64) count)
+		error_not_written("request");
+}
