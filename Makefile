@@ -26,6 +26,7 @@ OBJS = \
 	src/core/batch.o \
 	src/core/credential.o \
 	src/core/encoding.o \
+	src/core/grace.o \
 	src/core/lifetime.o \
 	src/core/limit.o \
 	src/core/request.o \
@@ -79,6 +80,8 @@ OBJS = \
 	src/record/ledger.o \
 	src/record/progress.o \
 	src/record/queue.o \
+	src/record/usage.o \
+	src/record/usage_table.o \
 	src/record/worker.o \
 	src/store/app_statements.o \
 	src/store/bulk_statements.o \
@@ -91,6 +94,7 @@ OBJS = \
 	src/store/rows.o \
 	src/store/statement.o \
 	src/store/tables.o \
+	src/store/usage_statements.o \
 	src/store/zone_statements.o
 
 # The version number stands once, in the control file.

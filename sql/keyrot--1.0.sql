@@ -8,7 +8,7 @@ REVOKE ALL ON SCHEMA keyrot FROM PUBLIC;
 COMMENT ON SCHEMA keyrot IS 'credentials of API callers and edge sites: issue, rotate, verify, guard';
 
 
-/* Tables.  Credentials start with the same fifteen columns, which the C code reads by position. */
+/* Tables.  Credentials start with the same sixteen columns, which the C code reads by position. */
 
 CREATE SEQUENCE keyrot.app_id AS bigint;
 REVOKE ALL ON SEQUENCE keyrot.app_id FROM PUBLIC;
@@ -30,6 +30,7 @@ CREATE TABLE keyrot.app (
     rotate_after         interval,
     lifetime             interval,
     policy_grace         bigint,
+    grace_after_use      bigint,
     app_id               bigint      NOT NULL,
     previous_app_key     text COLLATE "C",
     app_name             text        NOT NULL,
@@ -38,6 +39,8 @@ CREATE TABLE keyrot.app (
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.app FROM PUBLIC;
 COMMENT ON TABLE keyrot.app IS 'one row for each AppKey ever issued; a retired one stays, without a secret';
+COMMENT ON COLUMN keyrot.app.grace_after_use IS
+    'the microseconds that the previous version has from the first use of its successor on; NULL: until previous_valid_until';
 COMMENT ON CONSTRAINT app_pkey ON keyrot.app IS 'an AppKey is unique for all time';
 COMMENT ON CONSTRAINT app_app_id_key ON keyrot.app IS
     'a number is one app''s for all time: one first AppKey has it, and each AppKey has one successor at most';
@@ -57,10 +60,13 @@ CREATE TABLE keyrot.zone (
     due_at               timestamptz,
     rotate_after         interval,
     lifetime             interval,
-    policy_grace         bigint
+    policy_grace         bigint,
+    grace_after_use      bigint
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.zone FROM PUBLIC;
 COMMENT ON TABLE keyrot.zone IS 'one row for each zone that ever had a key; a deleted one stays, without a key';
+COMMENT ON COLUMN keyrot.zone.grace_after_use IS
+    'the microseconds that the previous version has from the first use of its successor on; NULL: until previous_valid_until';
 COMMENT ON CONSTRAINT zone_pkey ON keyrot.zone IS 'a zone has one key';
 
 /*
@@ -122,6 +128,7 @@ CREATE TABLE keyrot.retry (
     target       text COLLATE "C" NOT NULL,
     new_app_key  text COLLATE "C",
     grace_period bigint      NOT NULL,
+    grace_from   text COLLATE "C" NOT NULL,
     secret_given boolean     NOT NULL,
     version      integer,
     created_at   timestamptz NOT NULL,
@@ -142,6 +149,18 @@ CREATE TABLE keyrot.reseal (
 REVOKE ALL ON TABLE keyrot.reseal FROM PUBLIC;
 COMMENT ON TABLE keyrot.reseal IS 'how far moving the secrets to each data key has come, in credentials; ended_at is NULL before its end';
 
+CREATE TABLE keyrot.credential_use (
+    kind                 text COLLATE "C" NOT NULL,
+    id                   text COLLATE "C" NOT NULL,
+    version              integer NOT NULL,
+    last_used_at         timestamptz,
+    earlier_last_used_at timestamptz,
+    PRIMARY KEY (kind, id)
+) WITH (fillfactor = 70);
+REVOKE ALL ON TABLE keyrot.credential_use FROM PUBLIC;
+COMMENT ON TABLE keyrot.credential_use IS
+    'when the newest version of a credential that was used, and the version before it, last verified, as the worker wrote it down';
+
 SELECT pg_catalog.pg_extension_config_dump('keyrot.app_id', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.app', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.zone', '');
@@ -150,6 +169,7 @@ SELECT pg_catalog.pg_extension_config_dump('keyrot.data_key', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.request', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.retry', '');
 SELECT pg_catalog.pg_extension_config_dump('keyrot.reseal', '');
+SELECT pg_catalog.pg_extension_config_dump('keyrot.credential_use', '');
 
 
 /*
@@ -157,36 +177,62 @@ SELECT pg_catalog.pg_extension_config_dump('keyrot.reseal', '');
  * which tells nothing of the rows that it meets, is looked at first, in spite of security_barrier.
  */
 
-CREATE FUNCTION keyrot.has_rights_of(role_id oid, role_name text) RETURNS boolean
+CREATE FUNCTION keyrot.has_rights_of(role_id oid, role_name text, value anyelement DEFAULT true,
+                                     use text DEFAULT NULL, kind text DEFAULT NULL, id text DEFAULT NULL,
+                                     version integer DEFAULT NULL) RETURNS anyelement
     AS 'MODULE_PATHNAME', 'keyrot_has_rights_of' LANGUAGE C STABLE PARALLEL SAFE COST 100;
-REVOKE ALL ON FUNCTION keyrot.has_rights_of(oid, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION keyrot.has_rights_of(oid, text) TO PUBLIC;
-COMMENT ON FUNCTION keyrot.has_rights_of(oid, text) IS
-    'whether current_user has the rights of this role, known by OID and name, or is an operator; for keyrot''s views';
+REVOKE ALL ON FUNCTION keyrot.has_rights_of(oid, text, anyelement, text, text, text, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION keyrot.has_rights_of(oid, text, anyelement, text, text, text, integer) TO PUBLIC;
+COMMENT ON FUNCTION keyrot.has_rights_of(oid, text, anyelement, text, text, text, integer) IS
+    'for keyrot''s views: the value, or what memory knows of a later use, where current_user has the rights of this role, known by OID and name, or is an operator; else false or NULL';
 
 CREATE VIEW keyrot.credentials WITH (security_barrier) AS
     SELECT kind, id, app_id, name, description, owner,
-           CASE WHEN NOT has_secret AND grace_end IS NULL THEN 'retired'
+           CASE WHEN NOT has_secret AND in_grace_until IS NULL THEN 'retired'
                 WHEN is_disabled THEN 'disabled'
                 WHEN NOT has_secret THEN 'retiring'
                 WHEN valid_until <= pg_catalog.clock_timestamp() THEN 'expired'
                 ELSE 'current' END AS state,
            version, created_at, modified_at,
            pg_catalog.clock_timestamp() - modified_at AS age,
-           grace_end AS previous_valid_until, valid_until, due_at
-      FROM (SELECT 'app'::text AS kind, app_key AS id, app_id, app_name AS name, description,
-                   owner AS owner_id, owner_name AS owner, secret IS NOT NULL AS has_secret, version,
-                   created_at, modified_at, disabled_at IS NOT NULL AS is_disabled, valid_until, due_at,
-                   CASE WHEN previous_valid_until > pg_catalog.clock_timestamp() THEN previous_valid_until END AS grace_end
-              FROM keyrot.app
-            UNION ALL
-            SELECT 'zone', zone_id, NULL, NULL, NULL, owner, owner_name, secret IS NOT NULL, version,
-                   created_at, modified_at, disabled_at IS NOT NULL, valid_until, due_at,
-                   CASE WHEN previous_valid_until > pg_catalog.clock_timestamp() THEN previous_valid_until END
-              FROM keyrot.zone) AS credential
+           in_grace_until AS previous_valid_until, valid_until, due_at,
+           CASE WHEN has_secret THEN
+                keyrot.has_rights_of(owner_id, owner, CASE used_version WHEN version THEN last_used_at END,
+                                     'last use', kind, id, version) END AS last_used_at,
+           keyrot.has_rights_of(owner_id, owner,
+                                CASE previous_version WHEN used_version THEN last_used_at
+                                                      WHEN used_version - 1 THEN earlier_last_used_at END,
+                                'last use', kind, id, previous_version) AS previous_last_used_at
+      FROM (SELECT *, CASE WHEN grace_end > pg_catalog.clock_timestamp() THEN grace_end END AS in_grace_until
+              FROM (SELECT 'app'::text AS kind, c.app_key AS id, c.app_id AS app_id, c.app_name AS name, c.description AS description,
+                       c.owner AS owner_id, c.owner_name AS owner, c.secret IS NOT NULL AS has_secret, c.version,
+                       c.created_at, c.modified_at, c.disabled_at IS NOT NULL AS is_disabled, c.valid_until, c.due_at,
+                       CASE WHEN c.grace_after_use IS NULL THEN c.previous_valid_until
+                            ELSE LEAST(c.previous_valid_until,
+                                       keyrot.has_rights_of(c.owner, c.owner_name, NULL::timestamptz, 'first use',
+                                                            'app', c.app_key, c.version)
+                                       + c.grace_after_use * interval '1 microsecond') END AS grace_end,
+                       CASE WHEN c.secret IS NULL THEN c.version ELSE c.version - 1 END AS previous_version,
+                       u.version AS used_version, u.last_used_at, u.earlier_last_used_at
+                  FROM keyrot.app AS c LEFT JOIN keyrot.credential_use AS u ON u.kind = 'app' AND u.id = c.app_key
+                    UNION ALL
+                    SELECT 'zone' AS kind, c.zone_id AS id, NULL AS app_id, NULL AS name, NULL AS description,
+                       c.owner AS owner_id, c.owner_name AS owner, c.secret IS NOT NULL AS has_secret, c.version,
+                       c.created_at, c.modified_at, c.disabled_at IS NOT NULL AS is_disabled, c.valid_until, c.due_at,
+                       CASE WHEN c.grace_after_use IS NULL THEN c.previous_valid_until
+                            ELSE LEAST(c.previous_valid_until,
+                                       keyrot.has_rights_of(c.owner, c.owner_name, NULL::timestamptz, 'first use',
+                                                            'zone', c.zone_id, c.version)
+                                       + c.grace_after_use * interval '1 microsecond') END AS grace_end,
+                       CASE WHEN c.secret IS NULL THEN c.version ELSE c.version - 1 END AS previous_version,
+                       u.version AS used_version, u.last_used_at, u.earlier_last_used_at
+                  FROM keyrot.zone AS c LEFT JOIN keyrot.credential_use AS u ON u.kind = 'zone' AND u.id = c.zone_id) AS every) AS credential
      WHERE keyrot.has_rights_of(owner_id, owner);
 REVOKE ALL ON TABLE keyrot.credentials FROM PUBLIC;
-COMMENT ON VIEW keyrot.credentials IS 'apps and zones that the reader may act on, with state, version, age, grace and lifetime';
+COMMENT ON VIEW keyrot.credentials IS 'apps and zones that the reader may act on, with state, version, age, grace, lifetime and last use';
+COMMENT ON COLUMN keyrot.credentials.last_used_at IS 'when the current version last verified';
+COMMENT ON COLUMN keyrot.credentials.previous_last_used_at IS
+    'when the version before it last verified, whether or not that is in grace still';
 
 CREATE VIEW keyrot.gateways WITH (security_barrier) AS
     SELECT g.zone_id, g.gateway_id, g.added_at
@@ -233,11 +279,11 @@ COMMENT ON FUNCTION keyrot.create_app(text, text, text, text) IS
 
 CREATE FUNCTION keyrot.reset_app_secret(app_key text, new_app_key text DEFAULT NULL,
                                         new_app_secret text DEFAULT NULL, grace_period interval DEFAULT '0',
-                                        client_token text DEFAULT NULL)
+                                        client_token text DEFAULT NULL, grace_from text DEFAULT 'rotation')
     RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_reset_app_secret' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION keyrot.reset_app_secret(text, text, text, interval, text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.reset_app_secret(text, text, text, interval, text) IS
+REVOKE ALL ON FUNCTION keyrot.reset_app_secret(text, text, text, interval, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.reset_app_secret(text, text, text, interval, text, text) IS
     'gives an app a new AppSecret and, if asked, a new AppKey; returns the RequestId, never the secret';
 
 CREATE FUNCTION keyrot.describe_app_security(OUT app_id bigint, INOUT app_key text, OUT app_secret text,
@@ -317,19 +363,19 @@ REVOKE ALL ON FUNCTION keyrot.create_zone_key(text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.create_zone_key(text, text) IS 'issues a zone its one key, made where not given';
 
 CREATE FUNCTION keyrot.refresh_zone_key(zone_id text, grace_period interval DEFAULT '0',
-                                        client_token text DEFAULT NULL,
+                                        client_token text DEFAULT NULL, grace_from text DEFAULT 'rotation',
                                         OUT secret_key text, OUT request_id uuid)
     AS 'MODULE_PATHNAME', 'keyrot_refresh_zone_key' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION keyrot.refresh_zone_key(text, interval, text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.refresh_zone_key(text, interval, text) IS
+REVOKE ALL ON FUNCTION keyrot.refresh_zone_key(text, interval, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.refresh_zone_key(text, interval, text, text) IS
     'replaces a zone''s key by a new one, for all its gateways, and returns it';
 
 CREATE FUNCTION keyrot.modify_zone_key(zone_id text, secret_key text, grace_period interval DEFAULT '0',
-                                       client_token text DEFAULT NULL)
+                                       client_token text DEFAULT NULL, grace_from text DEFAULT 'rotation')
     RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_modify_zone_key' LANGUAGE C VOLATILE;
-REVOKE ALL ON FUNCTION keyrot.modify_zone_key(text, text, interval, text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.modify_zone_key(text, text, interval, text) IS 'replaces a zone''s key by the one given';
+REVOKE ALL ON FUNCTION keyrot.modify_zone_key(text, text, interval, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.modify_zone_key(text, text, interval, text, text) IS 'replaces a zone''s key by the one given';
 
 CREATE FUNCTION keyrot.describe_zone_key(zone_id text, OUT secret_key text, OUT version integer,
                                          OUT created_at timestamptz, OUT modified_at timestamptz,

@@ -30,6 +30,7 @@
 #include "record/counters.h"
 #include "record/ledger.h"
 #include "record/queue.h"
+#include "record/usage.h"
 #include "record/worker.h"
 #include "keys/master_cache.h"
 #include "log/mask.h"
@@ -49,6 +50,7 @@ _PG_init(void)
 	limit_init();
 	queue_init();
 	counters_init();
+	usage_init();
 	ledger_init();
 	request_init();
 	worker_init();

@@ -37,6 +37,7 @@ static const struct
 	[PARAM_GATEWAY_ID] = {"gateway_id", NULL, A_ZONE_ID},
 	[PARAM_GRACE_PERIOD] = {"grace_period", "GracePeriod", "an interval from 0 to keyrot.max_grace"},
 	[PARAM_GRACE_SECONDS] = {"grace_period", "GracePeriod", "whole seconds from 0 to keyrot.max_grace"},
+	[PARAM_GRACE_FROM] = {"grace_from", "GraceFrom", "\"rotation\" or \"first_use\""},
 	[PARAM_ROTATE_AFTER] = {"rotate_after", NULL, A_PERIOD},
 	[PARAM_LIFETIME] = {"lifetime", NULL, A_PERIOD},
 	[PARAM_CLIENT_TOKEN] = {"client_token", "ClientToken", "1 to 64 printable ASCII characters without blanks"},

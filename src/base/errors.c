@@ -70,6 +70,17 @@ error_grace_too_long(void)
 			 errhint("A superuser may raise keyrot.max_grace.")));
 }
 
+/* A grace period cannot begin with the first use, for uses are not noted. */
+void
+error_no_first_use(bool preloaded)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("grace_from cannot be \"first_use\" where uses of credentials are not noted"),
+			 preloaded ? errhint("Set keyrot.usage_entries above 0, and restart the server.") :
+			 errhint("Add keyrot to shared_preload_libraries, and restart the server.")));
+}
+
 /* The caller has used the token for a request that was asked something else. */
 void
 error_token_used(void)

@@ -23,6 +23,7 @@ extern void problem_set(KeyProblem *problem, const char *hint, const char *forma
 KEYROT_NORETURN extern void error_missing(Parameter parameter);
 KEYROT_NORETURN extern void error_malformed(Parameter parameter);
 KEYROT_NORETURN extern void error_grace_too_long(void);
+KEYROT_NORETURN extern void error_no_first_use(bool preloaded);
 KEYROT_NORETURN extern void error_token_used(void);
 KEYROT_NORETURN extern void error_token_superseded(void);
 KEYROT_NORETURN extern void error_token_of_namesake(void);

@@ -26,6 +26,8 @@
 #define MIN_KEY_TIMEOUT 100
 #define MAX_KEY_TIMEOUT 600000
 #define DEFAULT_QUEUE_SIZE 4096
+#define DEFAULT_USAGE_ENTRIES 65536
+#define MAX_USAGE_ENTRIES 4194304
 #define MIN_QUEUE_SIZE 64
 #define MAX_QUEUE_SIZE 65536
 
@@ -40,6 +42,7 @@ int			keyrot_app_rate_limit;
 int			keyrot_rate_limit_entries;
 char	   *keyrot_database;
 int			keyrot_request_queue_size;
+int			keyrot_usage_entries;
 bool		keyrot_redact_log;
 bool		keyrot_notify;
 
@@ -54,7 +57,7 @@ is_servers(const char *name)
 {
 	static const char *const servers[] = {
 		"keyrot.master_key_file", "keyrot.master_key_command", "keyrot.master_key_timeout", "keyrot.database",
-		"keyrot.rate_limit_entries", "keyrot.request_queue_size"
+		"keyrot.rate_limit_entries", "keyrot.request_queue_size", "keyrot.usage_entries"
 	};
 
 	for (size_t i = 0; i < lengthof(servers); i++)
@@ -207,6 +210,17 @@ define_server_settings(void)
 							DEFAULT_QUEUE_SIZE,
 							MIN_QUEUE_SIZE,
 							MAX_QUEUE_SIZE,
+							context,
+							0,
+							NULL, NULL, NULL);
+
+	DefineCustomIntVariable("keyrot.usage_entries",
+							"How many credentials' last use is kept in shared memory.",
+							"Each takes about 240 bytes. 0: last use is not kept, and no grace period can begin with the first use.",
+							&keyrot_usage_entries,
+							DEFAULT_USAGE_ENTRIES,
+							0,
+							MAX_USAGE_ENTRIES,
 							context,
 							0,
 							NULL, NULL, NULL);

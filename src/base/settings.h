@@ -20,6 +20,7 @@ extern int	keyrot_app_rate_limit;
 extern int	keyrot_rate_limit_entries;
 extern char *keyrot_database;
 extern int	keyrot_request_queue_size;	/* requests */
+extern int	keyrot_usage_entries;	/* credentials; 0: none */
 extern bool keyrot_redact_log;
 extern bool keyrot_notify;
 

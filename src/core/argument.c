@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "core/lifetime.h"
+#include "record/usage.h"
 #include "base/settings.h"
 
 #define MAX_BATCH_SIZE 100000
@@ -240,6 +241,27 @@ argument_grace(FunctionCallInfo fcinfo, int position)
 	if (grace > (int64) keyrot_max_grace * USECS_PER_SEC)
 		error_grace_too_long();
 	return grace;
+}
+
+/*
+ * When a grace period begins: with the first use of the new version, or with the rotation.  Raises 22004 for NULL,
+ * 22023 for another word, and 55000 where uses are not noted.
+ */
+bool
+argument_from_first_use(FunctionCallInfo fcinfo, int position)
+{
+	Bytes		value;
+
+	if (PG_ARGISNULL(position))
+		error_missing(PARAM_GRACE_FROM);
+	value = argument_bytes(fcinfo, position);
+	if (value.length == strlen("rotation") && memcmp(value.bytes, "rotation", value.length) == 0)
+		return false;
+	if (value.length != strlen("first_use") || memcmp(value.bytes, "first_use", value.length) != 0)
+		error_malformed(PARAM_GRACE_FROM);
+	if (!usage_exists())
+		error_no_first_use(settings_preloaded());
+	return true;
 }
 
 /* An interval that a policy may have, or all zeros for NULL; raises 22023 for any other. */

@@ -31,6 +31,7 @@ extern void argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *s
 extern NullableDatum argument_app_name(FunctionCallInfo fcinfo, int position);
 extern NullableDatum argument_description(FunctionCallInfo fcinfo, int position);
 extern int64 argument_grace(FunctionCallInfo fcinfo, int position);
+extern bool argument_from_first_use(FunctionCallInfo fcinfo, int position);
 extern void argument_optional_period(FunctionCallInfo fcinfo, int position, Parameter parameter, Interval *period);
 extern int64 argument_age(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern Oid	argument_owner(FunctionCallInfo fcinfo, int position, const char **name);

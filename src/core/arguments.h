@@ -29,6 +29,7 @@ typedef struct Arguments
 	Policy		policy;
 	int64		grace;			/* microseconds, as the next one */
 	int64		age;
+	bool		from_first_use; /* when the grace period begins; else with the rotation */
 	char		client_token[CLIENT_TOKEN_MAX + 1]; /* empty: none */
 	Oid			owner;
 	const char *owner_name;

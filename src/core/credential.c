@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "core/grace.h"
 #include "core/lifetime.h"
 #include "core/rights.h"
 #include "record/ledger.h"
@@ -175,6 +176,7 @@ credential_issue(Request *request, CredentialKind kind, const char *identifier)
 	credential->owner = request->caller;
 	strlcpy(credential->owner_name, GetUserNameFromId(request->caller, false), sizeof(credential->owner_name));
 	credential->previous_valid_until = NO_TIME;
+	credential->grace_after_use = NO_GRACE_AFTER_USE;
 	credential->disabled_at = NO_TIME;
 	credential->valid_until = NO_TIME;
 	credential->due_at = NO_TIME;
@@ -224,10 +226,15 @@ credential_has_secret(Request *request)
 static void
 examine_old_secret(Request *request, const Credential *credential)
 {
-	if (request->secret.length == 0 && request->arguments.grace == 0)
+	Arguments  *arguments = &request->arguments;
+
+	if (request->secret.length == 0 && arguments->grace == 0 && !arguments->from_first_use)
 		return;
 	if (!open_current(request, credential))
-		request->arguments.grace = 0;
+	{
+		arguments->grace = 0;
+		arguments->from_first_use = false;
+	}
 	else if (secret_equal(&request->secret, &request->current))
 		error_same_secret();
 }
@@ -256,31 +263,8 @@ end_predecessor_grace(const Credential *credential)
 
 	if (!lock_predecessor(credential, &predecessor))
 		return;
-	predecessor.previous_secret = nothing;
-	predecessor.previous_valid_until = NO_TIME;
+	grace_forget(&predecessor);
 	rows_write_credential(&predecessor);
-}
-
-/* Makes a sealed secret the previous one until then, or until the end of the lifetime that it had as the current one. */
-static void
-keep_previous_until(const Request *request, Credential *credential, const Sealed *secret, TimestampTz end)
-{
-	bool		kept;
-
-	if (credential->valid_until != NO_TIME)
-		end = Min(end, credential->valid_until);
-	kept = end > request->started_at;
-	credential->previous_secret = kept ? *secret : nothing;
-	credential->previous_valid_until = kept ? end : NO_TIME;
-	if (kept)
-		ledger_expect_expiry(end);
-}
-
-/* Makes a sealed secret the previous one, for as long as the grace period lasts. */
-static void
-keep_previous(const Request *request, Credential *credential, const Sealed *secret)
-{
-	keep_previous_until(request, credential, secret, request->started_at + request->arguments.grace);
 }
 
 /* Lets a version that was just made live from now on. */
@@ -301,7 +285,7 @@ credential_renew(Request *request, Credential *credential)
 	examine_old_secret(request, credential);
 	credential->version = next_version(credential);
 	seal_current(request, credential);
-	keep_previous(request, credential, &old);
+	grace_begin(request, credential, &old);
 	begin_version(request, credential);
 }
 
@@ -332,14 +316,14 @@ credential_succeed(Request *request)
 	strlcpy(successor.identifier, request->arguments.new_app_key, sizeof(successor.identifier));
 	successor.version = next_version(credential);
 	seal_current(request, &successor);
-	keep_previous(request, &successor, &nothing);
+	grace_begin(request, &successor, &nothing);
 	begin_version(request, &successor);
 	if (!app_statements_insert_successor(&successor, credential->identifier))
 		error_app_key_taken(PARAM_NEW_APP_KEY, successor.identifier);
 
 	end_predecessor_grace(credential);
 	credential->secret = nothing;
-	keep_previous(request, credential, &old);
+	grace_begin(request, credential, &old);
 	credential->valid_until = NO_TIME;
 	credential->due_at = NO_TIME;
 	rows_write_credential(credential);
@@ -372,7 +356,7 @@ require_end(TimestampTz start, const Interval *period, Parameter parameter)
 
 /*
  * Makes the previous version's secret current again, as a new version; the one that it replaces is in grace for the
- * rest of that period.  Raises 55000 where nothing is in grace, or only under another AppKey, and XX001 where the
+ * rest of that period, all of it where it had not begun.  Raises 55000 where nothing is in grace, or only under another AppKey, and XX001 where the
  * previous secret does not open.
  */
 void
@@ -381,9 +365,10 @@ credential_revert(Request *request)
 	Credential *credential = &request->credential;
 	Sealed		replaced = credential->secret;
 	int32		previous_version = credential_previous_version(credential);
+	TimestampTz end = grace_end_at_revert(credential, request->started_at);
 	CryptoStatus status;
 
-	if (credential->previous_valid_until == NO_TIME || credential->previous_valid_until <= GetCurrentTimestamp())
+	if (!grace_runs(credential))
 		error_nothing_in_grace(credential->kind, credential->identifier);
 	if (credential->previous_secret.length == 0)
 		error_app_key_changed(credential->identifier);
@@ -394,7 +379,7 @@ credential_revert(Request *request)
 		error_crypto(status);
 	credential->version = next_version(credential);
 	seal_current(request, credential);
-	keep_previous_until(request, credential, &replaced, credential->previous_valid_until);
+	grace_go_on(request, credential, &replaced, end);
 	begin_version(request, credential);
 	rows_write_credential(credential);
 }
@@ -457,8 +442,7 @@ credential_end_grace(Request *request)
 	if (credential->previous_valid_until == NO_TIME)
 		return;
 	end_predecessor_grace(credential);
-	credential->previous_secret = nothing;
-	credential->previous_valid_until = NO_TIME;
+	grace_forget(credential);
 	rows_write_credential(credential);
 	request->changed = credential->kind;
 }
@@ -471,8 +455,7 @@ credential_retire(Request *request)
 
 	end_predecessor_grace(credential);
 	credential->secret = nothing;
-	credential->previous_secret = nothing;
-	credential->previous_valid_until = NO_TIME;
+	grace_forget(credential);
 	credential->valid_until = NO_TIME;
 	credential->due_at = NO_TIME;
 	rows_write_credential(credential);

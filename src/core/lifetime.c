@@ -12,6 +12,8 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
+#include "core/grace.h"
+
 /* Whether an interval is one that a policy may have: above 0, and no part of it below. */
 bool
 lifetime_is_period(const Interval *period)
@@ -81,5 +83,5 @@ bool
 lifetime_previous_verifies(const Credential *credential)
 {
 	return credential->previous_secret.length > 0 && credential->disabled_at == NO_TIME &&
-		GetCurrentTimestamp() < credential->previous_valid_until;
+		grace_runs(credential);
 }

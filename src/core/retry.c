@@ -37,6 +37,7 @@ describe_call(const Request *request)
 	strlcpy(token.target, request->target, sizeof(token.target));
 	strlcpy(token.new_app_key, arguments->new_app_key, sizeof(token.new_app_key));
 	token.grace = arguments->grace;
+	token.from_first_use = arguments->from_first_use;
 	token.secret_given = request->secret.length > 0;
 	token.created_at = request->started_at;
 	return token;
@@ -46,7 +47,8 @@ static bool
 is_same_call(const TokenRow *a, const TokenRow *b)
 {
 	return strcmp(a->action, b->action) == 0 && strcmp(a->target, b->target) == 0 &&
-		strcmp(a->new_app_key, b->new_app_key) == 0 && a->grace == b->grace && a->secret_given == b->secret_given;
+		strcmp(a->new_app_key, b->new_app_key) == 0 && a->grace == b->grace &&
+		a->from_first_use == b->from_first_use && a->secret_given == b->secret_given;
 }
 
 /*

@@ -16,7 +16,9 @@
 #include "utils/timestamp.h"
 
 #include "core/credential.h"
+#include "core/grace.h"
 #include "core/lifetime.h"
+#include "record/usage.h"
 #include "keys/keyring.h"
 #include "store/tables.h"
 
@@ -101,7 +103,7 @@ find_signer(const Signer *signer, Credential *credential)
 	if (!signer->well_formed ||
 		!rows_find_credential(signer->kind, signer->identifier, GetActiveSnapshot(), credential))
 		return false;
-	if (credential->previous_secret.length > 0 && GetCurrentTimestamp() >= credential->previous_valid_until)
+	if (credential->previous_secret.length > 0 && !grace_runs(credential))
 		credential->previous_secret.length = 0;
 	return credential->secret.length > 0 || credential->previous_secret.length > 0;
 }
@@ -122,6 +124,46 @@ find_version(const Credential *credential, const Presented *presented, Verdict *
 								credential_previous_version(credential));
 	if (verdict->previous)
 		verdict->version = credential_previous_version(credential);
+}
+
+/*
+ * Starts the clock of a grace period that begins with the first use of this version, in both rows: after a
+ * NewAppKey the previous version is in that of the old one.
+ */
+static void
+start_grace(const Credential *credential, TimestampTz now)
+{
+	TimestampTz first_use = usage_begin_grace(credential->kind, credential->identifier, credential->version,
+											  Max(now, credential->modified_at));
+
+	if (credential->previous_secret.length == 0 && credential->previous_app_key[0] != '\0')
+		(void) usage_begin_grace(CREDENTIAL_APP, credential->previous_app_key, credential->version - 1, first_use);
+}
+
+/*
+ * Notes what came of a verification.  A version that this transaction has made may be undone yet, and another be made
+ * of the same number: of its use nothing is to stay.
+ */
+static void
+note_use(const Credential *credential, const Verdict *verdict)
+{
+	TimestampTz now;
+	bool		starts_grace;
+
+	if (!usage_exists())
+		return;
+	if (verdict->reason != REASON_OK)
+	{
+		usage_count_failure(verdict->reason);
+		return;
+	}
+	if (credential->is_own)
+		return;
+	starts_grace = !verdict->previous && credential->grace_after_use != NO_GRACE_AFTER_USE;
+	now = starts_grace ? GetCurrentTimestamp() : usage_clock();
+	usage_note(credential->kind, credential->identifier, verdict->version, now);
+	if (starts_grace)
+		start_grace(credential, now);
 }
 
 /*
@@ -160,6 +202,9 @@ signing_judge(const Signer *signer, const Presented *presented)
 		verdict.reason = REASON_MISMATCH;
 	else if (!verdict.previous && lifetime_is_over(&credential))
 		verdict.reason = REASON_EXPIRED;
+	else
+		verdict.reason = presented->worth;
+	note_use(&credential, &verdict);
 	return verdict;
 }
 

@@ -23,15 +23,6 @@ typedef struct Signer
 	char		gateway_id[ZONE_ID_MAX + 1];
 } Signer;
 
-/* What was presented: a message and its MAC. */
-typedef struct Presented
-{
-	CryptoHash	hash;
-	Bytes		message;
-	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
-	size_t		mac_length;		/* other than the hash's: nothing that could be right */
-} Presented;
-
 /* The answer, in the order in which reasons count: the first that applies. */
 typedef enum Reason
 {
@@ -45,6 +36,16 @@ typedef enum Reason
 	REASON_TOKEN_NOT_YET_VALID,
 	REASON_OK
 } Reason;
+
+/* What was presented: a message and its MAC. */
+typedef struct Presented
+{
+	CryptoHash	hash;
+	Bytes		message;
+	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
+	size_t		mac_length;		/* other than the hash's: nothing that could be right */
+	Reason		worth;			/* the answer where all of it is right */
+} Presented;
 
 typedef struct Verdict
 {

@@ -4,16 +4,20 @@
  */
 #include "base/compat.h"
 
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "core/argument.h"
 #include "core/request.h"
 #include "core/rights.h"
+#include "record/usage.h"
 #include "store/credential_statements.h"
 #include "store/request_statements.h"
 #include "store/retry_statements.h"
+#include "store/tables.h"
 #include "base/errors.h"
 #include "crypto/uuid7.h"
 #include "crypto/arena.h"
@@ -22,14 +26,69 @@ PG_FUNCTION_INFO_V1(keyrot_has_rights_of);
 PG_FUNCTION_INFO_V1(keyrot_prune_requests);
 PG_FUNCTION_INFO_V1(keyrot_rebind_owners);
 
-/* has_rights_of(role_id, role_name): NULL for a NULL, as SQL's functions answer */
+/*
+ * Whether this credential is an owner's whose rights the caller has.  That the owner was named is no proof: anybody
+ * can call the views' helper.
+ */
+static bool
+is_owned_by(CredentialKind kind, const char *id, Oid owner, const char *owner_name)
+{
+	Credential	credential;
+
+	return rights_is_operator(GetUserId()) ||
+		(rows_find_credential(kind, id, GetActiveSnapshot(), &credential) &&
+		 credential.owner == owner && strcmp(credential.owner_name, owner_name) == 0);
+}
+
+/* What memory knows of a use of a credential, which the arguments from the fourth on name; NO_TIME: nothing. */
+static TimestampTz
+find_use(FunctionCallInfo fcinfo, Oid owner, const char *owner_name)
+{
+	char	   *use = text_to_cstring(PG_GETARG_TEXT_PP(3));
+	char	   *kind_name = text_to_cstring(PG_GETARG_TEXT_PP(4));
+	char	   *id = text_to_cstring(PG_GETARG_TEXT_PP(5));
+	int32		version = PG_GETARG_INT32(6);
+	CredentialKind kind = strcmp(kind_name, "app") == 0 ? CREDENTIAL_APP : CREDENTIAL_ZONE;
+	TimestampTz time;
+
+	if (!usage_exists())
+		return NO_TIME;
+	tables_lock_access_share();
+	time = strcmp(use, "first use") == 0 ? usage_first_use(kind, id, version) : usage_last(kind, id, version);
+	return time == NO_TIME || !is_owned_by(kind, id, owner, owner_name) ? NO_TIME : time;
+}
+
+/*
+ * has_rights_of(role_id, role_name, value, use, kind, id, version): the value, or where a use is asked for the later
+ * one of it and what memory knows; for a caller without the rights false or, where the value is no boolean, NULL
+ */
 Datum
 keyrot_has_rights_of(PG_FUNCTION_ARGS)
 {
+	Oid			role;
+	char	   *name;
+	Oid			type;
+	TimestampTz time;
+
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	PG_RETURN_BOOL(rights_over(GetUserId(), PG_GETARG_OID(0), TextDatumGetCString(PG_GETARG_DATUM(1))) ==
-				   RIGHTS_GRANTED);
+	role = PG_GETARG_OID(0);
+	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	type = get_fn_expr_argtype(fcinfo->flinfo, 2);
+	if (rights_over(GetUserId(), role, name) != RIGHTS_GRANTED && type == BOOLOID)
+		PG_RETURN_BOOL(false);
+	if (rights_over(GetUserId(), role, name) != RIGHTS_GRANTED)
+		PG_RETURN_NULL();
+	if (type == TIMESTAMPTZOID &&
+		!PG_ARGISNULL(3) && !PG_ARGISNULL(4) && !PG_ARGISNULL(5) && !PG_ARGISNULL(6))
+	{
+		time = find_use(fcinfo, role, name);
+		if (time != NO_TIME)
+			PG_RETURN_TIMESTAMPTZ(PG_ARGISNULL(2) ? time : Max(time, PG_GETARG_TIMESTAMPTZ(2)));
+	}
+	if (PG_ARGISNULL(2))
+		PG_RETURN_NULL();
+	PG_RETURN_DATUM(PG_GETARG_DATUM(2));
 }
 
 static void

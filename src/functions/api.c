@@ -142,6 +142,7 @@ answer_apps(Request *request, JsonbParseState **state)
 #define SECRET(parameter, position, presence) {parameter, VALUE_SECRET, position, presence, 0, 0, 0}
 #define APP_ID {PARAM_APP_ID, VALUE_APP_ID, 0, NAMES_APP, 1, PG_INT64_MAX, 0}
 #define TOKEN(position) NAME(PARAM_CLIENT_TOKEN, position, OPTIONAL)
+#define GRACE_FROM(position) {PARAM_GRACE_FROM, VALUE_GRACE_FROM, position, OPTIONAL, 0, 0, 0}
 #define GRACE(position) {PARAM_GRACE_SECONDS, VALUE_SECONDS, position, OPTIONAL, 0, PG_INT32_MAX, 0}
 
 static const ApiAction actions[] = {
@@ -170,7 +171,8 @@ static const ApiAction actions[] = {
 			NAME(PARAM_NEW_APP_KEY, 1, OPTIONAL),
 			SECRET(PARAM_NEW_APP_SECRET, 2, OPTIONAL),
 			GRACE(3),
-			TOKEN(4)
+			TOKEN(4),
+			GRACE_FROM(5)
 		}
 	},
 	{
@@ -222,7 +224,8 @@ static const ApiAction actions[] = {
 		"RefreshMultiPathGatewaySecretKey", &api_tencent, &zone_refresh_key_action, answer_secret_key, {
 			NAME(PARAM_ZONE_ID, 0, REQUIRED),
 			GRACE(1),
-			TOKEN(2)
+			TOKEN(2),
+			GRACE_FROM(3)
 		}
 	},
 	{
@@ -230,7 +233,8 @@ static const ApiAction actions[] = {
 			NAME(PARAM_ZONE_ID, 0, REQUIRED),
 			SECRET(PARAM_SECRET_KEY, 1, REQUIRED),
 			GRACE(2),
-			TOKEN(3)
+			TOKEN(3),
+			GRACE_FROM(4)
 		}
 	},
 };

@@ -279,7 +279,7 @@ read_parameter(ApiCall *call, Request *request, const ApiParameter *p)
 {
 	const JsonbValue *value = find_parameter(call, p);
 	NullableDatum *argument = &call->arguments[p->position];
-	bool		is_text = p->kind == VALUE_TEXT || p->kind == VALUE_SECRET;
+	bool		is_text = p->kind == VALUE_TEXT || p->kind == VALUE_SECRET || p->kind == VALUE_GRACE_FROM;
 	bool		is_number = !is_text && p->kind != VALUE_ORDER && p->kind != VALUE_SWITCH;
 	int64		number = is_number && value != NULL ? read_number(p, value) : p->otherwise;
 
@@ -293,9 +293,11 @@ read_parameter(ApiCall *call, Request *request, const ApiParameter *p)
 		request->arguments.switched = read_switch(p, value);
 		return;
 	}
-	if (value == NULL && (is_text || p->kind == VALUE_INT8))
+	if (value == NULL && p->kind == VALUE_GRACE_FROM)
+		argument->value = CStringGetTextDatum("rotation");
+	else if (value == NULL && (is_text || p->kind == VALUE_INT8))
 		return;
-	if (is_text)
+	else if (is_text)
 		argument->value = read_text(p, value);
 	else if (p->kind == VALUE_ORDER)
 		argument->value = read_order(p, value);

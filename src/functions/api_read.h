@@ -23,6 +23,7 @@ typedef enum ValueKind
 	VALUE_INT8,
 	VALUE_INT4,
 	VALUE_SECONDS,				/* becomes an interval */
+	VALUE_GRACE_FROM,			/* a text; absent, it is that of the function's default */
 	VALUE_ORDER,				/* becomes whether the newest comes first */
 	VALUE_SWITCH				/* disables or enables: no argument of the function */
 } ValueKind;

@@ -141,6 +141,7 @@ read_reset(Request *request)
 	argument_app_secret(request->fcinfo, 2, PARAM_NEW_APP_SECRET, &request->secret);
 	request->arguments.grace = argument_grace(request->fcinfo, 3);
 	argument_client_token(request->fcinfo, 4, request->arguments.client_token);
+	request->arguments.from_first_use = argument_from_first_use(request->fcinfo, 5);
 }
 
 static void
@@ -160,7 +161,7 @@ const Action app_reset_secret_action = {
 	"reset_app_secret", REQUEST_OF_APPS, read_reset, reset_app_secret, result_request_id
 };
 
-/* reset_app_secret(app_key, new_app_key, new_app_secret, grace_period, client_token) */
+/* reset_app_secret(app_key, new_app_key, new_app_secret, grace_period, client_token, grace_from) */
 Datum
 keyrot_reset_app_secret(PG_FUNCTION_ARGS)
 {

@@ -14,6 +14,7 @@
 
 #include "core/argument.h"
 #include "core/credential.h"
+#include "core/grace.h"
 #include "core/lifetime.h"
 #include "core/request.h"
 #include "core/rights.h"
@@ -87,7 +88,7 @@ examine(const Credential *credential, void *reader_state)
 
 	if (credential->secret.length > 0 && is_wanted(search, credential, &credential->secret, credential->version))
 		put_found(search, credential, credential->version, lifetime_is_over(credential) ? "expired" : "current");
-	if (credential->previous_secret.length > 0 && GetCurrentTimestamp() < credential->previous_valid_until &&
+	if (credential->previous_secret.length > 0 && grace_runs(credential) &&
 		is_wanted(search, credential, &credential->previous_secret, previous_version))
 		put_found(search, credential, previous_version, "retiring");
 }

@@ -20,9 +20,11 @@
 
 #include "functions/status.h"
 #include "core/limit.h"
+#include "core/signing.h"
 #include "record/counters.h"
 #include "record/ledger.h"
 #include "record/queue.h"
+#include "record/usage.h"
 
 PG_FUNCTION_INFO_V1(keyrot_read_metrics);
 
@@ -161,6 +163,8 @@ put_requests(Metrics *metrics)
 	queue_look(&view);
 	counters_read_actions(put_action, metrics);
 	counters_read_failures(put_failure, metrics);
+	for (Reason reason = 0; reason < REASON_OK; reason++)
+		put_failure(signing_reason(reason), usage_failures(reason), metrics);
 	put(metrics, "keyrot_queue_waiting", view.waiting, "not recorded yet");
 	put(metrics, "keyrot_queue_lost_total", (double) view.lost, "never recorded");
 	put(metrics, "keyrot_queue_omitted_total", (double) view.omitted, "refusals that are\nonly counted");

@@ -38,7 +38,7 @@ PG_FUNCTION_INFO_V1(keyrot_sign_string_with_all_for_zone);
 static Presented
 read_presented_bytes(FunctionCallInfo fcinfo, int position)
 {
-	Presented	presented = {.hash = argument_algorithm(fcinfo, position + 2), .message = {"", 0}};
+	Presented	presented = {.hash = argument_algorithm(fcinfo, position + 2), .message = {"", 0}, .worth = REASON_OK};
 	Bytes		signature;
 
 	if (fcinfo->args[position].isnull || fcinfo->args[position + 1].isnull)
@@ -56,7 +56,7 @@ read_presented_bytes(FunctionCallInfo fcinfo, int position)
 static Presented
 read_presented_text(FunctionCallInfo fcinfo, int position)
 {
-	Presented	presented = {.hash = argument_algorithm(fcinfo, position + 2), .message = {"", 0}};
+	Presented	presented = {.hash = argument_algorithm(fcinfo, position + 2), .message = {"", 0}, .worth = REASON_OK};
 	Bytes		signature;
 
 	if (fcinfo->args[position].isnull || fcinfo->args[position + 1].isnull)

@@ -222,24 +222,29 @@ read_token(FunctionCallInfo fcinfo)
 	return token;
 }
 
-/* Judges a token by its signature, and then by the server's clock. */
-static Verdict
-judge_token(FunctionCallInfo fcinfo, const Token *token)
+/* What a token of the zone's is worth by the server's clock. */
+static Reason
+judge_times(const Token *token)
 {
-	Signer		signer = signature_read_signer(fcinfo, CREDENTIAL_ZONE, true);
-	Verdict		verdict = signing_judge(&signer, &token->presented);
-	Datum		now;
+	Datum		now = NumericGetDatum(int64_div_fast_to_numeric(GetCurrentTimestamp() + UNIX_EPOCH_OFFSET, 6));
 
-	if (verdict.reason != REASON_OK)
-		return verdict;
-	now = NumericGetDatum(int64_div_fast_to_numeric(GetCurrentTimestamp() + UNIX_EPOCH_OFFSET, 6));
 	if (token->expires_at != NULL &&
 		DatumGetBool(DirectFunctionCall2(numeric_ge, now, NumericGetDatum(token->expires_at))))
-		verdict.reason = REASON_TOKEN_EXPIRED;
-	else if (token->valid_from != NULL &&
-			 DatumGetBool(DirectFunctionCall2(numeric_lt, now, NumericGetDatum(token->valid_from))))
-		verdict.reason = REASON_TOKEN_NOT_YET_VALID;
-	return verdict;
+		return REASON_TOKEN_EXPIRED;
+	if (token->valid_from != NULL &&
+		DatumGetBool(DirectFunctionCall2(numeric_lt, now, NumericGetDatum(token->valid_from))))
+		return REASON_TOKEN_NOT_YET_VALID;
+	return REASON_OK;
+}
+
+/* Judges a token by its signature, and then by its times. */
+static Verdict
+judge_token(FunctionCallInfo fcinfo, Token *token)
+{
+	Signer		signer = signature_read_signer(fcinfo, CREDENTIAL_ZONE, true);
+
+	token->presented.worth = judge_times(token);
+	return signing_judge(&signer, &token->presented);
 }
 
 /* verify_gateway_token(zone_id, gateway_id, token) */

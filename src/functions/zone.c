@@ -96,6 +96,7 @@ read_refresh(Request *request)
 	read_zone_id(request);
 	request->arguments.grace = argument_grace(request->fcinfo, 1);
 	argument_client_token(request->fcinfo, 2, request->arguments.client_token);
+	request->arguments.from_first_use = argument_from_first_use(request->fcinfo, 3);
 }
 
 static void
@@ -122,7 +123,7 @@ const Action zone_refresh_key_action = {
 	"refresh_zone_key", REQUEST_OF_ZONES, read_refresh, refresh_zone_key, answer_new_key
 };
 
-/* refresh_zone_key(zone_id, grace_period, client_token, OUT secret_key, OUT request_id) */
+/* refresh_zone_key(zone_id, grace_period, client_token, grace_from, OUT secret_key, OUT request_id) */
 Datum
 keyrot_refresh_zone_key(PG_FUNCTION_ARGS)
 {
@@ -139,6 +140,7 @@ read_given_key(Request *request)
 	argument_secret_key(request->fcinfo, 1, &request->secret);
 	request->arguments.grace = argument_grace(request->fcinfo, 2);
 	argument_client_token(request->fcinfo, 3, request->arguments.client_token);
+	request->arguments.from_first_use = argument_from_first_use(request->fcinfo, 4);
 }
 
 /* Sets the given key; where it is the current one, nothing changes, so that whoever states it may do so again. */
@@ -157,7 +159,7 @@ const Action zone_modify_key_action = {
 	"modify_zone_key", REQUEST_OF_ZONES, read_given_key, modify_zone_key, result_request_id
 };
 
-/* modify_zone_key(zone_id, secret_key, grace_period, client_token) */
+/* modify_zone_key(zone_id, secret_key, grace_period, client_token, grace_from) */
 Datum
 keyrot_modify_zone_key(PG_FUNCTION_ARGS)
 {

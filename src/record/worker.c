@@ -1,6 +1,7 @@
 /*
  * worker.c
- *	  The background worker: records the requests that wait in the queue, and wipes expired versions.
+ *	  The background worker: records the requests that wait in the queue, writes down when credentials were last used,
+ *	  and wipes expired versions.
  *
  * Why two processes?  A worker that stayed connected to keyrot.database would make DROP DATABASE and
  * CREATE DATABASE ... TEMPLATE fail: they wait five seconds for other sessions, and then give up.  So a
@@ -34,20 +35,25 @@
 #include "storage/procsignal.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "record/queue.h"
+#include "record/usage.h"
 #include "store/credential_statements.h"
 #include "store/request_statements.h"
 #include "store/tables.h"
+#include "store/usage_statements.h"
 #include "base/notices.h"
 #include "base/settings.h"
 
 #define RESTART_SECONDS 1		/* of a launcher that crashed */
 #define BATCH 64				/* requests recorded in one transaction */
 #define PIECE 256				/* blocks searched for expired versions in one transaction */
+#define GRACES 1024				/* grace periods begun in one transaction */
+#define USES 65536				/* last uses written down in one transaction */
 #define LINGER_MS 500			/* before a worker that has nothing to do leaves */
 #define LOCK_TIMEOUT "5s"
 
@@ -128,6 +134,7 @@ lock_tables(void)
 	LockRelationOid(before.app, RowExclusiveLock);
 	LockRelationOid(before.zone, RowExclusiveLock);
 	LockRelationOid(before.request, RowExclusiveLock);
+	LockRelationOid(before.credential_use, RowExclusiveLock);
 	found = tables_find();
 	if (found == NULL || memcmp(found, &before, sizeof(before)) != 0)
 		return InvalidOid;
@@ -184,6 +191,63 @@ record_some(void)
 		request_statements_record(&rows[i]);
 	commit_work();
 	queue_remove_oldest(count);
+	return true;
+}
+
+/* Tells rows of one kind when their grace period began; returns whether no more of them wait to be told. */
+static bool
+begin_graces_of(CredentialKind kind)
+{
+	FirstUse   *graces = MemoryContextAlloc(TopMemoryContext, GRACES * sizeof(FirstUse));
+	TimestampTz end = DT_NOEND;
+	int			count;
+	bool		all;
+
+	begin_work("beginning grace periods");
+	count = usage_copy_graces(kind, graces, GRACES);
+	if (count > 0)
+		end = usage_statements_begin_graces(kind, graces, count);
+	commit_work();
+	queue_expect_expiry(end);
+	all = usage_forget_graces(kind, graces, count) && count < GRACES;
+	pfree(graces);
+	return all;
+}
+
+/* Begins the grace periods whose first use has come; tells whether it looked for any. */
+static bool
+begin_graces(void)
+{
+	uint64		begun;
+	bool		all_apps;
+	bool		all_zones;
+
+	if (!usage_begin_graces(&begun))
+		return false;
+	all_apps = begin_graces_of(CREDENTIAL_APP);
+	all_zones = begin_graces_of(CREDENTIAL_ZONE);
+	if (all_apps && all_zones)
+		usage_end_graces(begun);
+	return true;
+}
+
+/* Writes down when credentials were last used, where a minute has passed; tells whether it did. */
+static bool
+write_uses(void)
+{
+	UseRow	   *rows;
+	int			count;
+
+	if (!usage_begin_writing())
+		return false;
+	rows = MemoryContextAlloc(TopMemoryContext, USES * sizeof(UseRow));
+	begin_work("writing down last uses");
+	count = usage_copy_changed(rows, USES);
+	if (count > 0)
+		usage_statements_write(rows, count);
+	commit_work();
+	usage_end_writing(rows, count);
+	pfree(rows);
 	return true;
 }
 
@@ -247,7 +311,7 @@ keyrot_worker_main(Datum argument pg_attribute_unused())
 		static uint32 wait_event = 0;
 		int			events;
 
-		if (record_some() || sweep_some(&sweep))
+		if (record_some() || begin_graces() || write_uses() || sweep_some(&sweep))
 			continue;
 		events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LINGER_MS,
 						   KEYROT_WAIT_EVENT(&wait_event, "KeyrotWorkerMain"));
@@ -273,7 +337,7 @@ time_to_work(const Retry *retry)
 	QueueView	view;
 
 	queue_look(&view);
-	due = view.waiting > 0 ? now : view.sweep_at;
+	due = view.waiting > 0 ? now : Min(view.sweep_at, usage_due_at());
 	if (retry->unreachable && view.life_since_run)
 		pause = Min(pause, PAUSE_MIN_MS);
 	if (pause > 0)

@@ -110,14 +110,14 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, previous_valid_until,"
 		"                        created_at, modified_at, disabled_at, valid_until, due_at, rotate_after, lifetime,"
-		"                        policy_grace, app_id, previous_app_key, app_name, description)"
+		"                        policy_grace, grace_after_use, app_id, previous_app_key, app_name, description)"
 		" SELECT $2, $3, owner, owner_name, $4, $5, created_at, $6, disabled_at, $7, $8, rotate_after, lifetime,"
-		"        policy_grace, app_id, app_key, app_name, description"
+		"        policy_grace, $9, app_id, app_key, app_name, description"
 		"   FROM keyrot.app WHERE app_key OPERATOR(pg_catalog.=) $1"
 		" ON CONFLICT (app_key) DO NOTHING",
 		.success = SPI_OK_INSERT,
 		.types = {TEXTOID, TEXTOID, INT4OID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-		TIMESTAMPTZOID},
+		TIMESTAMPTZOID, INT8OID},
 	};
 	Parameters	parameters = {0};
 
@@ -129,6 +129,10 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 	parameters_add_time(&parameters, app->modified_at);
 	parameters_add_time(&parameters, app->valid_until);
 	parameters_add_time(&parameters, app->due_at);
+	if (app->grace_after_use == NO_GRACE_AFTER_USE)
+		parameters_add_null(&parameters);
+	else
+		parameters_add(&parameters, Int64GetDatum(app->grace_after_use));
 	return statement_run_without_rows(&insert, &parameters) == 1;
 }
 

@@ -48,7 +48,8 @@ typedef struct Column
 	OTHER("due_at", TIMESTAMPTZOID, NULLABLE), \
 	OTHER("rotate_after", INTERVALOID, NULLABLE), \
 	OTHER("lifetime", INTERVALOID, NULLABLE), \
-	OTHER("policy_grace", INT8OID, NULLABLE)
+	OTHER("policy_grace", INT8OID, NULLABLE), \
+	OTHER("grace_after_use", INT8OID, NULLABLE)
 
 static const Column app[] = {
 	CREDENTIAL("app_key"),
@@ -98,6 +99,7 @@ static const Column retry[] = {
 	KEY("target", NOT_NULL),
 	KEY("new_app_key", NULLABLE),
 	OTHER("grace_period", INT8OID, NOT_NULL),
+	KEY("grace_from", NOT_NULL),
 	OTHER("secret_given", BOOLOID, NOT_NULL),
 	OTHER("version", INT4OID, NULLABLE),
 	OTHER("created_at", TIMESTAMPTZOID, NOT_NULL)
@@ -110,6 +112,13 @@ static const Column reseal[] = {
 	OTHER("done", INT8OID, NOT_NULL),
 	OTHER("total", INT8OID, NOT_NULL)
 };
+static const Column credential_use[] = {
+	KEY("kind", NOT_NULL),
+	KEY("id", NOT_NULL),
+	OTHER("version", INT4OID, NOT_NULL),
+	OTHER("last_used_at", TIMESTAMPTZOID, NULLABLE),
+	OTHER("earlier_last_used_at", TIMESTAMPTZOID, NULLABLE)
+};
 
 #define MAX_COLUMNS 64
 
@@ -120,7 +129,8 @@ static const struct
 	const Column *columns;
 	int			count;
 }			lists[] = {
-	LIST(app), LIST(zone), LIST(gateway), LIST(data_key), LIST(request), LIST(retry), LIST(reseal)
+	LIST(app), LIST(zone), LIST(gateway), LIST(data_key), LIST(request), LIST(retry), LIST(reseal),
+	LIST(credential_use)
 };
 
 static bool

@@ -102,7 +102,7 @@ void
 credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now)
 {
 #define WIPE(table) \
-	"UPDATE keyrot." table " SET previous_secret = NULL, previous_valid_until = NULL" \
+	"UPDATE keyrot." table " SET previous_secret = NULL, previous_valid_until = NULL, grace_after_use = NULL" \
 	" WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
 	"       SELECT ctid FROM keyrot." table \
 	"        WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2" \

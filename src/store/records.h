@@ -32,6 +32,9 @@ typedef struct Policy
 	int64		grace;			/* microseconds */
 } Policy;
 
+/* Where a previous version has no grace period that begins with the first use of its successor. */
+#define NO_GRACE_AFTER_USE ((int64) -1)
+
 /* A row of keyrot.app or keyrot.zone. */
 typedef struct Credential
 {
@@ -44,6 +47,7 @@ typedef struct Credential
 	Sealed		secret;			/* empty: retired or deleted */
 	Sealed		previous_secret;
 	TimestampTz previous_valid_until;	/* NO_TIME: nothing in grace */
+	int64		grace_after_use;	/* microseconds; the bound is previous_valid_until */
 	TimestampTz created_at;
 	TimestampTz modified_at;
 	TimestampTz disabled_at;	/* NO_TIME: not disabled */
@@ -52,6 +56,7 @@ typedef struct Credential
 	Policy		policy;
 	int64		app_id;			/* apps only, as the next one */
 	char		previous_app_key[APP_KEY_MAX + 1];	/* empty: none */
+	bool		is_own;			/* written by the transaction that read it, which may be rolled back yet */
 } Credential;
 
 /* A row of keyrot.data_key. */

@@ -9,6 +9,8 @@
 
 #include "store/statement.h"
 
+#define FROM_FIRST_USE "first_use"
+
 /*
  * Notes what a client_token is used for.  Tells whether no caller of this name has used it before; where another
  * transaction is just using it, waits for that one to end.
@@ -18,10 +20,11 @@ retry_statements_reserve(const TokenRow *token)
 {
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.retry (caller, caller_oid, client_token, request_id, action, target, new_app_key,"
-		"                          grace_period, secret_given, created_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (caller, client_token) DO NOTHING",
+		"                          grace_period, grace_from, secret_given, created_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (caller, client_token) DO NOTHING",
 		.success = SPI_OK_INSERT,
-		.types = {TEXTOID, OIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, BOOLOID, TIMESTAMPTZOID},
+		.types = {TEXTOID, OIDOID, TEXTOID, UUIDOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, BOOLOID,
+		TIMESTAMPTZOID},
 	};
 	Parameters	parameters = {0};
 
@@ -36,6 +39,7 @@ retry_statements_reserve(const TokenRow *token)
 	else
 		parameters_add_text(&parameters, token->new_app_key);
 	parameters_add(&parameters, Int64GetDatum(token->grace));
+	parameters_add_text(&parameters, token->from_first_use ? FROM_FIRST_USE : "rotation");
 	parameters_add(&parameters, BoolGetDatum(token->secret_given));
 	parameters_add_time(&parameters, token->created_at);
 	return statement_run_without_rows(&insert, &parameters) == 1;
@@ -66,6 +70,7 @@ read_token(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	token->secret_given = DatumGetBool(SPI_getbinval(tuple, desc, 6, &is_null));
 	token->version = DatumGetInt32(SPI_getbinval(tuple, desc, 7, &is_null));
 	token->caller.oid = DatumGetObjectId(SPI_getbinval(tuple, desc, 8, &is_null));
+	token->from_first_use = DatumGetBool(SPI_getbinval(tuple, desc, 9, &is_null));
 }
 
 /* Reads what a caller of this name, and which, used a client_token for; tells whether it is there. */
@@ -73,7 +78,8 @@ bool
 retry_statements_find(const char *caller, const char *client_token, TokenRow *token)
 {
 	static Statement select = {
-		.text = "SELECT request_id, action, target, new_app_key, grace_period, secret_given, version, caller_oid"
+		.text = "SELECT request_id, action, target, new_app_key, grace_period, secret_given, version, caller_oid,"
+		"       grace_from OPERATOR(pg_catalog.=) '" FROM_FIRST_USE "'"
 		"  FROM keyrot.retry WHERE caller OPERATOR(pg_catalog.=) $1"
 		"   AND client_token OPERATOR(pg_catalog.=) $2",
 		.success = SPI_OK_SELECT,

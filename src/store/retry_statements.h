@@ -21,6 +21,7 @@ typedef struct TokenRow
 	char		target[SEAL_MAX_IDENTIFIER + 1];
 	char		new_app_key[APP_KEY_MAX + 1];	/* empty: none */
 	int64		grace;			/* microseconds */
+	bool		from_first_use; /* when it begins; else with the rotation */
 	bool		secret_given;
 	int32		version;		/* the one made */
 	TimestampTz created_at;

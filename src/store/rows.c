@@ -37,7 +37,7 @@
 #include "store/tables.h"
 #include "base/errors.h"
 
-/* Positions of columns; a credential's first fifteen are the same in both tables. */
+/* Positions of columns; a credential's first sixteen are the same in both tables. */
 enum
 {
 	CREDENTIAL_IDENTIFIER = 1,
@@ -55,14 +55,11 @@ enum
 	CREDENTIAL_ROTATE_AFTER,
 	CREDENTIAL_LIFETIME,
 	CREDENTIAL_POLICY_GRACE,
+	CREDENTIAL_GRACE_AFTER_USE,
 	APP_ID,
 	APP_PREVIOUS_APP_KEY
 };
-enum
-{
-	GATEWAY_ZONE_ID = 1,
-	GATEWAY_GATEWAY_ID
-};
+enum {GATEWAY_ZONE_ID = 1, GATEWAY_GATEWAY_ID};
 enum
 {
 	REQUEST_ID = 1,
@@ -81,13 +78,7 @@ enum
 	REQUEST_CHANGED_KIND,
 	REQUEST_CHANGED_IN
 };
-enum
-{
-	DATA_KEY_ID = 1,
-	DATA_KEY_WRAPPED,
-	DATA_KEY_MASTER_KEY,
-	DATA_KEY_CHECK_VALUE
-};
+enum {DATA_KEY_ID = 1, DATA_KEY_WRAPPED, DATA_KEY_MASTER_KEY, DATA_KEY_CHECK_VALUE};
 
 /* A table that is being written to, and what the executor needs for it. */
 typedef struct Writer
@@ -197,6 +188,9 @@ decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credenti
 	credential->valid_until = decode_time(&columns, CREDENTIAL_VALID_UNTIL);
 	credential->due_at = decode_time(&columns, CREDENTIAL_DUE_AT);
 	decode_policy(&columns, &credential->policy);
+	credential->grace_after_use = columns.nulls[CREDENTIAL_GRACE_AFTER_USE - 1] ? NO_GRACE_AFTER_USE :
+		DatumGetInt64(columns.values[CREDENTIAL_GRACE_AFTER_USE - 1]);
+	credential->is_own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 	credential->app_id = 0;
 	credential->previous_app_key[0] = '\0';
 	if (kind != CREDENTIAL_APP)
@@ -465,6 +459,8 @@ rows_write_credential(const Credential *credential)
 	set_interval(writer.row, CREDENTIAL_LIFETIME, &credential->policy.lifetime);
 	writer.row->tts_values[CREDENTIAL_POLICY_GRACE - 1] = Int64GetDatum(credential->policy.grace);
 	writer.row->tts_isnull[CREDENTIAL_POLICY_GRACE - 1] = credential->policy.grace == 0;
+	writer.row->tts_values[CREDENTIAL_GRACE_AFTER_USE - 1] = Int64GetDatum(credential->grace_after_use);
+	writer.row->tts_isnull[CREDENTIAL_GRACE_AFTER_USE - 1] = credential->grace_after_use == NO_GRACE_AFTER_USE;
 	ExecStoreVirtualTuple(writer.row);
 
 	KEYROT_EPQ_INIT(&never_used, writer.estate);

@@ -31,7 +31,8 @@ static const struct
 	const char *name;
 	size_t		place;
 }			names[] = {
-	TABLE(app), TABLE(zone), TABLE(gateway), TABLE(data_key), TABLE(request), TABLE(retry), TABLE(reseal)
+	TABLE(app), TABLE(zone), TABLE(gateway), TABLE(data_key), TABLE(request), TABLE(retry), TABLE(reseal),
+	TABLE(credential_use)
 };
 
 static Tables tables;

@@ -20,6 +20,7 @@ typedef struct Tables
 	Oid			request;
 	Oid			retry;
 	Oid			reseal;
+	Oid			credential_use;
 } Tables;
 
 extern const Tables *tables_find(void);

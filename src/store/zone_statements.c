@@ -38,7 +38,8 @@ zone_statements_revive(const Credential *zone)
 	static Statement update = {
 		.text = "UPDATE keyrot.zone SET version = $2, secret = $3, previous_secret = NULL,"
 		"       previous_valid_until = NULL, created_at = $4, modified_at = $5, disabled_at = NULL,"
-		"       valid_until = NULL, due_at = NULL, rotate_after = NULL, lifetime = NULL, policy_grace = NULL"
+		"       valid_until = NULL, due_at = NULL, rotate_after = NULL, lifetime = NULL, policy_grace = NULL,"
+		"       grace_after_use = NULL"
 		" WHERE zone_id OPERATOR(pg_catalog.=) $1",
 		.success = SPI_OK_UPDATE,
 		.types = {TEXTOID, INT4OID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},

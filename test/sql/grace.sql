@@ -155,3 +155,21 @@ SET keyrot.max_grace = '60 days';
 SHOW keyrot.max_grace;
 RESET ROLE;
 DROP ROLE regress_grace;
+
+-- When a grace period begins is one of two words; with the first use only where uses are noted, which is not here.
+SELECT app_key FROM keyrot.create_app('Grace', 'grace.from', 'grace-secret-number-1');
+SELECT keyrot.create_zone_key('grace-from', test.secret_key(1)) IS NOT NULL AS done;
+SELECT keyrot.reset_app_secret('grace.from', grace_from => NULL);
+SELECT keyrot.reset_app_secret('grace.from', grace_from => '');
+SELECT keyrot.reset_app_secret('grace.from', grace_from => 'First_Use');
+SELECT keyrot.reset_app_secret('grace.from', grace_period => '1 hour', grace_from => 'first_use');
+SELECT keyrot.refresh_zone_key('grace-from', grace_from => 'use');
+SELECT keyrot.refresh_zone_key('grace-from', grace_from => 'first_use');
+SELECT keyrot.modify_zone_key('grace-from', test.secret_key(2), grace_from => NULL);
+SELECT keyrot.modify_zone_key('grace-from', test.secret_key(2), grace_from => 'first_use');
+SELECT keyrot.reset_app_secret('grace.from', NULL, 'grace-secret-number-2', '1 hour', NULL, 'rotation') IS NOT NULL AS done,
+       keyrot.modify_zone_key('grace-from', test.secret_key(2), '1 hour', NULL, 'rotation') IS NOT NULL AS done;
+SELECT id, pg_temp.accepted(id), pg_temp.state(id) FROM (VALUES ('grace.from'), ('grace-from')) AS v (id);
+SELECT body ->> 'Code' AS code, body ->> 'Message' AS message
+  FROM keyrot.api('ResetAppSecret', '{"AppKey": "grace.from", "GraceFrom": "first_use"}');
+SELECT id, last_used_at, previous_last_used_at FROM keyrot.credentials WHERE id IN ('grace.from', 'grace-from') ORDER BY id;

@@ -73,8 +73,8 @@ SELECT count(*), min(action) FROM keyrot.request;
 ROLLBACK;
 
 -- What client_tokens were used for goes, too, but never within a day.
-INSERT INTO keyrot.retry (caller, caller_oid, client_token, request_id, action, target, grace_period, secret_given, created_at)
-SELECT current_user, 1, 'token of ' || hours || ' hours', gen_random_uuid(), 'reset_app_secret', 'pruned', 0, false,
+INSERT INTO keyrot.retry (caller, caller_oid, client_token, request_id, action, target, grace_period, grace_from, secret_given, created_at)
+SELECT current_user, 1, 'token of ' || hours || ' hours', gen_random_uuid(), 'reset_app_secret', 'pruned', 0, 'rotation', false,
        now() - make_interval(hours => hours) FROM (VALUES (1), (23), (25), (49)) AS v (hours);
 SELECT keyrot.prune_requests('2 days') >= 0 AS pruned;
 SELECT client_token FROM keyrot.retry WHERE target = 'pruned' ORDER BY created_at DESC;

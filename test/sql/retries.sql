@@ -136,8 +136,8 @@ SET ROLE regress_retry_c;
 SELECT keyrot.reset_app_secret('retry-app-2', client_token => 't-10') = :'first' AS same_request_id;
 RESET ROLE;
 -- Tokens that would come to be one: a caller's own stays, else the newest.
-INSERT INTO keyrot.retry (caller, caller_oid, client_token, request_id, action, target, grace_period, secret_given, created_at)
-SELECT 'regress_gone_' || i, oid_of('regress_retry_b'), t, gen_random_uuid(), 'reset_app_secret', 'gone', 0, false,
+INSERT INTO keyrot.retry (caller, caller_oid, client_token, request_id, action, target, grace_period, grace_from, secret_given, created_at)
+SELECT 'regress_gone_' || i, oid_of('regress_retry_b'), t, gen_random_uuid(), 'reset_app_secret', 'gone', 0, 'rotation', false,
        now() + make_interval(mins => i) FROM generate_series(1, 3) AS i, (VALUES ('t-10'), ('t-11')) AS v (t);
 SELECT keyrot.rebind_owners() AS rebound;
 SELECT caller, client_token, target, created_at > now() + interval '150 s' AS the_newest FROM keyrot.retry

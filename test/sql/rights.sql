@@ -98,7 +98,7 @@ CALL keyrot.refresh_zones(zone_ids => '{rights-zone}');
 SELECT relation, test.state_of('SELECT FROM keyrot.' || relation) AS read,
        test.state_of('DELETE FROM keyrot.' || relation) AS delete
   FROM (VALUES ('credentials'), ('gateways'), ('requests'), ('progress'), ('app'), ('zone'), ('gateway'), ('data_key'), ('request'),
-               ('retry'), ('reseal'), ('metrics'))
+               ('retry'), ('reseal'), ('credential_use'), ('metrics'))
        AS v (relation);
 SELECT test.state_of($$SELECT nextval('keyrot.app_id')$$) AS next,
        test.state_of('SELECT last_value FROM keyrot.app_id') AS last;
@@ -141,7 +141,7 @@ SET ROLE regress_ordinary;
 SELECT * FROM test.refusals() WHERE state <> 'ok';
 SELECT string_agg(test.state_of(format('%s keyrot.%s', statement, relation)), ', ') AS states
   FROM (VALUES ('app'), ('zone'), ('gateway'), ('data_key'), ('request'),
-               ('retry'), ('reseal'), ('metrics')) AS r (relation),
+               ('retry'), ('reseal'), ('credential_use'), ('metrics')) AS r (relation),
        (VALUES ('TABLE'), ('DELETE FROM'), ('TRUNCATE'), ('LOCK TABLE')) AS s (statement);
 RESET ROLE;
 REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA keyrot FROM regress_ordinary;

@@ -55,7 +55,7 @@ $old->safe_psql('shop', q{
 	SELECT keyrot.create_app('App of a tenant', 'app-tenant', 'secret-of-version-1')});
 
 $old->safe_psql('shop', 'CREATE PUBLICATION keyrot FOR TABLE keyrot.app, keyrot.zone, keyrot.gateway, keyrot.data_key,
-	keyrot.request, keyrot.retry, keyrot.reseal');
+	keyrot.request, keyrot.retry, keyrot.reseal, keyrot.credential_use');
 my $from = $old->connstr . ' dbname=shop';
 $new->safe_psql('shop', "CREATE SUBSCRIPTION keyrot CONNECTION '$from' PUBLICATION keyrot");
 
@@ -147,6 +147,6 @@ $new->safe_psql('early', 'DROP SUBSCRIPTION early');
 
 # A publication of all tables has keyrot's, too.
 $old->safe_psql('shop', 'DROP PUBLICATION keyrot; CREATE PUBLICATION everything FOR ALL TABLES');
-is($old->safe_psql('shop', q{SELECT count(*) FROM pg_publication_tables WHERE schemaname = 'keyrot'}), '7', 'FOR ALL TABLES publishes them, too');
+is($old->safe_psql('shop', q{SELECT count(*) FROM pg_publication_tables WHERE schemaname = 'keyrot'}), '8', 'FOR ALL TABLES publishes them, too');
 
 done_testing();
