@@ -296,7 +296,7 @@ bulk_statements_end_grace_of(char **app_keys, int count)
 		.types = {TEXTARRAYOID},
 	};
 	static Statement update = {
-		.text = "UPDATE keyrot.app SET previous_secret = NULL, previous_valid_until = NULL"
+		.text = "UPDATE keyrot.app SET previous_secret = NULL, previous_valid_until = NULL, grace_after_use = NULL"
 		" WHERE app_key OPERATOR(pg_catalog.=) ANY ($1) AND previous_valid_until IS NOT NULL",
 		.success = SPI_OK_UPDATE,
 		.types = {TEXTARRAYOID},
@@ -404,7 +404,7 @@ bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count,
 	.text = "WITH written AS (UPDATE keyrot." table " AS c" \
 	"   SET version = n.version, secret = n.secret," \
 	"       previous_secret = CASE WHEN n.previous_valid_until IS NOT NULL THEN c.secret END," \
-	"       previous_valid_until = n.previous_valid_until, modified_at = $7," \
+	"       previous_valid_until = n.previous_valid_until, grace_after_use = NULL, modified_at = $7," \
 	"       valid_until = n.valid_until, due_at = n.due_at" \
 	"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)," \
 	"                  pg_catalog.unnest($5), pg_catalog.unnest($6))" \
@@ -449,7 +449,7 @@ bulk_statements_record(const RequestRow *common, const Rotation *rotations, int 
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS n (request_id, target, version)",
 		.success = SPI_OK_INSERT,
 		.types = {UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, OIDOID, TEXTOID, OIDOID,
-		INETOID, INT4OID, TEXTOID},
+		INETOID, INT4OID, TEXTOID, TEXTOID},
 	};
 	Parameters	parameters = {0};
 	Arrays		arrays = make_arrays(count);

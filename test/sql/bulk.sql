@@ -33,6 +33,9 @@ SELECT r.target, r.version, r.requested_at = c.modified_at AS same_time, r.pid =
   FROM keyrot.requests AS r JOIN keyrot.credentials AS c ON c.id = r.target AND c.version = r.version
  WHERE r.action IN ('reset_apps', 'refresh_zones') AND r.request_id > :'mark' ORDER BY request_id;
 
+-- The change feed tells each.
+SELECT kind, id, version, action FROM keyrot.changes() AS c WHERE request_id > :'mark' ORDER BY request_id;
+
 -- With a grace period; the next call ends it.
 SELECT test.secret_of('bulk-1') AS old_secret \gset
 CALL keyrot.reset_apps('regress_leaky', '1 hour', 3);
