@@ -69,6 +69,12 @@ SELECT http_status FROM keyrot.api('ResetAppSecret', '{"AppKey": "changes.api"}'
 SELECT http_status FROM keyrot.api('ResetAppSecret', '{"AppKey": "changes.api", "NewAppKey": "changes.app"}');
 SELECT http_status FROM keyrot.api('ResetAppSecret', '{"AppKey": "changes.api", "NewAppSecret": "short"}');
 SELECT * FROM test.news();
+-- Many at once: each rotation is a change, of its kind.
+SELECT keyrot.set_zone_policy('changes-zone', '1 microsecond') IS NOT NULL AS done;
+SELECT kind, id FROM keyrot.rotate_due() WHERE id LIKE 'changes%';
+SELECT keyrot.set_zone_policy('changes-zone') IS NOT NULL AS done;
+CALL keyrot.reset_apps(app_keys => '{changes.api}');
+SELECT * FROM test.news() WHERE id LIKE 'changes%';
 -- What the rows tell is what the log has.
 SELECT count(*) > 20 AS many, bool_and(c.id = r.target AND c.action = r.action AND c.changed_at = r.requested_at
        AND c.version IS NOT DISTINCT FROM r.version AND r.outcome = 'ok') AS as_logged,

@@ -91,6 +91,11 @@ is( notified(
 		  ROLLBACK TO s; COMMIT; BEGIN; SELECT keyrot.reset_app_secret('app-2'); ROLLBACK}),
 	'{"kind": "app", "id": "app-2", "version": 3} {"kind": "zone", "id": "zone-1", "version": 2}',
 	'keyrot.notify tells of rotations that commit');
+is( notified(
+		q{SELECT keyrot.set_app_policy('app-14', '1 microsecond'); SELECT count(*) FROM keyrot.rotate_due();
+		  CALL keyrot.refresh_zones(zone_ids => '{zone-1}'); SELECT keyrot.set_app_policy('app-14')}),
+	'{"kind": "app", "id": "app-14", "version": 2} {"kind": "zone", "id": "zone-1", "version": 3}',
+	'also of those that are made many at once');
 is(notified(q{SET keyrot.notify = off; SELECT keyrot.reset_app_secret('app-2')}), '', 'and of none where it is off');
 news(\%here, $primary);
 
