@@ -1,23 +1,24 @@
 /*
  * conditions.c
- *	  What errors are about, in two tables: the parameters, and the conditions that the contract tells
- *	  apart, with their SQLSTATE and what the two clouds call them.
+ *	  The subjects of errors, in two tables: the parameters, and the conditions that callers can distinguish,
+ *	  with their SQLSTATEs and their names in the two clouds.
  *
- * The sentences are errors.c's.  Which condition a caught error is cannot be read off it alone, for one
- * SQLSTATE stands for several: so what errors.c raises is noted here, and read when it is caught.
+ * The messages are in errors.c.  A caught error alone does not show which condition it is, because one
+ * SQLSTATE stands for several: so every error that errors.c raises is noted here, and looked up when it is
+ * caught.
  */
 #include "base/conditions.h"
 
 #include "lib/stringinfo.h"
 
 #define A_SECRET_KEY "the canonical, padded base64 of 32 to 48 bytes"
-#define AN_APP_KEY "4 to 128 characters of A-Z, a-z, 0-9, \"_\", \".\" and \"-\", the first a letter or digit, " \
-	"and not what a generated AppSecret looks like"
-#define AN_APP_SECRET "16 to 128 printable ASCII characters without blanks"
-#define A_PERIOD "an interval above 0 that ends at a time which timestamptz can hold"
+#define AN_APP_KEY "4 to 128 characters of A-Z, a-z, 0-9, \"_\", \".\" and \"-\", beginning with a letter or digit, " \
+	"and not resembling a generated AppSecret"
+#define AN_APP_SECRET "16 to 128 printable ASCII characters without spaces"
+#define A_PERIOD "a positive interval whose end is within the range of timestamptz"
 #define UNAVAILABLE "ServiceUnavailable", "InvalidParameter.ActionInProgress"
-#define A_ZONE_ID "1 to 64 characters of A-Z, a-z, 0-9, \"_\" and \"-\", the first a letter or digit, " \
-	"and not 64 hex digits as a secret has"
+#define A_ZONE_ID "1 to 64 characters of A-Z, a-z, 0-9, \"_\" and \"-\", beginning with a letter or digit, " \
+	"and not 64 hex digits like a secret"
 
 static const struct
 {
@@ -26,47 +27,47 @@ static const struct
 	const char *accepted;
 }			parameters[] = {
 	[PARAM_APP_ID] = {"app_id", "AppId", "a number of at least 1"},
-	[PARAM_APP_NAME] = {"app_name", "AppName", "1 to 128 characters, none a control character, no blank at either end"},
+	[PARAM_APP_NAME] = {"app_name", "AppName", "1 to 128 characters without control characters or spaces at either end"},
 	[PARAM_APP_KEY] = {"app_key", "AppKey", AN_APP_KEY},
 	[PARAM_NEW_APP_KEY] = {"new_app_key", "NewAppKey", AN_APP_KEY},
 	[PARAM_APP_SECRET] = {"app_secret", "AppSecret", AN_APP_SECRET},
 	[PARAM_NEW_APP_SECRET] = {"new_app_secret", "NewAppSecret", AN_APP_SECRET},
-	[PARAM_DESCRIPTION] = {"description", "Description", "1 to 1000 characters, none a control character, no blank at either end"},
+	[PARAM_DESCRIPTION] = {"description", "Description", "1 to 1000 characters without control characters or spaces at either end"},
 	[PARAM_ZONE_ID] = {"zone_id", "ZoneId", A_ZONE_ID},
 	[PARAM_SECRET_KEY] = {"secret_key", "SecretKey", A_SECRET_KEY},
 	[PARAM_GATEWAY_ID] = {"gateway_id", NULL, A_ZONE_ID},
-	[PARAM_GRACE_PERIOD] = {"grace_period", "GracePeriod", "an interval from 0 to keyrot.max_grace"},
-	[PARAM_GRACE_SECONDS] = {"grace_period", "GracePeriod", "whole seconds from 0 to keyrot.max_grace"},
+	[PARAM_GRACE_PERIOD] = {"grace_period", "GracePeriod", "an interval between 0 and keyrot.max_grace"},
+	[PARAM_GRACE_SECONDS] = {"grace_period", "GracePeriod", "a whole number of seconds between 0 and keyrot.max_grace"},
 	[PARAM_GRACE_FROM] = {"grace_from", "GraceFrom", "\"rotation\" or \"first_use\""},
 	[PARAM_ROTATE_AFTER] = {"rotate_after", NULL, A_PERIOD},
 	[PARAM_LIFETIME] = {"lifetime", NULL, A_PERIOD},
-	[PARAM_CLIENT_TOKEN] = {"client_token", "ClientToken", "1 to 64 printable ASCII characters without blanks"},
+	[PARAM_CLIENT_TOKEN] = {"client_token", "ClientToken", "1 to 64 printable ASCII characters without spaces"},
 	[PARAM_OWNER] = {"owner", NULL, "a role"},
 	[PARAM_PAGE_NUMBER] = {"page_number", "PageNumber", "at least 1"},
 	[PARAM_PAGE_SIZE] = {"page_size", "PageSize", "at least 1"},
-	[PARAM_BOUNDED_PAGE_SIZE] = {"page_size", "PageSize", "from 1 to 100"},
+	[PARAM_BOUNDED_PAGE_SIZE] = {"page_size", "PageSize", "between 1 and 100"},
 	[PARAM_NEWEST_FIRST] = {"newest_first", "Sort", "true or false"},
 	[PARAM_SORT] = {"newest_first", "Sort", "\"desc\" or \"asc\""},
 	[PARAM_DISABLED] = {"disabled", "Disabled", "true or false"},
 	[PARAM_SECRET] = {"secret", NULL, "an AppSecret or a SecretKey"},
 	[PARAM_ALGORITHM] = {"algorithm", NULL, "\"sha256\" or \"sha1\""},
 	[PARAM_MESSAGE] = {"message", NULL, "bytes"},
-	[PARAM_STRING_TO_SIGN] = {"string_to_sign", NULL, "text that can be written in UTF-8"},
-	[PARAM_CLAIMS] = {"claims", NULL, "a JSON object whose token has at most 8192 bytes"},
+	[PARAM_STRING_TO_SIGN] = {"string_to_sign", NULL, "text that can be converted to UTF-8"},
+	[PARAM_CLAIMS] = {"claims", NULL, "a JSON object whose token is at most 8192 bytes long"},
 	[PARAM_PARAMS] = {"params", "Params", "a JSON object"},
-	[PARAM_OLDER_THAN] = {"older_than", NULL, "a finite interval from 0 on"},
+	[PARAM_OLDER_THAN] = {"older_than", NULL, "a finite interval that is not negative"},
 	[PARAM_REWRAP] = {"rewrap", NULL, "true or false"},
-	[PARAM_BATCH_SIZE] = {"batch_size", NULL, "from 1 to 100000"},
-	[PARAM_AFTER] = {"after", NULL, "a position that changes() has given, or null"},
+	[PARAM_BATCH_SIZE] = {"batch_size", NULL, "between 1 and 100000"},
+	[PARAM_AFTER] = {"after", NULL, "a position returned by changes(), or null"},
 	[PARAM_MAX_COUNT] = {"max_count", NULL, "at least 1"},
-	[PARAM_MOMENT] = {"moment", NULL, "a finite time of the year 10889 at the latest"},
-	[PARAM_MAX_AGE] = {"max_age", NULL, "a finite interval from 0 on"},
+	[PARAM_MOMENT] = {"moment", NULL, "a finite time not later than the year 10889"},
+	[PARAM_MAX_AGE] = {"max_age", NULL, "a finite interval that is not negative"},
 	[PARAM_ALL_OWNERS] = {"all_owners", NULL, "true or false"},
 	[PARAM_APP_KEYS] = {"app_keys", NULL, "an array of AppKeys without nulls"},
 	[PARAM_ZONE_IDS] = {"zone_ids", NULL, "an array of ZoneIds without nulls"},
 };
 
-/* From here on the SQLSTATE alone tells the condition, whoever raised it. */
+/* From this one, the SQLSTATE alone identifies the condition, no matter where the error was raised. */
 #define FIRST_BY_SQLSTATE CONDITION_NOT_ALLOWED
 
 static const struct
@@ -93,14 +94,14 @@ static const struct
 	[CONDITION_DEADLOCK] = {ERRCODE_T_R_DEADLOCK_DETECTED, 503, UNAVAILABLE},
 };
 
-/* What was last raised here: an SQLSTATE does not tell which parameter, nor what is wrong with it. */
+/* The error that was last raised here: an SQLSTATE identifies neither the parameter nor what is wrong with it. */
 static struct
 {
 	Condition	condition;
 	Parameter	parameter;
 }			noted;
 
-/* As errcode(), for a condition of the table, which is noted beside the parameter that it is about. */
+/* Like errcode(), for a condition of the table, which is noted together with the parameter concerned. */
 int
 conditions_errcode(Condition condition, Parameter parameter)
 {
@@ -109,35 +110,35 @@ conditions_errcode(Condition condition, Parameter parameter)
 	return errcode(conditions[condition].sqlstate);
 }
 
-/* What keyrot's functions call the parameter. */
+/* The parameter's name in keyrot's functions. */
 const char *
 conditions_parameter(Parameter parameter)
 {
 	return parameters[parameter].name;
 }
 
-/* Which values it takes, as the end of a sentence. */
+/* The values that it accepts, as the end of a sentence. */
 const char *
 conditions_accepted(Parameter parameter)
 {
 	return parameters[parameter].accepted;
 }
 
-/* Forgets what was raised before, so that no later error is taken for it. */
+/* Forgets errors raised before, so that no later error is mistaken for them. */
 void
 conditions_begin(void)
 {
 	noted.condition = CONDITION_UNEXPECTED;
 }
 
-/* What api() calls the parameter; NULL where it takes no such one. */
+/* The parameter's name in api(); NULL if api() has no such parameter. */
 const char *
 conditions_parameter_name(Parameter parameter)
 {
 	return parameters[parameter].api_name;
 }
 
-/* Whether an error is no answer to a request, but says that there can be none: cancelled, shutdown, no memory. */
+/* Whether an error cannot be the answer to a request: a cancellation, a shutdown, out of memory. */
 bool
 conditions_must_be_raised(const ErrorData *error)
 {
@@ -146,7 +147,7 @@ conditions_must_be_raised(const ErrorData *error)
 		error->sqlerrcode == ERRCODE_READ_ONLY_SQL_TRANSACTION;
 }
 
-/* Whether what was noted is what this caught error is about. */
+/* Whether the noted error is this caught error. */
 static bool
 is_noted(const ErrorData *error)
 {
@@ -164,8 +165,8 @@ condition_of(const ErrorData *error)
 }
 
 /*
- * The message and hint of a caught error, in the current memory context.  Where the message begins with
- * the parameter, that gets the clouds' name.
+ * The message and hint of a caught error, in the current memory context.  If the message begins with the
+ * parameter's name, that is replaced by the clouds' name.
  */
 char *
 conditions_message(const ErrorData *error)
@@ -189,7 +190,7 @@ conditions_message(const ErrorData *error)
 	return text.data;
 }
 
-/* Alibaba's code for a caught error, in the current memory context, and the HTTP status that it has there. */
+/* Alibaba's code for a caught error, in the current memory context, and its HTTP status there. */
 char *
 conditions_alibaba_code(const ErrorData *error, int *http_status)
 {

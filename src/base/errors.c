@@ -66,7 +66,7 @@ error_grace_too_long(void)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_MALFORMED, PARAM_GRACE_PERIOD),
-			 errmsg("grace_period must be an interval from 0 to keyrot.max_grace"),
+			 errmsg("grace_period must be an interval between 0 and keyrot.max_grace"),
 			 errhint("A superuser may raise keyrot.max_grace.")));
 }
 
@@ -87,8 +87,8 @@ error_token_used(void)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
-			 errmsg("client_token must be new, or repeat the request that it was first used for"),
-			 errhint("Repeat that call with all its parameters, or use another token.")));
+			 errmsg("client_token was already used for a different request"),
+			 errhint("Repeat the original call with the same parameters, or use another token.")));
 }
 
 /* What the first request with this token set is no longer current, so that the answer would be another. */
@@ -97,8 +97,8 @@ error_token_superseded(void)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_TOKEN_MISMATCH, PARAM_CLIENT_TOKEN),
-			 errmsg("client_token must not repeat a request whose secret was replaced since"),
-			 errhint("The first call succeeded, and a newer rotation followed. Describe the credential to see where it stands.")));
+			 errmsg("client_token belongs to a request whose secret has since been replaced"),
+			 errhint("The first call succeeded, but a later rotation followed. Describe the credential to get its current version.")));
 }
 
 /* A role of the caller's name has used the token, and it is not known whether that was the caller. */
@@ -108,8 +108,8 @@ error_token_of_namesake(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for client_token"),
-			 errdetail("It was used by a role of the caller's name that was dropped, renamed or restored elsewhere since."),
-			 errhint("Use another token. Where it is the same role, a superuser can call keyrot.rebind_owners().")));
+			 errdetail("It was used by a role with the caller's name that has since been dropped, renamed, or restored on another server."),
+			 errhint("Use another token. If it is the same role, a superuser can call keyrot.rebind_owners().")));
 }
 
 /* A rotation was asked to set the secret that is current already. */
@@ -119,7 +119,7 @@ error_same_secret(void)
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_MALFORMED, PARAM_NEW_APP_SECRET),
 			 errmsg("%s must not be the current secret", conditions_parameter(PARAM_NEW_APP_SECRET)),
-			 errhint("Leave it out to have a new one generated.")));
+			 errhint("Omit it to have a new one generated.")));
 }
 
 /* The credential's version is the last that its column can hold. */
@@ -128,8 +128,8 @@ error_no_more_versions(CredentialKind kind, const char *identifier)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("%s \"%s\" cannot have a version after %d", kind_name(kind), identifier, PG_INT32_MAX),
-			 errhint("Make another %s and delete this one.", kind_name(kind))));
+			 errmsg("%s \"%s\" cannot have a version higher than %d", kind_name(kind), identifier, PG_INT32_MAX),
+			 errhint("Create another %s and delete this one.", kind_name(kind))));
 }
 
 /* The AppKey was issued before, to whomever. */
@@ -139,8 +139,8 @@ error_app_key_taken(Parameter parameter, const char *app_key)
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_TAKEN, parameter),
 			 errmsg("%s \"%s\" is already taken", conditions_parameter(parameter), app_key),
-			 errdetail("An AppKey stays taken for all time, also after it was replaced or its app deleted."),
-			 errhint("Choose another, or leave it out."),
+			 errdetail("An AppKey cannot be used again, even after it has been replaced or its app has been deleted."),
+			 errhint("Choose another AppKey, or omit it."),
 			 violated("app", "app_pkey")));
 }
 
@@ -150,7 +150,7 @@ error_zone_has_key(const char *zone_id)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_TAKEN, PARAM_ZONE_ID),
-			 errmsg("zone \"%s\" has a key already", zone_id),
+			 errmsg("zone \"%s\" already has a key", zone_id),
 			 errhint("Use refresh_zone_key or modify_zone_key to replace it."),
 			 violated("zone", "zone_pkey")));
 }
@@ -161,7 +161,7 @@ error_gateway_exists(const char *zone_id, const char *gateway_id)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_TAKEN, PARAM_GATEWAY_ID),
-			 errmsg("gateway \"%s\" of zone \"%s\" exists already", gateway_id, zone_id),
+			 errmsg("gateway \"%s\" of zone \"%s\" already exists", gateway_id, zone_id),
 			 violated("gateway", "gateway_pkey")));
 }
 
@@ -172,7 +172,7 @@ error_concurrent_update(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("could not serialize access due to concurrent update"),
-			 errhint("Repeat the transaction.")));
+			 errhint("Retry the transaction.")));
 }
 
 /* The statement that calls, or a trigger, is changing the same row. */
@@ -208,7 +208,7 @@ error_no_such_owner(Oid role)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("owner must be a role, and no role has OID %u", role)));
+			 errmsg("owner role with OID %u does not exist", role)));
 }
 
 /* A role's name was given in a database of another encoding, and would spoil every dump of this one. */
@@ -217,8 +217,8 @@ error_role_name(Oid role)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
-			 errmsg("the name of the role with OID %u is not valid in encoding \"%s\"", role, GetDatabaseEncodingName()),
-			 errhint("Rename the role, in a database of the encoding that it was named in.")));
+			 errmsg("name of role with OID %u is not valid in encoding \"%s\"", role, GetDatabaseEncodingName()),
+			 errhint("Rename the role from a database that uses the encoding in which its name was given.")));
 }
 
 /* The caller has not the rights of the credential's owner. */
@@ -228,7 +228,7 @@ error_not_owner(CredentialKind kind, const char *identifier)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for %s \"%s\"", kind_name(kind), identifier),
-			 errhint("Roles with the rights of its owner, operators and superusers may act on it.")));
+			 errhint("Only superusers, operators, and roles with the privileges of its owner may act on it.")));
 }
 
 /* The owner's OID and name no longer belong to one role. */
@@ -238,8 +238,8 @@ error_owner_changed(CredentialKind kind, const char *identifier)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for %s \"%s\"", kind_name(kind), identifier),
-			 errdetail("The role that owns it was dropped, renamed or restored elsewhere since."),
-			 errhint("Operators may act on it. A superuser can call keyrot.rebind_owners().")));
+			 errdetail("The role that owned it has been dropped, renamed, or restored on another server."),
+			 errhint("Operators can still act on it. A superuser can call keyrot.rebind_owners().")));
 }
 
 /* The owner to be is a role whose rights the caller has not. */
@@ -248,7 +248,7 @@ error_not_member(const char *role_name)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("owner must be a role whose rights the caller has, and \"%s\" is not", role_name)));
+			 errmsg("must have the privileges of role \"%s\" to make it the owner", role_name)));
 }
 
 /* The action is a superuser's, whatever was granted. */
@@ -277,7 +277,7 @@ error_connection_option(const char *setting)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied to set parameter \"%s\"", setting),
-			 errdetail("It was set by the options of this connection."),
+			 errdetail("It was set in the options of this connection."),
 			 errhint("Connect without that option.")));
 }
 
@@ -287,8 +287,8 @@ error_servers_setting(const char *setting)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_CANT_CHANGE_RUNTIME_PARAM),
-			 errmsg("parameter \"%s\" is the server's and cannot be set for a database, a role or a connection", setting),
-			 errhint("Set it in postgresql.conf; ALTER DATABASE or ALTER ROLE ... RESET takes the other value away.")));
+			 errmsg("parameter \"%s\" cannot be set for a database, a role, or a connection", setting),
+			 errhint("Set it in postgresql.conf, and remove the other value with ALTER DATABASE ... RESET or ALTER ROLE ... RESET.")));
 }
 
 /* Nanoseconds as microseconds, rounded up so that whoever waits that long has waited long enough. */
@@ -306,7 +306,7 @@ error_too_many_requests(const char *action, int per_second, int64 wait)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("too many requests: the limit of %s is %d a second", action, per_second),
+			 errmsg("too many requests: the limit for %s is %d per second", action, per_second),
 			 errhint("Try again in %lld.%03lld ms.", microseconds / 1000, microseconds % 1000)));
 }
 
@@ -318,8 +318,8 @@ error_limit_table_full(const char *action, int64 wait)
 
 	ereport(ERROR,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-			 errmsg("too many requests: there is no room to count this call of %s", action),
-			 errdetail("keyrot.rate_limit_entries bounds how many callers and functions are counted at a time."),
+			 errmsg("too many requests: no room to count this call of %s", action),
+			 errdetail("keyrot.rate_limit_entries limits how many callers and functions are counted at the same time."),
 			 errhint("Try again in %lld.%03lld ms.", microseconds / 1000, microseconds % 1000)));
 }
 
@@ -353,7 +353,7 @@ error_disabled(CredentialKind kind, const char *identifier)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("%s \"%s\" is disabled", kind_name(kind), identifier),
-			 errhint("Enable it by %s.", kind == CREDENTIAL_APP ? "enable_app" : "enable_zone")));
+			 errhint("Enable it with %s().", kind == CREDENTIAL_APP ? "enable_app" : "enable_zone")));
 }
 
 /* The lifetime of the credential's version is over. */
@@ -363,7 +363,7 @@ error_expired(CredentialKind kind, const char *identifier)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("the secret of %s \"%s\" has expired", kind_name(kind), identifier),
-			 errhint("Rotate it: the new version has a lifetime of its own.")));
+			 errhint("Rotate it to start a new lifetime.")));
 }
 
 /* There is no previous version to go back to. */
@@ -372,8 +372,8 @@ error_nothing_in_grace(CredentialKind kind, const char *identifier)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("%s \"%s\" has no previous version in its grace period", kind_name(kind), identifier),
-			 errhint("A rotation can be reverted while the grace period runs that it was given.")));
+			 errmsg("%s \"%s\" has no previous version in a grace period", kind_name(kind), identifier),
+			 errhint("A rotation can be reverted only during its grace period.")));
 }
 
 /* The previous version belongs to another AppKey, which does not come back. */
@@ -382,8 +382,8 @@ error_app_key_changed(const char *app_key)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("the last rotation of app \"%s\" changed its AppKey, and cannot be reverted", app_key),
-			 errhint("Reset the app, with new_app_secret where an earlier secret is to be set again.")));
+			 errmsg("cannot revert the last rotation of app \"%s\", because it changed the AppKey", app_key),
+			 errhint("Use reset_app_secret(), with new_app_secret to restore an earlier secret.")));
 }
 
 /* A sealed secret is not what was sealed for this row and version. */
@@ -392,8 +392,8 @@ error_does_not_open(CredentialKind kind, const char *identifier, int version)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("the sealed secret of %s \"%s\", version %d, does not open", kind_name(kind), identifier, version),
-			 errdetail("It was changed in storage, or belongs to another row or version."),
+			 errmsg("could not open the sealed secret of %s \"%s\", version %d", kind_name(kind), identifier, version),
+			 errdetail("It was changed in storage, or it belongs to another row or version."),
 			 errhint("Rotate the credential, or restore its row from a backup.")));
 }
 
@@ -405,18 +405,18 @@ error_crypto(CryptoStatus status)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
-				 errdetail("A cryptographic operation, or memory for keys, needs more than there is.")));
+				 errdetail("Failed in a cryptographic operation or while allocating memory for keys.")));
 	if (status == CRYPTO_MISSING)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("%s is not available", crypto_missing_algorithm()),
 				 errdetail("No active provider of %s offers it.", crypto_library_version()),
-				 errhint("Use another algorithm where there is a choice, or activate a provider that offers this one in "
+				 errhint("Use another algorithm if possible, or activate a provider that offers this one in "
 						 "OpenSSL's configuration and restart the server.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_INTERNAL_ERROR),
-			 errmsg("a cryptographic operation failed"),
-			 errdetail("%s did not say why.", crypto_library_version())));
+			 errmsg("cryptographic operation failed"),
+			 errdetail("%s gave no reason.", crypto_library_version())));
 }
 
 /* The tables that a function would touch are not those of the extension. */
@@ -425,8 +425,8 @@ error_not_installed(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("extension \"keyrot\" is not installed in this database, or its tables were taken out of it"),
-			 errhint("Use CREATE EXTENSION keyrot. Its tables must stay plain tables of that extension.")));
+			 errmsg("extension \"keyrot\" is not installed in this database, or its tables were removed from it"),
+			 errhint("Use CREATE EXTENSION keyrot. Its tables must remain plain tables of that extension.")));
 }
 
 /* Somebody has altered a column that a function reads by its position and type. */
@@ -435,9 +435,9 @@ error_column_changed(const char *table, const char *column)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("column \"%s\" of table \"keyrot.%s\" is not as the extension made it", column, table),
-			 errdetail("It was dropped or renamed, or has another type or collation, or has lost its NOT NULL."),
-			 errhint("Make it again as it was, at its place, or restore the table.")));
+			 errmsg("column \"%s\" of table \"keyrot.%s\" is not as the extension created it", column, table),
+			 errdetail("It was dropped or renamed, or its type, collation, or NOT NULL constraint was changed."),
+			 errhint("Restore the column with its original definition and position, or restore the table.")));
 }
 
 /* Nothing stood in the way of a new row, and yet it is not there. */
@@ -447,7 +447,7 @@ error_not_written(const char *table)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("a row of table \"keyrot.%s\" was not written", table),
-			 errhint("Look for a trigger or rule on the table that keeps rows from being written.")));
+			 errhint("Look for a trigger or rule on the table that prevents rows from being written.")));
 }
 
 
@@ -462,8 +462,8 @@ error_unknown_action(void)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_UNKNOWN_ACTION, PARAM_PARAMS),
-			 errmsg("action must be one that api() knows"),
-			 errhint("Capitals count, as in ResetAppSecret.")));
+			 errmsg("unknown action"),
+			 errhint("Action names are case-sensitive, as in ResetAppSecret.")));
 }
 
 /* The action is of another version of its cloud's API. */
@@ -472,7 +472,7 @@ error_unknown_version(const char *accepted)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_UNKNOWN_VERSION, PARAM_PARAMS),
-			 errmsg("Version must be \"%s\" for this action, where it is given", accepted)));
+			 errmsg("Version must be \"%s\" for this action", accepted)));
 }
 
 /*
@@ -485,7 +485,7 @@ error_unknown_parameter(const char *name, const char *known)
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_UNKNOWN_PARAMETER, PARAM_PARAMS),
 			 name == NULL ? errmsg("unknown parameter") : errmsg("unknown parameter \"%s\"", name),
-			 errhint("The action takes %s, and the parameters common to all actions.", known)));
+			 errhint("The action accepts %s and the parameters common to all actions.", known)));
 }
 
 /* An app was named neither by its number nor by its AppKey. */
@@ -494,7 +494,7 @@ error_missing_app(void)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_MISSING, PARAM_APP_ID),
-			 errmsg("AppId or AppKey must be given")));
+			 errmsg("AppId or AppKey must be specified")));
 }
 
 /* A value is of a JSON type that the parameter does not take. */
@@ -503,7 +503,7 @@ error_wrong_type(Parameter parameter)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_WRONG_TYPE, parameter),
-			 errmsg("%s is of the wrong JSON type", conditions_parameter(parameter)),
+			 errmsg("%s has the wrong JSON type", conditions_parameter(parameter)),
 			 errhint("It must be %s.", conditions_accepted(parameter))));
 }
 
@@ -522,8 +522,8 @@ error_other_app(void)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_MALFORMED, PARAM_APP_KEY),
-			 errmsg("app_key must be that of the app with this AppId"),
-			 errhint("Give one of the two.")));
+			 errmsg("app_key does not belong to the app with this AppId"),
+			 errhint("Specify only one of the two.")));
 }
 
 /* No app has this number now. */
@@ -542,7 +542,7 @@ error_not_owner_of_app_id(int64 app_id)
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for app with AppId " INT64_FORMAT, app_id),
-			 errhint("Roles with the rights of its owner, operators and superusers may act on it.")));
+			 errhint("Only superusers, operators, and roles with the privileges of its owner may act on it.")));
 }
 
 /* A procedure that commits was called where it cannot: in a transaction block, a function, or an exception block. */
@@ -553,7 +553,7 @@ error_in_transaction(const char *procedure)
 			(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 			 errmsg("%s cannot run inside a transaction block", procedure),
 			 errdetail("It commits after each batch."),
-			 errhint("CALL it by itself, outside of a transaction block and of functions.")));
+			 errhint("Use CALL at the top level, outside transaction blocks and functions.")));
 }
 
 /* Only one reseal at a time is of use. */
@@ -563,7 +563,7 @@ error_reseal_runs(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_IN_USE),
 			 errmsg("reseal is already running in this database"),
-			 errhint("keyrot.status() shows how far it has come.")));
+			 errhint("keyrot.status() shows its progress.")));
 }
 
 /* The data key that secrets are moved to is not there any more. */
@@ -572,7 +572,7 @@ error_data_key_gone(int data_key)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("data key %d, to which reseal moves secrets, is gone", data_key),
-			 errdetail("The extension was made again, or its tables restored, meanwhile."),
+			 errmsg("data key %d, to which reseal moves secrets, no longer exists", data_key),
+			 errdetail("The extension was re-created, or its tables were restored, in the meantime."),
 			 errhint("Call reseal again.")));
 }

@@ -11,7 +11,7 @@ void
 log_no_worker_slot(void)
 {
 	ereport(LOG,
-			(errmsg("keyrot could not start its background worker"),
+			(errmsg("could not start the background worker of keyrot"),
 			 errhint("Failed requests wait to be recorded. max_worker_processes may be too low.")));
 }
 
@@ -23,7 +23,7 @@ void
 log_disclosure_undone(const char *request_id, const char *action, const char *target)
 {
 	ereport(LOG_SERVER_ONLY,
-			(errmsg("keyrot request %s: %s of \"%s\" was rolled back after its caller was given the secret",
+			(errmsg("keyrot request %s: %s of \"%s\" was rolled back after the secret was returned to its caller",
 					request_id, action, target),
 			 errhidestmt(true),
 			 errhidecontext(true)));
@@ -35,8 +35,8 @@ warn_not_last(void)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIG_FILE_ERROR),
-			 errmsg("keyrot is not the last of shared_preload_libraries"),
-			 errdetail("Libraries after it may store or log statements with secrets in them."),
+			 errmsg("keyrot is not the last library in shared_preload_libraries"),
+			 errdetail("Libraries after it may store or log statements that contain secrets."),
 			 errhint("Move keyrot to the end of the list.")));
 }
 
@@ -46,8 +46,8 @@ warn_does_not_open(CredentialKind kind, const char *identifier)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("a sealed secret of %s \"%s\" does not open and stays as it is", kind == CREDENTIAL_APP ? "app" : "zone", identifier),
-			 errhint("Rotate the credential, or restore its row from a backup; then call reseal again.")));
+			 errmsg("could not open a sealed secret of %s \"%s\", leaving it unchanged", kind == CREDENTIAL_APP ? "app" : "zone", identifier),
+			 errhint("Rotate the credential, or restore its row from a backup, and then call reseal again.")));
 }
 
 /* How many credentials a reseal has moved, of how many, and the microseconds that the rest may take. */
@@ -66,14 +66,14 @@ tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped)
 	ereport(NOTICE,
 			(errmsg("credentials moved to data key %d: " INT64_FORMAT "; older data keys dropped: %d",
 					data_key, done, dropped),
-			 unreadable > 0 ? errdetail("Secrets of " INT64_FORMAT " credentials do not open; their data keys are kept.", unreadable) : 0));
+			 unreadable > 0 ? errdetail("Could not open secrets of " INT64_FORMAT " credentials; their data keys were kept.", unreadable) : 0));
 }
 
 /* A key file is there already, and stays as it is. */
 void
 tell_master_key_exists(const char *fingerprint)
 {
-	ereport(NOTICE, (errmsg("the master key file already exists and is left as it is; its current key is %s", fingerprint)));
+	ereport(NOTICE, (errmsg("master key file already exists; its current key is %s", fingerprint)));
 }
 
 /* The key was made where whatever replaces the data directory takes it away.  A warning; returns. */
@@ -82,15 +82,15 @@ warn_key_in_data_directory(void)
 {
 	ereport(WARNING,
 			(errmsg("the new master key file is in the data directory"),
-			 errdetail("Every base backup holds it beside what it protects, and pg_rewind, a delta restore or making a replica anew can take it away."),
-			 errhint("Keep a copy of it elsewhere, or move it to a path outside and set keyrot.master_key_file.")));
+			 errdetail("Base backups include it along with the data that it protects, and pg_rewind, a delta restore, or rebuilding a replica can remove it."),
+			 errhint("Keep a copy of it elsewhere, or move it out of the data directory and set keyrot.master_key_file.")));
 }
 
 /* There is no data key, and so no secret. */
 void
 tell_nothing_to_reseal(void)
 {
-	ereport(NOTICE, (errmsg("there is nothing to reseal: this database has no data key yet")));
+	ereport(NOTICE, (errmsg("nothing to reseal: this database has no data key yet")));
 }
 
 static const char *

@@ -113,7 +113,7 @@ define_master_key(void)
 {
 	DefineCustomStringVariable("keyrot.master_key_file",
 							   "File with the master key that wraps keyrot's data keys.",
-							   "64 hex digits a line, the current key first. A relative path starts in the data directory.",
+							   "64 hex digits per line, the current key first. A relative path is taken from the data directory.",
 							   &keyrot_master_key_file,
 							   "keyrot_master.key",
 							   PGC_SIGHUP,
@@ -122,7 +122,7 @@ define_master_key(void)
 
 	DefineCustomStringVariable("keyrot.master_key_command",
 							   "Shell command that prints the master key that wraps keyrot's data keys.",
-							   "64 hex digits a line, the current key first. Empty: keyrot.master_key_file is read.",
+							   "64 hex digits per line, the current key first. If empty, keyrot.master_key_file is read.",
 							   &keyrot_master_key_command,
 							   "",
 							   PGC_SIGHUP,
@@ -130,7 +130,7 @@ define_master_key(void)
 							   NULL, count_reload, NULL);
 
 	DefineCustomIntVariable("keyrot.master_key_timeout",
-							"Longest time that keyrot.master_key_command may take.",
+							"Maximum time that keyrot.master_key_command may take.",
 							NULL,
 							&keyrot_master_key_timeout,
 							DEFAULT_KEY_TIMEOUT,
@@ -146,8 +146,8 @@ static void
 define_rate_limits(void)
 {
 	DefineCustomIntVariable("keyrot.zone_rate_limit",
-							"Calls a second that a caller may make of each function on zones.",
-							"0 is no limit.",
+							"Maximum number of calls per second that a caller may make of each zone function.",
+							"0 means no limit.",
 							&keyrot_zone_rate_limit,
 							20,
 							0,
@@ -157,8 +157,8 @@ define_rate_limits(void)
 							NULL, NULL, NULL);
 
 	DefineCustomIntVariable("keyrot.app_rate_limit",
-							"Calls a second that a caller may make of each function on apps.",
-							"0 is no limit.",
+							"Maximum number of calls per second that a caller may make of each app function.",
+							"0 means no limit.",
 							&keyrot_app_rate_limit,
 							0,
 							0,
@@ -173,8 +173,8 @@ define_rate_limits(void)
 	 * not defining it there would warn, in each such session, of a setting that is right.
 	 */
 	DefineCustomIntVariable("keyrot.rate_limit_entries",
-							"Callers and functions whose calls of the last second are counted at a time.",
-							"Each takes 8 kB: of shared memory, allocated at the start, where keyrot is preloaded; else of the session's, when needed.",
+							"Maximum number of callers and functions whose calls are counted at the same time.",
+							"Each takes 8 kB of shared memory, allocated at server start, if keyrot is preloaded; otherwise of the session's memory, when needed.",
 							&keyrot_rate_limit_entries,
 							DEFAULT_RATE_LIMIT_ENTRIES,
 							16,
@@ -195,8 +195,8 @@ define_server_settings(void)
 	GucContext	context = preloaded ? PGC_POSTMASTER : PGC_SIGHUP;
 
 	DefineCustomStringVariable("keyrot.database",
-							   "Database whose failed requests are recorded, and whose expired secrets are wiped.",
-							   "Takes effect where keyrot is in shared_preload_libraries. Empty: none.",
+							   "Database whose failed requests are recorded and whose expired secrets are wiped.",
+							   "Takes effect only if keyrot is in shared_preload_libraries. If empty, there is no such database.",
 							   &keyrot_database,
 							   "",
 							   context,
@@ -204,7 +204,7 @@ define_server_settings(void)
 							   NULL, NULL, NULL);
 
 	DefineCustomIntVariable("keyrot.request_queue_size",
-							"How many failed requests can wait in shared memory to be recorded.",
+							"Maximum number of failed requests that wait in shared memory to be recorded.",
 							NULL,
 							&keyrot_request_queue_size,
 							DEFAULT_QUEUE_SIZE,
@@ -231,7 +231,7 @@ check_app_secret_prefix(char **value, void **extra pg_attribute_unused(), GucSou
 {
 	if (secret_is_prefix(*value, strlen(*value)))
 		return true;
-	GUC_check_errdetail("It must be up to %d characters of A-Z, a-z, 0-9 and \"_\".", APP_SECRET_PREFIX_MAX);
+	GUC_check_errdetail("It must consist of at most %d characters of A-Z, a-z, 0-9, and \"_\".", APP_SECRET_PREFIX_MAX);
 	return false;
 }
 
@@ -239,8 +239,8 @@ static void
 define_app_secret_prefix(void)
 {
 	DefineCustomStringVariable("keyrot.app_secret_prefix",
-							   "Begins each generated AppSecret, so that scanners for leaked secrets recognize it.",
-							   "Such a secret ends with a checksum. Empty: 64 hex digits are generated.",
+							   "Prefix of generated AppSecrets, so that scanners for leaked secrets recognize them.",
+							   "Secrets with a prefix end with a checksum. If empty, secrets of 64 hex digits are generated.",
 							   &keyrot_app_secret_prefix,
 							   "",
 							   PGC_SUSET,
@@ -252,7 +252,7 @@ static void
 define_redaction(void)
 {
 	DefineCustomBoolVariable("keyrot.redact_log",
-							 "Keeps secrets out of the server log and out of statistics on statements.",
+							 "Keeps secrets out of the server log and of statement statistics.",
 							 NULL,
 							 &keyrot_redact_log,
 							 true,
@@ -286,8 +286,8 @@ settings_init(void)
 	define_master_key();
 
 	DefineCustomStringVariable("keyrot.operator_role",
-							   "Role whose members act on every credential.",
-							   "Empty, or a role that does not exist: none but superusers.",
+							   "Role whose members may act on every credential.",
+							   "If empty, or if the role does not exist, only superusers may.",
 							   &keyrot_operator_role,
 							   "",
 							   PGC_SUSET,
@@ -295,7 +295,7 @@ settings_init(void)
 							   NULL, NULL, NULL);
 
 	DefineCustomIntVariable("keyrot.max_grace",
-							"Longest grace period that a rotation may give the previous version.",
+							"Maximum grace period of a rotation.",
 							NULL,
 							&keyrot_max_grace,
 							DEFAULT_MAX_GRACE,

@@ -89,7 +89,7 @@ identifier_is_gateway_id(const char *text, size_t length)
 	return identifier_is_zone_id(text, length);
 }
 
-/* 1 to 64 printable ASCII characters without blanks. */
+/* 1 to 64 printable ASCII characters without spaces. */
 bool
 identifier_is_client_token(const char *text, size_t length)
 {

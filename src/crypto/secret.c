@@ -32,7 +32,7 @@ secret_equal(const Secret *a, const Secret *b)
 }
 
 /*
- * Reads an AppSecret: 16 to 128 printable ASCII characters without blanks.  False: it is not one, and the
+ * Reads an AppSecret: 16 to 128 printable ASCII characters without spaces.  False: it is not one, and the
  * secret is empty.
  */
 bool

@@ -73,11 +73,11 @@ note_missing_master(const DataKeyRow *row, const MasterKeys *masters, const char
 
 	master_text_format_fingerprint(row->master_key, wanted);
 	master_text_format_fingerprint(masters->keys[0].fingerprint, held);
-	problem_set(problem, "", "data key %d is wrapped by master key %s; %s holds %s%s", row->id, wanted, source, held,
+	problem_set(problem, "", "data key %d is wrapped by master key %s; %s contains %s%s", row->id, wanted, source, held,
 				masters->count > 1 ? " and older ones" : "");
 	if (RecoveryInProgress())
 		snprintf(problem->hint, sizeof(problem->hint),
-				 "This server is a standby, and its primary uses master key %s: give the standby the primary's master keys.",
+				 "Give this standby the master keys of its primary, which uses master key %s.",
 				 wanted);
 	else
 		snprintf(problem->hint, sizeof(problem->hint),
@@ -90,12 +90,12 @@ note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *probl
 	static const char hint[] = "Restore keyrot.data_key from a backup.";
 
 	if (status == CRYPTO_REFUSED)
-		problem_set(problem, hint, "data key %d does not open: its row was changed or belongs to another data key", row->id);
+		problem_set(problem, hint, "could not unwrap data key %d: its row was changed or belongs to another data key", row->id);
 	else if (status == CRYPTO_MISSING)
 		problem_set(problem, "Activate a provider that offers it in OpenSSL's configuration and restart the server.",
-					"data key %d could not be unwrapped: %s is not available", row->id, crypto_missing_algorithm());
+					"could not unwrap data key %d: %s is not available", row->id, crypto_missing_algorithm());
 	else
-		problem_set(problem, hint, "data key %d could not be unwrapped: OpenSSL failed or is out of memory", row->id);
+		problem_set(problem, hint, "could not unwrap data key %d: OpenSSL failed or is out of memory", row->id);
 }
 
 /*

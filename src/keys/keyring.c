@@ -419,7 +419,7 @@ renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, con
 		crypto_key_free(key);
 		if (status == CRYPTO_OK)
 			continue;
-		problem_set(problem, "Try again.", "data key %d could not be wrapped: OpenSSL failed or is out of memory", rows[i].id);
+		problem_set(problem, "Try again.", "could not wrap data key %d: OpenSSL failed or is out of memory", rows[i].id);
 		return false;
 	}
 	return true;

@@ -201,8 +201,8 @@ master_create(bool *made, KeyProblem *problem)
 	*made = false;
 	if (has_command())
 	{
-		problem_set(problem, "Let the command print a line of 64 hex digits, as openssl rand -hex 32 makes it.",
-					"the master key comes from keyrot.master_key_command, so that keyrot cannot create it");
+		problem_set(problem, "Have the command print a line of 64 hex digits, such as openssl rand -hex 32 generates.",
+					"cannot create a master key, because keyrot.master_key_command is set");
 		return NULL;
 	}
 	set_lock_tag(&tag);
@@ -224,8 +224,8 @@ master_add(KeyProblem *problem)
 	if (!has_command())
 		return with_lock(add_key_and_read, ExclusiveLock, problem);
 	problem_set(problem,
-				"Let the command print a new line of 64 hex digits before the others, reload the configuration, and call rewrap_data_keys().",
-				"the master key comes from keyrot.master_key_command, so that keyrot cannot add a key to it");
+				"Have the command print a new line of 64 hex digits before the others, reload the configuration, and call rewrap_data_keys().",
+				"cannot add a master key, because keyrot.master_key_command is set");
 	return NULL;
 }
 

@@ -69,9 +69,9 @@ typedef struct Run
 static Run current = {.output_pipe = -1};
 
 static const char hint_run[] =
-"The server log has what the command wrote to its standard error.";
+"The server log contains what the command wrote to its standard error.";
 static const char hint_format[] =
-"It must print one key a line, 64 hex digits each, the current key first, and nothing else on its standard output.";
+"It must print one key of 64 hex digits per line, the current key first, and nothing else on its standard output.";
 
 
 /* The command's side, between fork and exec: nothing but what may be called after a signal */
@@ -345,7 +345,7 @@ set_format_problem(MasterTextStatus status, int line, KeyProblem *problem)
 			problem_set(problem, hint_format, "keyrot.master_key_command printed more than %d keys", MASTER_TEXT_MAX_KEYS);
 			break;
 		case MASTER_TEXT_CRYPTO_FAILED:
-			problem_set(problem, "Check that OpenSSL offers SHA-256.", "could not compute the fingerprint of a master key");
+			problem_set(problem, "Check that OpenSSL provides SHA-256.", "could not compute the fingerprint of a master key");
 			break;
 	}
 }
@@ -382,7 +382,7 @@ set_ending_problem(Ending ending, int cause, KeyProblem *problem)
 	{
 		case NOT_STARTED:
 			errno = cause;
-			problem_set(problem, "The server needs room for another process and a few open files.",
+			problem_set(problem, "The server must be able to start another process and to open a few files.",
 						"could not start keyrot.master_key_command: %m");
 			break;
 		case ENDED:
@@ -392,11 +392,11 @@ set_ending_problem(Ending ending, int cause, KeyProblem *problem)
 			break;
 		case TOO_SLOW:
 			problem_set(problem, "Make it faster, or raise keyrot.master_key_timeout.",
-						"keyrot.master_key_command did not end within %d ms", keyrot_master_key_timeout);
+						"keyrot.master_key_command did not finish within %d ms", keyrot_master_key_timeout);
 			break;
 		case PIPE_LEFT_OPEN:
-			problem_set(problem, "Redirect the output of what it leaves running.",
-						"keyrot.master_key_command ended, but something it started kept its output open for %d ms",
+			problem_set(problem, "Redirect the output of processes that it leaves running.",
+						"keyrot.master_key_command finished, but a process that it started kept its output open for %d ms",
 						keyrot_master_key_timeout);
 			break;
 		case TOO_LONG:

@@ -28,14 +28,14 @@
 
 #define LINE_BYTES (MASTER_TEXT_DIGITS + 1)
 
-static const char hint_restore[] = "Restore the file from its backup.";
+static const char hint_restore[] = "Restore the file from a backup.";
 static const char hint_mode[] =
-"It must belong to the server's user with mode 0600, or to root with mode 0640.";
+"It must be owned by the server's user with mode 0600, or by root with mode 0640.";
 static const char hint_format[] =
-"The file holds one key a line, 64 hex digits each, the current key first. Restore it from its backup.";
+"The file must contain one key of 64 hex digits per line, the current key first. Restore it from a backup.";
 static const char hint_memory[] = "Close other sessions or add memory.";
 static const char hint_by_hand[] =
-"Put a new line of 64 hex digits before the others yourself, and call rewrap_data_keys().";
+"Insert a new first line of 64 hex digits yourself, and call rewrap_data_keys().";
 
 /* The absolute path of the key file, in the current memory context. */
 char *
@@ -68,7 +68,7 @@ check_file(int file, const char *path, KeyProblem *problem)
 
 	if (fstat(file, &info) != 0)
 	{
-		problem_set(problem, hint_restore, "could not examine master key file \"%s\": %m", path);
+		problem_set(problem, hint_restore, "could not stat master key file \"%s\": %m", path);
 		return false;
 	}
 	if (!S_ISREG(info.st_mode))
@@ -78,12 +78,12 @@ check_file(int file, const char *path, KeyProblem *problem)
 	}
 	if (info.st_uid != geteuid() && info.st_uid != 0)
 	{
-		problem_set(problem, hint_mode, "master key file \"%s\" belongs to another user", path);
+		problem_set(problem, hint_mode, "master key file \"%s\" is owned by another user", path);
 		return false;
 	}
 	if ((info.st_mode & (info.st_uid == 0 ? (S_IWGRP | S_IXGRP | S_IRWXO) : (S_IRWXG | S_IRWXO))) != 0)
 	{
-		problem_set(problem, hint_mode, "master key file \"%s\" can be read by others than its owner", path);
+		problem_set(problem, hint_mode, "master key file \"%s\" has group or world access", path);
 		return false;
 	}
 	if (info.st_size > MASTER_TEXT_MAX_BYTES)
@@ -104,16 +104,16 @@ parse(const char *text, size_t length, const char *path, MasterKeys *keys, KeyPr
 		case MASTER_TEXT_OK:
 			return true;
 		case MASTER_TEXT_EMPTY:
-			problem_set(problem, hint_format, "master key file \"%s\" holds no key", path);
+			problem_set(problem, hint_format, "master key file \"%s\" contains no key", path);
 			break;
 		case MASTER_TEXT_MALFORMED_LINE:
 			problem_set(problem, hint_format, "master key file \"%s\": line %d is not 64 hex digits", path, line);
 			break;
 		case MASTER_TEXT_TOO_MANY_KEYS:
-			problem_set(problem, hint_format, "master key file \"%s\" holds more than %d keys", path, MASTER_TEXT_MAX_KEYS);
+			problem_set(problem, hint_format, "master key file \"%s\" contains more than %d keys", path, MASTER_TEXT_MAX_KEYS);
 			break;
 		case MASTER_TEXT_CRYPTO_FAILED:
-			problem_set(problem, "Check that OpenSSL offers SHA-256.", "could not compute the fingerprint of a master key");
+			problem_set(problem, "Check that OpenSSL provides SHA-256.", "could not compute the fingerprint of a master key");
 			break;
 	}
 	return false;
@@ -239,7 +239,7 @@ master_file_settle(const char *path, KeyProblem *problem)
 		return false;
 	good = (!enableFsync || fsync(file) == 0) && (sync_parent(path) || errno == EACCES);
 	if (!good)
-		problem_set(problem, "Check the disk that it is on.", "could not make sure of master key file \"%s\": %m", path);
+		problem_set(problem, "Check the disk that holds the file.", "could not fsync master key file \"%s\": %m", path);
 	close(file);
 	return good;
 }
@@ -280,7 +280,7 @@ make_line(char line[LINE_BYTES], KeyProblem *problem)
 
 	if (crypto_random(raw, sizeof(raw)) != CRYPTO_OK)
 	{
-		problem_set(problem, "Check that OpenSSL can draw random bytes.", "could not make a master key");
+		problem_set(problem, "Check that OpenSSL can generate random bytes.", "could not generate a master key");
 		return false;
 	}
 	master_text_format_key(raw, digits);
@@ -339,7 +339,7 @@ master_file_make(const char *path, bool *made, KeyProblem *problem)
 	*made = good && link(temporary, path) == 0;
 	good = good && (*made || errno == EEXIST) && sync_parent(path);
 	if (!good)
-		problem_set(problem, "The server's user must be able to write in that folder, or you put the file there yourself.",
+		problem_set(problem, "Make the directory writable for the server's user, or create the file yourself.",
 					"could not create master key file \"%s\": %m", path);
 	(void) unlink(temporary);
 	return good;
@@ -366,12 +366,12 @@ check_replaceable(int file, const char *path, struct stat *info, KeyProblem *pro
 		return false;
 	if (fstat(file, info) != 0)
 	{
-		problem_set(problem, hint_restore, "could not examine master key file \"%s\": %m", path);
+		problem_set(problem, hint_restore, "could not stat master key file \"%s\": %m", path);
 		return false;
 	}
 	if (info->st_uid != geteuid())
 	{
-		problem_set(problem, hint_by_hand, "master key file \"%s\" belongs to root, so that the server cannot add a key to it", path);
+		problem_set(problem, hint_by_hand, "master key file \"%s\" is owned by root, so the server cannot add a key to it", path);
 		return false;
 	}
 	if (flock(file, LOCK_EX | LOCK_NB) != 0)
@@ -398,7 +398,7 @@ read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 		good = parse(text + LINE_BYTES, (size_t) length, path, keys, problem);
 	if (good && (keys->count == MASTER_TEXT_MAX_KEYS || length + LINE_BYTES > MASTER_TEXT_MAX_BYTES))
 	{
-		problem_set(problem, "Take out lines of keys that nothing depends on any more.",
+		problem_set(problem, "Remove the lines of keys that are no longer needed.",
 					"master key file \"%s\" has no room for another key", path);
 		good = false;
 	}
@@ -443,7 +443,7 @@ replace_with_longer(int file, const char *path, const char *temporary, const str
 		good = create_durably(temporary, text, LINE_BYTES + (size_t) length);
 		if (good && !is_unchanged(file, before, path))
 		{
-			problem_set(problem, "Try again.", "master key file \"%s\" was changed by somebody else meanwhile", path);
+			problem_set(problem, "Try again.", "master key file \"%s\" was changed concurrently", path);
 			good = false;
 		}
 		else if (!good || !replace_durably(path, temporary))

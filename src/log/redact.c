@@ -346,7 +346,7 @@ redact_problem(void)
 		return "keyrot is not preloaded: before a session has loaded it, secrets in statements reach the server log, "
 			"and statistics on statements may hold them";
 	if (!is_last)
-		return "keyrot is not the last of shared_preload_libraries, so that libraries after it may store or log secrets";
+		return "keyrot is not the last library in shared_preload_libraries, so that libraries after it may store or log secrets";
 	return NULL;
 }
 

@@ -44,7 +44,7 @@ SELECT kind, relname, attname, gone || ' ' || alter || command AS command FROM c
     AS v (kind, command)
  WHERE command IS NOT NULL;
 SELECT kind, count(*) >= 15 AS many, count(DISTINCT relname) AS tables,
-       count(*) FILTER (WHERE answer <> format('55000: column "%s" of table "keyrot.%s" is not as the extension made it',
+       count(*) FILTER (WHERE answer <> format('55000: column "%s" of table "keyrot.%s" is not as the extension created it',
                                                attname, relname)) AS wrong
   FROM change, call, test.after(command, verify) AS answer GROUP BY kind ORDER BY kind;
 

@@ -141,7 +141,7 @@ SELECT * FROM test.outcomes('sealed-2');
 SELECT app AS of_an_unknown_one FROM test.outcomes('sealed-unknown');
 SELECT state, message, hint FROM test.try('describe_app_security', $$'sealed-2'$$, NULL);
 SELECT state FROM test.try('create_app', $$'Sealing'$$, NULL);
-SELECT problem FROM keyrot.status() WHERE problem LIKE 'data key%';
+SELECT problem FROM keyrot.status() WHERE problem LIKE '%data key 1%';
 UPDATE keyrot.data_key AS k SET wrapped = kept.wrapped, check_value = '\x0000000000000000'
   FROM test.kept_key AS kept WHERE kept.id = k.id;
 \c -
@@ -152,11 +152,11 @@ UPDATE keyrot.data_key AS k SET check_value = kept.check_value, master_key = '\x
 \c -
 \set SHOW_CONTEXT never
 SELECT * FROM test.outcomes('sealed-2');
-SELECT state, regexp_replace(regexp_replace(message, '"[^"]+"', 'FILE'), 'holds .+', 'holds FINGERPRINT') AS message, hint
+SELECT state, regexp_replace(regexp_replace(message, '"[^"]+"', 'FILE'), 'contains .+', 'contains FINGERPRINT') AS message, hint
   FROM test.try('verify_app_string', $$'sealed-unknown', '', ''$$, NULL);
 UPDATE keyrot.data_key AS k SET master_key = kept.master_key FROM test.kept_key AS kept WHERE kept.id = k.id;
 SELECT * FROM test.outcomes('sealed-2');
-SELECT problem FROM keyrot.status() WHERE problem LIKE 'data key%';
+SELECT problem FROM keyrot.status() WHERE problem LIKE '%data key 1%';
 
 DROP TABLE test.kept_key;
 DROP FUNCTION test.outcomes(text), test.after(text), test.flipped(text, bytea);

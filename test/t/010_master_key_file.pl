@@ -100,8 +100,8 @@ my $sound = qq{SELECT keyrot.verify_app_string('app-1', 'message', '$signature')
 # States of the key file: a name, how it comes about (the good file lies aside by then), what is said.
 my @states = (
 	[ 'missing',         sub { }, qr/does not exist/ ],
-	[ 'empty',           sub { write_key($path, '') },                               qr/holds no key/ ],
-	[ 'without any key', sub { write_key($path, "\n\n") },                           qr/holds no key/ ],
+	[ 'empty',           sub { write_key($path, '') },                               qr/contains no key/ ],
+	[ 'without any key', sub { write_key($path, "\n\n") },                           qr/contains no key/ ],
 	[ 'short',           sub { write_key($path, known_bad(random_hex(63)) . "\n") }, qr/line 1 / ],
 	[ 'cut off',         sub { write_key($path, known_bad(substr $good, 0, 40)) },   qr/line 1 / ],
 	[ 'long',            sub { write_key($path, known_bad(random_hex(65)) . "\n") }, qr/line 1 / ],
@@ -118,9 +118,9 @@ my @states = (
 		qr/more than 32 keys/ ],
 	[ 'too large',  sub { write_key($path, "$good\n" . "\n" x 5000) },           qr/longer than 4096 bytes/ ],
 	[ 'unreadable', sub { write_key($path, "$good\n", 0) },                      qr/Permission denied/ ],
-	[ 'readable by its group',     sub { write_key($path, "$good\n", oct 640) }, qr/can be read by others/ ],
-	[ 'readable by all',           sub { write_key($path, "$good\n", oct 604) }, qr/can be read by others/ ],
-	[ 'writable by its group',     sub { write_key($path, "$good\n", oct 620) }, qr/others/ ],
+	[ 'readable by its group',     sub { write_key($path, "$good\n", oct 640) }, qr/has group or world access/ ],
+	[ 'readable by all',           sub { write_key($path, "$good\n", oct 604) }, qr/has group or world access/ ],
+	[ 'writable by its group',     sub { write_key($path, "$good\n", oct 620) }, qr/group or world access/ ],
 	[ 'a symbolic link',           sub { symlink $aside, $path or die $! },      qr/symbolic link/ ],
 	[ 'a dangling symbolic link',  sub { symlink "$path.nowhere", $path or die $! }, qr/symbolic link/ ],
 	[ 'a directory',               sub { mkdir $path or die $! },                    qr/not a regular file/ ],
@@ -272,7 +272,7 @@ SKIP:
 	$node->reload;
 	my ($root) = attempts($node, 'keys', $sound);
 	is($root->{sqlstate}, '55000', "a file of root's that all may read is refused");
-	like($root->{message}, qr/"\Q$public\E" can be read by others/, 'and named');
+	like($root->{message}, qr/"\Q$public\E" has group or world access/, 'and named');
 }
 
 $node->append_conf('postgresql.conf', "keyrot.master_key_file = 'keyrot_master.key'");

@@ -107,7 +107,7 @@ my @info = stat $path;
 is($info[2] & oct(7777), oct(600), 'its mode is 0600');
 is($info[3],             1,        'and it has one name');
 is_deeply([ key_files_of($node) ], ['keyrot_master.key'], 'beside it, there is nothing');
-like($made->{text}, qr/WARNING: .*in the data directory.*^DETAIL: .*base backup.*pg_rewind.*^HINT: /ms,
+like($made->{text}, qr/WARNING: .*in the data directory.*^DETAIL: .*Base backup.*pg_rewind.*^HINT: /ms,
 	'with a warning, since it lies in the data directory');
 my $log = q{SELECT replace(target, '} . fingerprint($key) . q{', 'KEY'), outcome, count(*) FROM keyrot.request
 	WHERE action = 'create_master_key' GROUP BY 1, 2};
@@ -210,7 +210,7 @@ like(
 	$refused->{message},
 	qr/could not create master key file "\Q$elsewhere\E": Permission denied/,
 	'which names the file');
-like($refused->{hint},    qr/folder/, 'and has a hint');
+like($refused->{hint},    qr/directory/, 'and has a hint');
 like($refused->{context}, qr/keyrot request $REQUEST_ID: create_master_key/, 'and its RequestId');
 is_deeply([ key_files_of($folder), key_files_of($node) ], [], 'and makes nothing');
 chmod oct(700), $folder;

@@ -147,7 +147,7 @@ for my $function (sort keys %refused)
 {
 	my ($sqlstate, $message) = as_jose($refused{$function});
 	is($sqlstate, '22021', "$function is refused");
-	is( $message, qq{the name of the role with OID $jose_oid is not valid in encoding "UTF8"}, 'and tells whose name');
+	is( $message, qq{name of role with OID $jose_oid is not valid in encoding "UTF8"}, 'and tells whose name');
 }
 is((as_jose(q{SELECT body ->> 'Code' FROM keyrot.api('ResetAppSecret', '{"AppKey": "app-verified"}')}))[1],
 	'InternalError', 'api() answers so');

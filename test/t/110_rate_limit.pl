@@ -247,10 +247,10 @@ for my $setting (qw(keyrot.zone_rate_limit KEYROT.Zone_Rate_Limit keyrot.max_gra
 	my ($shown, $refusal) = as_user("user=regress_tuned options='-c $setting=0'", "$describe $show");
 	like("$shown/$refusal", qr{\A/.*permission denied to set parameter "$setting"}i, "nor is $setting lifted by the connection's options");
 }
-like((as_user("options='-c keyrot.master_key_file=/elsewhere'", $describe))[1], qr/"keyrot.master_key_file" is the server's/,
+like((as_user("options='-c keyrot.master_key_file=/elsewhere'", $describe))[1], qr/"keyrot.master_key_file" cannot be set/,
 	'a setting of the server comes from no connection, not even a superuser\'s');
 $node->safe_psql('postgres', 'ALTER DATABASE served SET keyrot.master_key_file = \'/elsewhere\'');
-like((as_user('', $describe))[1], qr/"keyrot.master_key_file" is the server's/, 'nor from a database');
+like((as_user('', $describe))[1], qr/"keyrot.master_key_file" cannot be set/, 'nor from a database');
 $node->safe_psql('postgres', 'ALTER DATABASE served RESET keyrot.master_key_file');
 $node->safe_psql('postgres', 'GRANT SET ON PARAMETER keyrot.zone_rate_limit TO regress_tuned');
 is(join('/', as_user("user=regress_tuned options='-c keyrot.zone_rate_limit=5'", "$describe $show")), '5/',
@@ -298,7 +298,7 @@ is( $node->safe_psql('served', $OVERFLOWS),
 	'status() has counted the refused');
 is( $node->safe_psql('served', q{
 		SELECT DISTINCT regexp_replace(said, '[0-9]+\.[0-9]{3} ms', 'T ms') FROM public.call WHERE state = '53400'}),
-	'too many requests: there is no room to count this call of refresh_zone_key|Try again in T ms.',
+	'too many requests: no room to count this call of refresh_zone_key|Try again in T ms.',
 	'the error says why, and when to come again');
 $calls = join ', ', array((reverse @crowd)[ 0 .. $ENTRIES - 1 ]), array(('zone-1') x $ENTRIES);
 is($node->safe_psql('served', "SELECT public.calls($calls)"), join(' ', ('UNDO0') x $ENTRIES),

@@ -205,7 +205,7 @@ my $log = slurp_file($node->logfile);
 for my $number (2, 3)
 {
 	my ($id, $secret) = split /\|/, $disclosed[$number]->{output};
-	like($log, qr/LOG:  keyrot request $id: \w+ of "zone" was rolled back after its caller was given the secret\n/,
+	like($log, qr/LOG:  keyrot request $id: \w+ of "zone" was rolled back after the secret was returned to its caller\n/,
 		'a disclosure that is rolled back is in the server log');
 	is(index($log, $secret), -1, 'without the secret');
 }

@@ -434,8 +434,8 @@ $node->stop;
 my $place = -s $node->logfile;
 $node->append_conf('postgresql.conf', "logging_collector = off\nlog_destination = stderr\nshared_preload_libraries = 'keyrot,pg_stat_statements'");
 $node->start;
-like(slurp_file($node->logfile, $place), qr/WARNING: .*keyrot is not the last of shared_preload_libraries/, 'elsewhere in the list: a warning at the start');
-like($node->safe_psql('clean', 'SELECT problems FROM ' . $STATUS), qr/not the last of/, 'and status() says so');
+like(slurp_file($node->logfile, $place), qr/WARNING: .*keyrot is not the last library in shared_preload_libraries/, 'elsewhere in the list: a warning at the start');
+like($node->safe_psql('clean', 'SELECT problems FROM ' . $STATUS), qr/not the last library in/, 'and status() says so');
 $node->stop;
 
 $place = -s $node->logfile;

@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Protocol;
 use Test::More;
 
-my $NO_SLOT = qr/LOG:  [^\n]*keyrot could not start its background worker/;
+my $NO_SLOT = qr/LOG:  [^\n]*could not start the background worker of keyrot/;
 
 # One slot for the launcher, one for whoever comes first.
 my $node = new_server('slots', conf => <<'END');

@@ -234,7 +234,7 @@ my @missed = map { attempts($node, 'later', $sound) } 1 .. 15;
 my $most   = 1 + (time - $begun) / 10;
 my $extra  = new_runs();
 is(alike(map { $_->{sqlstate} } @missed), "15 x '55000'", 'of 15 sessions that miss a key each is told');
-is(scalar(grep { $_->{message} =~ /@{[ fingerprint($key[1]) ]}.* the output of keyrot\.master_key_command holds @{[ fingerprint($key[0]) ]}/ } @missed),
+is(scalar(grep { $_->{message} =~ /@{[ fingerprint($key[1]) ]}.* the output of keyrot\.master_key_command contains @{[ fingerprint($key[0]) ]}/ } @missed),
 	15, 'which one it is and which there is');
 cmp_ok($extra, '<=', $most, "they run the command once in 10 seconds at most: $extra times");
 print_keys($key[0], $key[1]);
@@ -296,14 +296,14 @@ behave(':');
 reload();
 my ($unprinted, $made, $rotated) =
   attempts($node, 'served', $sound, 'SELECT keyrot.create_master_key()', 'SELECT keyrot.rotate_master_key()');
-like($unprinted->{hint}, qr/^It must print one key a line/, 'where the command prints no key, the hint is to let it print one');
+like($unprinted->{hint}, qr/^It must print one key of 64 hex digits per line/, 'where the command prints no key, the hint is to let it print one');
 $node->safe_psql('postgres', 'CREATE DATABASE empty');
 my (undef, $needed, $refused) =
   attempts($node, 'empty', 'CREATE EXTENSION keyrot', $create, 'SELECT keyrot.create_master_key()');
-like($needed->{hint}, qr/^It must print one key a line/, 'also where there is no data key');
+like($needed->{hint}, qr/^It must print one key of 64 hex digits per line/, 'also where there is no data key');
 is("$made->{sqlstate} $rotated->{sqlstate} $refused->{sqlstate}", '55000 55000 55000', 'create_master_key() makes none, nor does rotate_master_key()');
-like($refused->{message}, qr/comes from keyrot\.master_key_command/, 'which says where it has to come from');
-like($refused->{hint}, qr/^Let the command print/, 'and what to do');
+like($refused->{message}, qr/because keyrot\.master_key_command is set/, 'which says where it has to come from');
+like($refused->{hint}, qr/^Have the command print/, 'and what to do');
 is_deeply([ key_files_of($node) ], [], 'and makes no file');
 $node->safe_psql('postgres', 'DROP DATABASE empty');
 
@@ -330,10 +330,10 @@ new_runs();
 
 set_conf("keyrot.master_key_timeout = '3000ms'");
 for my $slow (
-	[ 'sleeps',                       $waiting . '; wait',                qr/did not end within 3000 ms$/, 3 ],
-	[ 'ignores SIGTERM',              "trap '' TERM; $waiting; wait",     qr/did not end within 3000 ms$/, 3 ],
-	[ 'closed its output and sleeps', "exec >&- 2>&-; $waiting; wait",    qr/did not end within 3000 ms$/, 3 ],
-	[ 'leaves its output open',       "$waiting; cat $folder/keys; exit", qr/ended, but something it started kept its output open/, 3 ])
+	[ 'sleeps',                       $waiting . '; wait',                qr/did not finish within 3000 ms$/, 3 ],
+	[ 'ignores SIGTERM',              "trap '' TERM; $waiting; wait",     qr/did not finish within 3000 ms$/, 3 ],
+	[ 'closed its output and sleeps', "exec >&- 2>&-; $waiting; wait",    qr/did not finish within 3000 ms$/, 3 ],
+	[ 'leaves its output open',       "$waiting; cat $folder/keys; exit", qr/finished, but a process that it started kept its output open/, 3 ])
 {
 	my ($name, $shell, $message, $processes) = @$slow;
 	behave($shell);
@@ -517,7 +517,7 @@ unlink $go_on;
 new_runs();
 my ($rotate) = attempts($node, 'served', 'SELECT keyrot.rotate_master_key()');
 is($rotate->{sqlstate}, '55000', 'keyrot adds no key to those of a command');
-like($rotate->{message}, qr/comes from keyrot\.master_key_command/, 'and says why');
+like($rotate->{message}, qr/because keyrot\.master_key_command is set/, 'and says why');
 like($rotate->{hint}, qr/print a new line .* before the others, reload .*\brewrap_data_keys\(\)/, 'and what to do');
 is($node->safe_psql('served', 'SELECT keyrot.rewrap_data_keys()'), '1', 'which wraps the data key anew');
 is(wrapped_by('served'), fingerprint($key[3]), 'by the first that the command prints');

@@ -40,7 +40,7 @@ sub told
 		q{SELECT master_key, array_to_string(problems, '|') FROM } . $STATUS);
 	is("$verify->{sqlstate} $sign->{sqlstate}", '55000 55000', 'there, no secret can be used');
 	my $held = fingerprint($old);
-	like($_->{message}, qr/^data key 1 is wrapped by master key $named; $source holds $held$/, 'the error names the key that is needed, and the one there is')
+	like($_->{message}, qr/^data key 1 is wrapped by master key $named; $source contains $held$/, 'the error names the key that is needed, and the one there is')
 	  for $verify, $sign;
 	like($status->{output}, qr/^$held\|.*data key 1 is wrapped by master key $named/, 'as does status()');
 	return $verify;

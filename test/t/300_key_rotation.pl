@@ -192,7 +192,7 @@ is_deeply([ wrongs_of_open_sessions(), wrongs('one', 'two') ], [], 'without them
 my @kept = grep { fingerprint($_) ne $later } lines();
 write_lines(@kept);
 my $held = fingerprint($kept[0]);
-my $says = qr/^data key \d is wrapped by master key $later; master key file "\Q$path\E" holds $held$/;
+my $says = qr/^data key \d is wrapped by master key $later; master key file "\Q$path\E" contains $held$/;
 $rows = stored('one');
 my @calls = (
 	$verify,
@@ -221,7 +221,7 @@ is_deeply(
 	  . ' calls, verify included, is 55000 and names both keys');
 is_deeply([ grep { $_->{hint} !~ /line of master key $later/ } @refused ],
 	[], 'with a hint at the line that is missing');
-like(degraded($node, 'one'), qr/is wrapped by master key $later; .* holds/, 'status() says the same');
+like(degraded($node, 'one'), qr/is wrapped by master key $later; .* contains/, 'status() says the same');
 is(stored('one') . join(' ', lines()), $rows . join(' ', @kept),
 	'and nothing was changed, in the file neither');
 is_deeply([ wrongs('two') ], [], 'the other database works');
@@ -259,7 +259,7 @@ write_lines(@complete, map { random_hex(64) } @complete + 1 .. $MOST_KEYS - 1);
 $node->safe_psql('one', 'SELECT keyrot.rotate_master_key()');
 is(scalar(lines()), $MOST_KEYS, "there may be $MOST_KEYS lines");
 is_deeply([ wrongs('one', 'two') ], [], 'with which all works');
-is_deeply([ wrongs_of_failure(qr/"\Q$path\E" has no room for another key/, qr/Take out lines/) ],
+is_deeply([ wrongs_of_failure(qr/"\Q$path\E" has no room for another key/, qr/Remove the lines/) ],
 	[], "with $MOST_KEYS lines there is no room for another");
 %used = all_in_use('one', 'two', 'empty');
 write_lines(grep { $used{ fingerprint($_) } } lines());
@@ -275,7 +275,7 @@ is_deeply(
 	'in a folder that the server may not write to, the new line is the administrator\'s to add');
 chmod oct 700, $folder or die $!;
 chmod oct 644, $path   or die $!;
-is_deeply([ wrongs_of_failure(qr/can be read by others/, qr/0600/) ],
+is_deeply([ wrongs_of_failure(qr/has group or world access/, qr/0600/) ],
 	[], 'a file that others may read gets no new key');
 chmod oct 600, $path or die $!;
 @complete = lines();
@@ -489,7 +489,7 @@ my ($cut_off) = attempts($standby, 'one', $verify);
 is($cut_off->{sqlstate}, '55000', 'a new one does not');
 like(
 	$cut_off->{message},
-	qr/^data key \d+ is wrapped by master key $name; master key file "\Q$copy\E" holds $behind/,
+	qr/^data key \d+ is wrapped by master key $name; master key file "\Q$copy\E" contains $behind/,
 	'and is told which key it lacks');
 like($cut_off->{hint},          qr/standby.*primary.*$name/, 'that this is a standby, and where the key is');
 like(degraded($standby, 'one'), qr/wrapped by master key $name/, 'as status() tells there');

@@ -65,7 +65,7 @@ $reseal->query_until(qr/resealing/, "\\echo resealing\nCALL keyrot.reseal();\n\\
 ok($node->poll_query_until('remade', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'virtualxid' AND NOT granted}), 'a reseal waits');
 $holder->query(q{DROP EXTENSION keyrot; CREATE EXTENSION keyrot; SELECT FROM keyrot.create_app('App', 'app-1'); COMMIT});
 $reseal->query_until(qr/ended/, '');
-like($reseal->{stderr}, qr/data key 2, to which reseal moves secrets, is gone/, 'it says that its data key is gone');
+like($reseal->{stderr}, qr/data key 2, to which reseal moves secrets, no longer exists/, 'it says that its data key is gone');
 is(opened('remade'), 1, 'and leaves the new ones alone');
 $_->quit for $holder, $reseal;
 
