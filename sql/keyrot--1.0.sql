@@ -2,7 +2,7 @@
 
 \echo Use "CREATE EXTENSION keyrot" to load this file. \quit
 
--- Made here, not adopted: where a schema of this name exists already, nobody's objects in it become ours.
+-- Created here, not adopted: if a schema of this name already exists, its objects must not become part of the extension.
 CREATE SCHEMA keyrot;
 REVOKE ALL ON SCHEMA keyrot FROM PUBLIC;
 COMMENT ON SCHEMA keyrot IS 'credentials of API callers and edge sites: issue, rotate, verify, guard';
@@ -12,7 +12,7 @@ COMMENT ON SCHEMA keyrot IS 'credentials of API callers and edge sites: issue, r
 
 CREATE SEQUENCE keyrot.app_id AS bigint;
 REVOKE ALL ON SEQUENCE keyrot.app_id FROM PUBLIC;
-COMMENT ON SEQUENCE keyrot.app_id IS 'numbers of apps';
+COMMENT ON SEQUENCE keyrot.app_id IS 'source of app_id';
 
 CREATE TABLE keyrot.app (
     app_key              text COLLATE "C" PRIMARY KEY,
@@ -38,12 +38,12 @@ CREATE TABLE keyrot.app (
     CONSTRAINT app_app_id_key UNIQUE NULLS NOT DISTINCT (app_id, previous_app_key)
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.app FROM PUBLIC;
-COMMENT ON TABLE keyrot.app IS 'one row for each AppKey ever issued; a retired one stays, without a secret';
+COMMENT ON TABLE keyrot.app IS 'one row for each AppKey ever issued; a retired AppKey keeps its row, without a secret';
 COMMENT ON COLUMN keyrot.app.grace_after_use IS
     'the microseconds that the previous version has from the first use of its successor on; NULL: until previous_valid_until';
 COMMENT ON CONSTRAINT app_pkey ON keyrot.app IS 'an AppKey is unique for all time';
 COMMENT ON CONSTRAINT app_app_id_key ON keyrot.app IS
-    'a number is one app''s for all time: one first AppKey has it, and each AppKey has one successor at most';
+    'an app_id is unique for all time: only one AppKey is the first with it, and each AppKey has at most one successor';
 
 CREATE TABLE keyrot.zone (
     zone_id              text COLLATE "C" PRIMARY KEY,
@@ -64,14 +64,14 @@ CREATE TABLE keyrot.zone (
     grace_after_use      bigint
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.zone FROM PUBLIC;
-COMMENT ON TABLE keyrot.zone IS 'one row for each zone that ever had a key; a deleted one stays, without a key';
+COMMENT ON TABLE keyrot.zone IS 'one row for each zone that ever had a key; a deleted zone keeps its row, without a key';
 COMMENT ON COLUMN keyrot.zone.grace_after_use IS
     'the microseconds that the previous version has from the first use of its successor on; NULL: until previous_valid_until';
 COMMENT ON CONSTRAINT zone_pkey ON keyrot.zone IS 'a zone has one key';
 
 /*
- * No foreign key to the zone: pg_restore with several jobs does not heed it, and loads gateways before zones.
- * A zone's row is never deleted, and add_gateway holds it.
+ * There is no foreign key to the zone, because a parallel pg_restore may load gateways before zones.
+ * A zone's row is never deleted, and add_gateway locks it.
  */
 CREATE TABLE keyrot.gateway (
     zone_id    text COLLATE "C" NOT NULL,
@@ -90,7 +90,7 @@ CREATE TABLE keyrot.data_key (
     created_at  timestamptz NOT NULL
 );
 REVOKE ALL ON TABLE keyrot.data_key FROM PUBLIC;
-COMMENT ON TABLE keyrot.data_key IS 'the keys that seal secrets, wrapped by the master key whose fingerprint stands beside them';
+COMMENT ON TABLE keyrot.data_key IS 'keys that seal secrets, each wrapped by the master key whose fingerprint is stored with it';
 
 CREATE TABLE keyrot.request (
     request_id       uuid        NOT NULL,
@@ -111,7 +111,7 @@ CREATE TABLE keyrot.request (
     PRIMARY KEY (request_id, target)
 );
 REVOKE ALL ON TABLE keyrot.request FROM PUBLIC;
-COMMENT ON TABLE keyrot.request IS 'the request log: who asked for what, when, from where, and what came of it';
+COMMENT ON TABLE keyrot.request IS 'the request log: who requested what, when, from where, and with what outcome';
 COMMENT ON COLUMN keyrot.request.changed_kind IS
     'the kind of credential, app or zone, of which verification answers otherwise since; NULL: nothing changed';
 COMMENT ON COLUMN keyrot.request.changed_in IS 'the transaction of such a change, by which changes() orders them';
@@ -136,7 +136,7 @@ CREATE TABLE keyrot.retry (
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.retry FROM PUBLIC;
 COMMENT ON TABLE keyrot.retry IS
-    'what each client_token was used for, so that a repeated call is answered and not carried out again';
+    'what each client_token was used for, so that a repeated call is answered without being executed again';
 
 CREATE TABLE keyrot.reseal (
     data_key   integer PRIMARY KEY,
@@ -147,7 +147,7 @@ CREATE TABLE keyrot.reseal (
     total      bigint      NOT NULL
 ) WITH (fillfactor = 50);
 REVOKE ALL ON TABLE keyrot.reseal FROM PUBLIC;
-COMMENT ON TABLE keyrot.reseal IS 'how far moving the secrets to each data key has come, in credentials; ended_at is NULL before its end';
+COMMENT ON TABLE keyrot.reseal IS 'progress of moving secrets to each data key, in credentials; ended_at is NULL until it has finished';
 
 CREATE TABLE keyrot.credential_use (
     kind                 text COLLATE "C" NOT NULL,
@@ -247,9 +247,9 @@ CREATE VIEW keyrot.requests WITH (security_barrier) AS
       FROM keyrot.request AS r
      WHERE keyrot.has_rights_of(caller_oid, caller);
 REVOKE ALL ON TABLE keyrot.requests FROM PUBLIC;
-COMMENT ON VIEW keyrot.requests IS 'requests made by roles whose rights the reader has; operators see all';
+COMMENT ON VIEW keyrot.requests IS 'requests made by roles whose privileges the reader has; operators see all';
 COMMENT ON COLUMN keyrot.requests.session_user IS
-    'the role that logged in; write requests.session_user, for session_user alone is SQL''s own word';
+    'the role that logged in; write requests.session_user, because session_user alone is an SQL keyword';
 
 CREATE FUNCTION keyrot.running_work(OUT action text, OUT done bigint, OUT total bigint, OUT started_at timestamptz,
                                     OUT time_left interval, OUT pid integer)
@@ -275,7 +275,7 @@ CREATE FUNCTION keyrot.create_app(app_name text, OUT app_id bigint, INOUT app_ke
     AS 'MODULE_PATHNAME', 'keyrot_create_app' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.create_app(text, text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.create_app(text, text, text, text) IS
-    'issues an app its AppKey and AppSecret, made where not given';
+    'creates an app; generates its AppKey and AppSecret if they are not given';
 
 CREATE FUNCTION keyrot.reset_app_secret(app_key text, new_app_key text DEFAULT NULL,
                                         new_app_secret text DEFAULT NULL, grace_period interval DEFAULT '0',
@@ -284,7 +284,7 @@ CREATE FUNCTION keyrot.reset_app_secret(app_key text, new_app_key text DEFAULT N
     AS 'MODULE_PATHNAME', 'keyrot_reset_app_secret' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.reset_app_secret(text, text, text, interval, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.reset_app_secret(text, text, text, interval, text, text) IS
-    'gives an app a new AppSecret and, if asked, a new AppKey; returns the RequestId, never the secret';
+    'gives an app a new AppSecret and optionally a new AppKey; returns the RequestId, never the secret';
 
 CREATE FUNCTION keyrot.describe_app_security(OUT app_id bigint, INOUT app_key text, OUT app_secret text,
                                              OUT version integer, OUT created_at timestamptz,
@@ -298,41 +298,41 @@ CREATE FUNCTION keyrot.modify_app(app_key text, app_name text DEFAULT NULL, desc
     AS 'MODULE_PATHNAME', 'keyrot_modify_app' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.modify_app(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.modify_app(text, text, text) IS
-    'changes an app''s name or description; NULL leaves as it is';
+    'changes an app''s name or description; NULL leaves it unchanged';
 
 CREATE FUNCTION keyrot.set_app_owner(app_key text, owner regrole) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_set_app_owner' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.set_app_owner(text, regrole) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.set_app_owner(text, regrole) IS
-    'hands an app to another role, whose rights the caller must have';
+    'transfers an app to another role, whose privileges the caller must have';
 
 CREATE FUNCTION keyrot.delete_app(app_key text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_delete_app' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.delete_app(text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.delete_app(text) IS 'retires an app at once; its AppKey stays taken for all time';
+COMMENT ON FUNCTION keyrot.delete_app(text) IS 'deletes an app; its AppKey can never be used again';
 
 CREATE FUNCTION keyrot.end_app_grace(app_key text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_end_app_grace' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.end_app_grace(text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.end_app_grace(text) IS 'the app''s previous secret stops working now';
+COMMENT ON FUNCTION keyrot.end_app_grace(text) IS 'ends the grace period of an app''s previous secret';
 
 CREATE FUNCTION keyrot.revert_app_secret(app_key text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_revert_app_secret' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.revert_app_secret(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.revert_app_secret(text) IS
-    'makes the app''s previous secret current again, as a new version, while its grace period runs';
+    'makes an app''s previous secret current again, as a new version, during its grace period';
 
 CREATE FUNCTION keyrot.disable_app(app_key text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_disable_app' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.disable_app(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.disable_app(text) IS
-    'switches an app off: nothing verifies or signs by it until it is enabled';
+    'disables an app: nothing can be verified or signed with its secret until it is enabled';
 
 CREATE FUNCTION keyrot.enable_app(app_key text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_enable_app' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.enable_app(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.enable_app(text) IS
-    'switches a disabled app on again';
+    'enables a disabled app';
 
 CREATE FUNCTION keyrot.set_app_policy(app_key text, rotate_after interval DEFAULT NULL,
                                       lifetime interval DEFAULT NULL, grace_period interval DEFAULT '0')
@@ -340,7 +340,7 @@ CREATE FUNCTION keyrot.set_app_policy(app_key text, rotate_after interval DEFAUL
     AS 'MODULE_PATHNAME', 'keyrot_set_app_policy' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.set_app_policy(text, interval, interval, interval) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.set_app_policy(text, interval, interval, interval) IS
-    'sets when an app is due for rotation, how long a version lives, and the grace period of scheduled rotations';
+    'sets when an app is due for rotation, the lifetime of a version, and the grace period of scheduled rotations';
 
 CREATE FUNCTION keyrot.list_apps(INOUT app_id bigint DEFAULT NULL, INOUT app_key text DEFAULT NULL,
                                  INOUT app_name text DEFAULT NULL, page_number integer DEFAULT 1,
@@ -352,7 +352,7 @@ CREATE FUNCTION keyrot.list_apps(INOUT app_id bigint DEFAULT NULL, INOUT app_key
     AS 'MODULE_PATHNAME', 'keyrot_list_apps' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer, boolean) IS
-    'apps that the caller may act on, by last change, a page at a time';
+    'lists the apps that the caller may act on, ordered by last change, one page at a time';
 
 
 /* Zones, their keys and gateways. */
@@ -360,7 +360,7 @@ COMMENT ON FUNCTION keyrot.list_apps(bigint, text, text, integer, integer, boole
 CREATE FUNCTION keyrot.create_zone_key(zone_id text, secret_key text DEFAULT NULL) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_create_zone_key' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.create_zone_key(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.create_zone_key(text, text) IS 'issues a zone its one key, made where not given';
+COMMENT ON FUNCTION keyrot.create_zone_key(text, text) IS 'creates the key of a zone; generates it if it is not given';
 
 CREATE FUNCTION keyrot.refresh_zone_key(zone_id text, grace_period interval DEFAULT '0',
                                         client_token text DEFAULT NULL, grace_from text DEFAULT 'rotation',
@@ -368,14 +368,14 @@ CREATE FUNCTION keyrot.refresh_zone_key(zone_id text, grace_period interval DEFA
     AS 'MODULE_PATHNAME', 'keyrot_refresh_zone_key' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.refresh_zone_key(text, interval, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.refresh_zone_key(text, interval, text, text) IS
-    'replaces a zone''s key by a new one, for all its gateways, and returns it';
+    'replaces a zone''s key with a generated one, for all its gateways, and returns it';
 
 CREATE FUNCTION keyrot.modify_zone_key(zone_id text, secret_key text, grace_period interval DEFAULT '0',
                                        client_token text DEFAULT NULL, grace_from text DEFAULT 'rotation')
     RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_modify_zone_key' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.modify_zone_key(text, text, interval, text, text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.modify_zone_key(text, text, interval, text, text) IS 'replaces a zone''s key by the one given';
+COMMENT ON FUNCTION keyrot.modify_zone_key(text, text, interval, text, text) IS 'replaces a zone''s key with the given one';
 
 CREATE FUNCTION keyrot.describe_zone_key(zone_id text, OUT secret_key text, OUT version integer,
                                          OUT created_at timestamptz, OUT modified_at timestamptz,
@@ -388,36 +388,36 @@ CREATE FUNCTION keyrot.set_zone_owner(zone_id text, owner regrole) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_set_zone_owner' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.set_zone_owner(text, regrole) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.set_zone_owner(text, regrole) IS
-    'hands a zone to another role, whose rights the caller must have';
+    'transfers a zone to another role, whose privileges the caller must have';
 
 CREATE FUNCTION keyrot.delete_zone_key(zone_id text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_delete_zone_key' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.delete_zone_key(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.delete_zone_key(text) IS
-    'takes a zone''s key and gateways away at once; the ZoneId stays its owner''s';
+    'deletes a zone''s key and gateways; the ZoneId remains reserved for its owner';
 
 CREATE FUNCTION keyrot.end_zone_grace(zone_id text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_end_zone_grace' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.end_zone_grace(text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.end_zone_grace(text) IS 'the zone''s previous key stops working now';
+COMMENT ON FUNCTION keyrot.end_zone_grace(text) IS 'ends the grace period of a zone''s previous key';
 
 CREATE FUNCTION keyrot.revert_zone_key(zone_id text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_revert_zone_key' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.revert_zone_key(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.revert_zone_key(text) IS
-    'makes the zone''s previous key current again, as a new version, while its grace period runs';
+    'makes a zone''s previous key current again, as a new version, during its grace period';
 
 CREATE FUNCTION keyrot.disable_zone(zone_id text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_disable_zone' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.disable_zone(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.disable_zone(text) IS
-    'switches a zone off: nothing verifies or signs by it until it is enabled';
+    'disables a zone: nothing can be verified or signed with its key until it is enabled';
 
 CREATE FUNCTION keyrot.enable_zone(zone_id text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_enable_zone' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.enable_zone(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.enable_zone(text) IS
-    'switches a disabled zone on again';
+    'enables a disabled zone';
 
 CREATE FUNCTION keyrot.set_zone_policy(zone_id text, rotate_after interval DEFAULT NULL,
                                        lifetime interval DEFAULT NULL, grace_period interval DEFAULT '0')
@@ -425,17 +425,17 @@ CREATE FUNCTION keyrot.set_zone_policy(zone_id text, rotate_after interval DEFAU
     AS 'MODULE_PATHNAME', 'keyrot_set_zone_policy' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.set_zone_policy(text, interval, interval, interval) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.set_zone_policy(text, interval, interval, interval) IS
-    'sets when a zone is due for rotation, how long a version lives, and the grace period of scheduled rotations';
+    'sets when a zone is due for rotation, the lifetime of a version, and the grace period of scheduled rotations';
 
 CREATE FUNCTION keyrot.add_gateway(zone_id text, INOUT gateway_id text DEFAULT NULL, OUT request_id uuid)
     AS 'MODULE_PATHNAME', 'keyrot_add_gateway' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.add_gateway(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.add_gateway(text, text) IS 'puts a gateway under its zone''s key; its id is made where not given';
+COMMENT ON FUNCTION keyrot.add_gateway(text, text) IS 'adds a gateway to a zone; generates its id if it is not given';
 
 CREATE FUNCTION keyrot.remove_gateway(zone_id text, gateway_id text) RETURNS uuid
     AS 'MODULE_PATHNAME', 'keyrot_remove_gateway' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.remove_gateway(text, text) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.remove_gateway(text, text) IS 'takes a gateway from under its zone''s key';
+COMMENT ON FUNCTION keyrot.remove_gateway(text, text) IS 'removes a gateway from a zone';
 
 
 /* Signatures: verifying needs EXECUTE alone, signing ownership too. */
@@ -459,7 +459,7 @@ CREATE FUNCTION keyrot.verify_gateway_signature(zone_id text, gateway_id text, m
     AS 'MODULE_PATHNAME', 'keyrot_verify_gateway_signature' LANGUAGE C STABLE PARALLEL SAFE;
 REVOKE ALL ON FUNCTION keyrot.verify_gateway_signature(text, text, bytea, bytea, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.verify_gateway_signature(text, text, bytea, bytea, text) IS
-    'as verify_zone_signature, and false for a gateway that is not the zone''s';
+    'like verify_zone_signature, but false for a gateway that does not belong to the zone';
 
 CREATE FUNCTION keyrot.sign_for_app(app_key text, message bytea, algorithm text DEFAULT 'sha256') RETURNS bytea
     AS 'MODULE_PATHNAME', 'keyrot_sign_for_app' LANGUAGE C VOLATILE;
@@ -476,35 +476,35 @@ CREATE FUNCTION keyrot.verify_app_string(app_key text, string_to_sign text, sign
     AS 'MODULE_PATHNAME', 'keyrot_verify_app_string' LANGUAGE C STABLE PARALLEL SAFE;
 REVOKE ALL ON FUNCTION keyrot.verify_app_string(text, text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.verify_app_string(text, text, text, text) IS
-    'verify_app_signature for a text, hashed as UTF-8, and a base64 signature';
+    'verify_app_signature for text, hashed as UTF-8, and a base64 signature';
 
 CREATE FUNCTION keyrot.verify_zone_string(zone_id text, string_to_sign text, signature text,
                                           algorithm text DEFAULT 'sha256') RETURNS boolean
     AS 'MODULE_PATHNAME', 'keyrot_verify_zone_string' LANGUAGE C STABLE PARALLEL SAFE;
 REVOKE ALL ON FUNCTION keyrot.verify_zone_string(text, text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.verify_zone_string(text, text, text, text) IS
-    'verify_zone_signature for a text, hashed as UTF-8, and a base64 signature';
+    'verify_zone_signature for text, hashed as UTF-8, and a base64 signature';
 
 CREATE FUNCTION keyrot.verify_gateway_string(zone_id text, gateway_id text, string_to_sign text, signature text,
                                              algorithm text DEFAULT 'sha256') RETURNS boolean
     AS 'MODULE_PATHNAME', 'keyrot_verify_gateway_string' LANGUAGE C STABLE PARALLEL SAFE;
 REVOKE ALL ON FUNCTION keyrot.verify_gateway_string(text, text, text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.verify_gateway_string(text, text, text, text, text) IS
-    'verify_gateway_signature for a text, hashed as UTF-8, and a base64 signature';
+    'verify_gateway_signature for text, hashed as UTF-8, and a base64 signature';
 
 CREATE FUNCTION keyrot.sign_string_for_app(app_key text, string_to_sign text, algorithm text DEFAULT 'sha256')
     RETURNS text
     AS 'MODULE_PATHNAME', 'keyrot_sign_string_for_app' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.sign_string_for_app(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.sign_string_for_app(text, text, text) IS
-    'sign_for_app for a text, hashed as UTF-8; base64';
+    'sign_for_app for text, hashed as UTF-8; returns base64';
 
 CREATE FUNCTION keyrot.sign_string_for_zone(zone_id text, string_to_sign text, algorithm text DEFAULT 'sha256')
     RETURNS text
     AS 'MODULE_PATHNAME', 'keyrot_sign_string_for_zone' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.sign_string_for_zone(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.sign_string_for_zone(text, text, text) IS
-    'sign_for_zone for a text, hashed as UTF-8; base64';
+    'sign_for_zone for text, hashed as UTF-8; returns base64';
 
 
 CREATE FUNCTION keyrot.sign_string_with_all_for_app(app_key text, string_to_sign text,
@@ -514,7 +514,7 @@ CREATE FUNCTION keyrot.sign_string_with_all_for_app(app_key text, string_to_sign
     AS 'MODULE_PATHNAME', 'keyrot_sign_string_with_all_for_app' LANGUAGE C VOLATILE ROWS 2;
 REVOKE ALL ON FUNCTION keyrot.sign_string_with_all_for_app(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.sign_string_with_all_for_app(text, text, text) IS
-    'sign_string_for_app by the current version and by one in grace, a row each';
+    'sign_string_for_app with the current version and with one in its grace period, one row each';
 
 CREATE FUNCTION keyrot.sign_string_with_all_for_zone(zone_id text, string_to_sign text,
                                                      algorithm text DEFAULT 'sha256',
@@ -523,24 +523,24 @@ CREATE FUNCTION keyrot.sign_string_with_all_for_zone(zone_id text, string_to_sig
     AS 'MODULE_PATHNAME', 'keyrot_sign_string_with_all_for_zone' LANGUAGE C VOLATILE ROWS 2;
 REVOKE ALL ON FUNCTION keyrot.sign_string_with_all_for_zone(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.sign_string_with_all_for_zone(text, text, text) IS
-    'sign_string_for_zone by the current version and by one in grace, a row each';
+    'sign_string_for_zone with the current version and with one in its grace period, one row each';
 
 
-/* Tokens: JWTs by HS256 under a zone's key. */
+/* Tokens: JWTs signed with HS256 and a zone's key. */
 
 CREATE FUNCTION keyrot.verify_gateway_token(zone_id text, gateway_id text, token text) RETURNS boolean
     AS 'MODULE_PATHNAME', 'keyrot_verify_gateway_token' LANGUAGE C STABLE PARALLEL SAFE;
 REVOKE ALL ON FUNCTION keyrot.verify_gateway_token(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.verify_gateway_token(text, text, text) IS
-    'whether the token was signed by the zone''s key and is in time; false for a gateway that is not the zone''s';
+    'whether the token was signed with the zone''s key and is valid now; false for a gateway that does not belong to the zone';
 
 CREATE FUNCTION keyrot.sign_token_for_zone(zone_id text, claims jsonb) RETURNS text
     AS 'MODULE_PATHNAME', 'keyrot_sign_token_for_zone' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.sign_token_for_zone(text, jsonb) FROM PUBLIC;
-COMMENT ON FUNCTION keyrot.sign_token_for_zone(text, jsonb) IS 'a token with these claims, signed by the zone''s key';
+COMMENT ON FUNCTION keyrot.sign_token_for_zone(text, jsonb) IS 'a token with these claims, signed with the zone''s key';
 
 
-/* Checks: verifications that tell why. */
+/* Checks: verifications that give the reason. */
 
 CREATE FUNCTION keyrot.check_app_string(app_key text, string_to_sign text, signature text,
                                         algorithm text DEFAULT 'sha256', OUT valid boolean, OUT reason text,
@@ -572,7 +572,7 @@ CREATE FUNCTION keyrot.check_gateway_token(zone_id text, gateway_id text, token 
     AS 'MODULE_PATHNAME', 'keyrot_check_gateway_token' LANGUAGE C STABLE PARALLEL SAFE;
 REVOKE ALL ON FUNCTION keyrot.check_gateway_token(text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.check_gateway_token(text, text, text) IS
-    'verify_gateway_token with the reason, the version that signed, and the claims where one did';
+    'verify_gateway_token with the reason, the version that signed, and the claims if one did';
 
 
 /* The two clouds' own shapes. */
@@ -581,7 +581,7 @@ CREATE FUNCTION keyrot.api(action text, params jsonb DEFAULT '{}', OUT http_stat
     AS 'MODULE_PATHNAME', 'keyrot_api' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.api(text, jsonb) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.api(text, jsonb) IS
-    'an action of either cloud''s API, answered in its JSON; needs EXECUTE on the function that it stands for, too';
+    'executes an action of either cloud''s API and answers in its JSON; also needs EXECUTE on the corresponding function';
 
 
 /* Administration. */
@@ -590,14 +590,14 @@ CREATE FUNCTION keyrot.rebind_owners() RETURNS bigint
     AS 'MODULE_PATHNAME', 'keyrot_rebind_owners' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.rebind_owners() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.rebind_owners() IS
-    'makes owners'' OIDs and names agree again, after a restore or a rename; superusers only';
+    'makes the OIDs and names of owners agree again after a restore or a rename; superusers only';
 
 CREATE FUNCTION keyrot.find_secret(secret text, OUT kind text, OUT id text, OUT version integer, OUT state text)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'keyrot_find_secret' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.find_secret(text) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.find_secret(text) IS
-    'whose secret this is, among the credentials that the caller may act on; for one that has leaked';
+    'finds which credential a leaked secret belongs to, among those that the caller may act on';
 
 CREATE FUNCTION keyrot.rotate_due(max_age interval DEFAULT NULL, grace_period interval DEFAULT '0',
                                   max_count integer DEFAULT 1000,
@@ -628,13 +628,13 @@ CREATE FUNCTION keyrot.prune_requests(older_than interval) RETURNS bigint
     AS 'MODULE_PATHNAME', 'keyrot_prune_requests' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.prune_requests(interval) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.prune_requests(interval) IS
-    'removes requests older than this from the request log; returns how many';
+    'removes requests older than this from the request log; returns their number';
 
 CREATE FUNCTION keyrot.create_master_key() RETURNS text
     AS 'MODULE_PATHNAME', 'keyrot_create_master_key' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.create_master_key() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.create_master_key() IS
-    'makes the master key file, unless it exists, and returns the fingerprint of its current key';
+    'creates the master key file, unless it exists, and returns the fingerprint of its current key';
 
 CREATE FUNCTION keyrot.changes(after text DEFAULT NULL, max_count integer DEFAULT 1000,
                                OUT "position" text, OUT request_id uuid, OUT kind text, OUT id text,
@@ -661,25 +661,25 @@ CREATE FUNCTION keyrot.rotate_master_key(rewrap boolean DEFAULT true) RETURNS te
     AS 'MODULE_PATHNAME', 'keyrot_rotate_master_key' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.rotate_master_key(boolean) FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.rotate_master_key(boolean) IS
-    'puts a new master key before the others and, unless told not to, wraps this database''s data keys by it; returns its fingerprint';
+    'adds a new current master key and, by default, wraps this database''s data keys with it; returns its fingerprint';
 
 CREATE FUNCTION keyrot.rewrap_data_keys() RETURNS integer
     AS 'MODULE_PATHNAME', 'keyrot_rewrap_data_keys' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.rewrap_data_keys() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.rewrap_data_keys() IS
-    'wraps this database''s data keys by the current master key; returns how many were not';
+    'wraps this database''s data keys with the current master key; returns how many were changed';
 
 CREATE FUNCTION keyrot.rotate_data_key() RETURNS integer
     AS 'MODULE_PATHNAME', 'keyrot_rotate_data_key' LANGUAGE C VOLATILE;
 REVOKE ALL ON FUNCTION keyrot.rotate_data_key() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.rotate_data_key() IS
-    'makes a new data key, which seals from now on, and returns its id; reseal() moves what is sealed already';
+    'creates a new data key for all further sealing and returns its id; reseal() moves existing secrets to it';
 
 CREATE PROCEDURE keyrot.reseal(batch_size integer DEFAULT 1000)
     AS 'MODULE_PATHNAME', 'keyrot_reseal' LANGUAGE C;
 REVOKE ALL ON PROCEDURE keyrot.reseal(integer) FROM PUBLIC;
 COMMENT ON PROCEDURE keyrot.reseal(integer) IS
-    'moves every secret to the current data key, with a commit each batch, and drops the data keys that nothing uses then';
+    'moves every secret to the current data key, committing after each batch, and drops data keys that are no longer used';
 
 CREATE FUNCTION keyrot.status(OUT item text, OUT value text, OUT problem text) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'keyrot_status' LANGUAGE C VOLATILE;
