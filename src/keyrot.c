@@ -1,6 +1,6 @@
 /*
  * keyrot.c
- *	  The library's entry, and the map of the house.
+ *	  The library's entry point, and a map of the source.
  *
  * Vocabulary
  *	  app, AppKey, AppSecret   an API caller; its public identifier; the secret it signs with
@@ -16,10 +16,10 @@
  * Rooms, from the top down; a file includes headers of its own room and of those below
  *	  functions/  what SQL calls, one function each
  *	  core/       the life of a request and of a credential; the order of their steps
- *	  record/     what is written down from outside the caller's transaction
+ *	  record/     what is recorded outside the caller's transaction
  *	  keys/       from the source of the master key to an unwrapped data key
  *	  store/      keyrot's tables: rows and statements
- *	  log/        texts without secrets
+ *	  log/        log and statement texts without secrets
  *	  base/       settings, errors, and what differs between versions of PostgreSQL
  *	  crypto/     OpenSSL, secrets and identifiers, without PostgreSQL
  */

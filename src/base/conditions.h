@@ -1,6 +1,6 @@
 /*
  * conditions.h
- *	  What errors are about: the parameter, the condition, and what the two clouds call it.
+ *	  The subjects of errors: the parameter, the condition, and its names in the two clouds.
  */
 #ifndef KEYROT_CONDITIONS_H
 #define KEYROT_CONDITIONS_H

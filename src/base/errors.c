@@ -1,15 +1,15 @@
 /*
  * errors.c
- *	  Every error that a user of keyrot can reach: its SQLSTATE, its sentence and what to do.
+ *	  Every error that a user of keyrot can encounter: its SQLSTATE, message and hint.
  *
- * A malformed value is never repeated in a message: it may be a secret in the wrong place.  Identifiers
- * that are well formed are public names and are shown.
+ * A malformed value is never repeated in a message: it may be a secret in the wrong place.  Well-formed
+ * identifiers are public names and are shown.
  */
 #include "base/errors.h"
 
 #include "mb/pg_wchar.h"
 
-/* What users call a credential of this kind, and the parameter that names it. */
+/* The user-visible name of a kind of credential, and the parameter that identifies one. */
 static const char *
 kind_name(CredentialKind kind)
 {
@@ -41,7 +41,7 @@ error_missing(Parameter parameter)
 			 errhint("It must be %s.", conditions_accepted(parameter))));
 }
 
-/* A value, also an empty one, has not the form that the contract accepts. */
+/* A value, possibly an empty one, does not have an accepted form. */
 void
 error_malformed(Parameter parameter)
 {
@@ -81,7 +81,7 @@ error_no_first_use(bool preloaded)
 			 errhint("Add keyrot to shared_preload_libraries, and restart the server.")));
 }
 
-/* The caller has used the token for a request that was asked something else. */
+/* The caller has already used the token for a different request. */
 void
 error_token_used(void)
 {
@@ -91,7 +91,7 @@ error_token_used(void)
 			 errhint("Repeat the original call with the same parameters, or use another token.")));
 }
 
-/* What the first request with this token set is no longer current, so that the answer would be another. */
+/* The secret set by the first request with this token is no longer current, so the answer would differ. */
 void
 error_token_superseded(void)
 {
@@ -101,7 +101,7 @@ error_token_superseded(void)
 			 errhint("The first call succeeded, but a later rotation followed. Describe the credential to get its current version.")));
 }
 
-/* A role of the caller's name has used the token, and it is not known whether that was the caller. */
+/* A role with the caller's name has used the token, but it may have been another role. */
 void
 error_token_of_namesake(void)
 {
@@ -112,7 +112,7 @@ error_token_of_namesake(void)
 			 errhint("Use another token. If it is the same role, a superuser can call keyrot.rebind_owners().")));
 }
 
-/* A rotation was asked to set the secret that is current already. */
+/* The new secret of a rotation is the current one. */
 void
 error_same_secret(void)
 {
@@ -122,7 +122,7 @@ error_same_secret(void)
 			 errhint("Omit it to have a new one generated.")));
 }
 
-/* The credential's version is the last that its column can hold. */
+/* The credential's version is the largest that its column can store. */
 void
 error_no_more_versions(CredentialKind kind, const char *identifier)
 {
@@ -132,7 +132,7 @@ error_no_more_versions(CredentialKind kind, const char *identifier)
 			 errhint("Create another %s and delete this one.", kind_name(kind))));
 }
 
-/* The AppKey was issued before, to whomever. */
+/* The AppKey has been issued before. */
 void
 error_app_key_taken(Parameter parameter, const char *app_key)
 {
@@ -144,7 +144,7 @@ error_app_key_taken(Parameter parameter, const char *app_key)
 			 violated("app", "app_pkey")));
 }
 
-/* The zone has its one key already. */
+/* The zone already has its key. */
 void
 error_zone_has_key(const char *zone_id)
 {
@@ -155,7 +155,7 @@ error_zone_has_key(const char *zone_id)
 			 violated("zone", "zone_pkey")));
 }
 
-/* The zone has this gateway already. */
+/* The zone already has this gateway. */
 void
 error_gateway_exists(const char *zone_id, const char *gateway_id)
 {
@@ -165,7 +165,7 @@ error_gateway_exists(const char *zone_id, const char *gateway_id)
 			 violated("gateway", "gateway_pkey")));
 }
 
-/* The transaction's snapshot is too old for what another transaction has committed since. */
+/* Another transaction has changed the row since the transaction's snapshot was taken. */
 void
 error_concurrent_update(void)
 {
@@ -175,7 +175,7 @@ error_concurrent_update(void)
 			 errhint("Retry the transaction.")));
 }
 
-/* The statement that calls, or a trigger, is changing the same row. */
+/* The calling statement, or a trigger, is changing the same row. */
 void
 error_changed_by_command(void)
 {
@@ -184,7 +184,7 @@ error_changed_by_command(void)
 			 errmsg("the credential's row was already modified by the current command")));
 }
 
-/* No app has the AppKey now, or no zone with this ZoneId has a key. */
+/* There is no current app with this AppKey, or no zone with this ZoneId that has a key. */
 void
 error_no_such(CredentialKind kind, const char *identifier)
 {
@@ -193,7 +193,7 @@ error_no_such(CredentialKind kind, const char *identifier)
 			 errmsg("%s with %s \"%s\" does not exist", kind_name(kind), kind_parameter(kind), identifier)));
 }
 
-/* The zone has no such gateway. */
+/* The zone does not have this gateway. */
 void
 error_no_such_gateway(const char *zone_id, const char *gateway_id)
 {
@@ -202,7 +202,7 @@ error_no_such_gateway(const char *zone_id, const char *gateway_id)
 			 errmsg("gateway with gateway_id \"%s\" does not exist in zone \"%s\"", gateway_id, zone_id)));
 }
 
-/* The owner to be was given as the OID of no role. */
+/* The new owner was given as an OID that no role has. */
 void
 error_no_such_owner(Oid role)
 {
@@ -211,7 +211,10 @@ error_no_such_owner(Oid role)
 			 errmsg("owner role with OID %u does not exist", role)));
 }
 
-/* A role's name was given in a database of another encoding, and would spoil every dump of this one. */
+/*
+ * A role was named in a database with another encoding, and its name would make every dump of this one
+ * unrestorable.
+ */
 void
 error_role_name(Oid role)
 {
@@ -221,7 +224,7 @@ error_role_name(Oid role)
 			 errhint("Rename the role from a database that uses the encoding in which its name was given.")));
 }
 
-/* The caller has not the rights of the credential's owner. */
+/* The caller does not have the privileges of the credential's owner. */
 void
 error_not_owner(CredentialKind kind, const char *identifier)
 {
@@ -231,7 +234,7 @@ error_not_owner(CredentialKind kind, const char *identifier)
 			 errhint("Only superusers, operators, and roles with the privileges of its owner may act on it.")));
 }
 
-/* The owner's OID and name no longer belong to one role. */
+/* The owner's OID and name no longer belong to the same role. */
 void
 error_owner_changed(CredentialKind kind, const char *identifier)
 {
@@ -242,7 +245,7 @@ error_owner_changed(CredentialKind kind, const char *identifier)
 			 errhint("Operators can still act on it. A superuser can call keyrot.rebind_owners().")));
 }
 
-/* The owner to be is a role whose rights the caller has not. */
+/* The caller does not have the privileges of the new owner. */
 void
 error_not_member(const char *role_name)
 {
@@ -251,7 +254,7 @@ error_not_member(const char *role_name)
 			 errmsg("must have the privileges of role \"%s\" to make it the owner", role_name)));
 }
 
-/* The action is a superuser's, whatever was granted. */
+/* The action requires a superuser, regardless of grants. */
 void
 error_superuser_only(const char *action)
 {
@@ -261,7 +264,7 @@ error_superuser_only(const char *action)
 			 errhint("Only superusers may call it.")));
 }
 
-/* Called where PostgreSQL runs somebody's code under another role's name. */
+/* Called where PostgreSQL runs a user's code as another role. */
 void
 error_restricted(const char *action)
 {
@@ -270,7 +273,7 @@ error_restricted(const char *action)
 			 errmsg("cannot call %s within a security-restricted operation", action)));
 }
 
-/* The connection came with a value for a setting that its user must not set. */
+/* The connection's options contain a value for a setting that its user is not allowed to set. */
 void
 error_connection_option(const char *setting)
 {
@@ -281,7 +284,7 @@ error_connection_option(const char *setting)
 			 errhint("Connect without that option.")));
 }
 
-/* A setting of the server's was given to a database, a role or a connection. */
+/* A server-wide setting was set for a database, a role or a connection. */
 void
 error_servers_setting(const char *setting)
 {
@@ -291,14 +294,14 @@ error_servers_setting(const char *setting)
 			 errhint("Set it in postgresql.conf, and remove the other value with ALTER DATABASE ... RESET or ALTER ROLE ... RESET.")));
 }
 
-/* Nanoseconds as microseconds, rounded up so that whoever waits that long has waited long enough. */
+/* Converts nanoseconds to microseconds, rounded up so that waiting that long is long enough. */
 static long long
 in_microseconds(int64 nanoseconds)
 {
 	return (nanoseconds + 999) / 1000;
 }
 
-/* The caller has had its calls of this second; it may call again after the wait, in nanoseconds. */
+/* The caller has reached its limit for this second; it may call again after the wait, in nanoseconds. */
 void
 error_too_many_requests(const char *action, int per_second, int64 wait)
 {
@@ -310,7 +313,7 @@ error_too_many_requests(const char *action, int per_second, int64 wait)
 			 errhint("Try again in %lld.%03lld ms.", microseconds / 1000, microseconds % 1000)));
 }
 
-/* The call cannot be counted; an entry is free after the wait, in nanoseconds, unless others take it. */
+/* The call cannot be counted; an entry becomes free after the wait, in nanoseconds, unless others take it. */
 void
 error_limit_table_full(const char *action, int64 wait)
 {
@@ -323,7 +326,7 @@ error_limit_table_full(const char *action, int64 wait)
 			 errhint("Try again in %lld.%03lld ms.", microseconds / 1000, microseconds % 1000)));
 }
 
-/* Puts what is wrong with the master key into words, cut off where they do not fit; %m is understood. */
+/* Formats the message for a problem with the master key, truncated if it does not fit; %m is supported. */
 void
 problem_set(KeyProblem *problem, const char *hint, const char *format,...)
 {
@@ -346,7 +349,7 @@ error_unusable_key(const KeyProblem *problem)
 			 errhint("%s", problem->hint)));
 }
 
-/* The credential was switched off, and signs nothing. */
+/* The credential is disabled and cannot sign. */
 void
 error_disabled(CredentialKind kind, const char *identifier)
 {
@@ -356,7 +359,7 @@ error_disabled(CredentialKind kind, const char *identifier)
 			 errhint("Enable it with %s().", kind == CREDENTIAL_APP ? "enable_app" : "enable_zone")));
 }
 
-/* The lifetime of the credential's version is over. */
+/* The lifetime of the credential's version has ended. */
 void
 error_expired(CredentialKind kind, const char *identifier)
 {
@@ -366,7 +369,7 @@ error_expired(CredentialKind kind, const char *identifier)
 			 errhint("Rotate it to start a new lifetime.")));
 }
 
-/* There is no previous version to go back to. */
+/* There is no previous version to return to. */
 void
 error_nothing_in_grace(CredentialKind kind, const char *identifier)
 {
@@ -376,7 +379,7 @@ error_nothing_in_grace(CredentialKind kind, const char *identifier)
 			 errhint("A rotation can be reverted only during its grace period.")));
 }
 
-/* The previous version belongs to another AppKey, which does not come back. */
+/* The previous version belongs to another AppKey, which cannot be restored. */
 void
 error_app_key_changed(const char *app_key)
 {
@@ -386,7 +389,7 @@ error_app_key_changed(const char *app_key)
 			 errhint("Use reset_app_secret(), with new_app_secret to restore an earlier secret.")));
 }
 
-/* A sealed secret is not what was sealed for this row and version. */
+/* A sealed secret is not the one that was sealed for this row and version. */
 void
 error_does_not_open(CredentialKind kind, const char *identifier, int version)
 {
@@ -397,7 +400,7 @@ error_does_not_open(CredentialKind kind, const char *identifier, int version)
 			 errhint("Rotate the credential, or restore its row from a backup.")));
 }
 
-/* OpenSSL could not do its part. */
+/* OpenSSL failed. */
 void
 error_crypto(CryptoStatus status)
 {
@@ -419,7 +422,7 @@ error_crypto(CryptoStatus status)
 			 errdetail("%s gave no reason.", crypto_library_version())));
 }
 
-/* The tables that a function would touch are not those of the extension. */
+/* The tables that a function would access are not those of the extension. */
 void
 error_not_installed(void)
 {
@@ -429,7 +432,7 @@ error_not_installed(void)
 			 errhint("Use CREATE EXTENSION keyrot. Its tables must remain plain tables of that extension.")));
 }
 
-/* Somebody has altered a column that a function reads by its position and type. */
+/* A column that functions read by its position and type was altered. */
 void
 error_column_changed(const char *table, const char *column)
 {
@@ -440,7 +443,7 @@ error_column_changed(const char *table, const char *column)
 			 errhint("Restore the column with its original definition and position, or restore the table.")));
 }
 
-/* Nothing stood in the way of a new row, and yet it is not there. */
+/* A new row does not exist, although nothing conflicted with it. */
 void
 error_not_written(const char *table)
 {
@@ -452,11 +455,11 @@ error_not_written(const char *table)
 
 
 /*
- * What only api() can be told wrongly.  An action or a parameter that is not known is never repeated: it
- * may be a secret in the wrong place.
+ * Errors that only api() can raise.  An unknown action or parameter is never repeated: it may be a secret in
+ * the wrong place.
  */
 
-/* No cloud has the action, or none was given. */
+/* Neither cloud has the action, or none was given. */
 void
 error_unknown_action(void)
 {
@@ -466,7 +469,7 @@ error_unknown_action(void)
 			 errhint("Action names are case-sensitive, as in ResetAppSecret.")));
 }
 
-/* The action is of another version of its cloud's API. */
+/* The action belongs to another version of its cloud's API. */
 void
 error_unknown_version(const char *accepted)
 {
@@ -476,8 +479,8 @@ error_unknown_version(const char *accepted)
 }
 
 /*
- * A parameter that the action does not have; "name" is its own, or NULL where it may be anything: a name that no
- * parameter could have is not repeated, since it may be a secret.
+ * The action does not have this parameter; "name" is its name, or NULL if it does not look like a parameter
+ * name: then it is not repeated, because it may be a secret.
  */
 void
 error_unknown_parameter(const char *name, const char *known)
@@ -488,7 +491,7 @@ error_unknown_parameter(const char *name, const char *known)
 			 errhint("The action accepts %s and the parameters common to all actions.", known)));
 }
 
-/* An app was named neither by its number nor by its AppKey. */
+/* Neither the number nor the AppKey of an app was given. */
 void
 error_missing_app(void)
 {
@@ -497,7 +500,7 @@ error_missing_app(void)
 			 errmsg("AppId or AppKey must be specified")));
 }
 
-/* A value is of a JSON type that the parameter does not take. */
+/* A value has a JSON type that the parameter does not accept. */
 void
 error_wrong_type(Parameter parameter)
 {
@@ -516,7 +519,7 @@ error_may_not_call(const char *function)
 			 errmsg("permission denied for function %s", function)));
 }
 
-/* An app was named twice, and differently. */
+/* The number and the AppKey belong to different apps. */
 void
 error_other_app(void)
 {
@@ -526,7 +529,7 @@ error_other_app(void)
 			 errhint("Specify only one of the two.")));
 }
 
-/* No app has this number now. */
+/* There is no current app with this number. */
 void
 error_no_such_app_id(int64 app_id)
 {
@@ -535,7 +538,7 @@ error_no_such_app_id(int64 app_id)
 			 errmsg("app with AppId " INT64_FORMAT " does not exist", app_id)));
 }
 
-/* The caller has not the rights of the app's owner, and does not learn its AppKey from its number. */
+/* The caller does not have the privileges of the app's owner, and must not learn the AppKey from its number. */
 void
 error_not_owner_of_app_id(int64 app_id)
 {
@@ -545,7 +548,10 @@ error_not_owner_of_app_id(int64 app_id)
 			 errhint("Only superusers, operators, and roles with the privileges of its owner may act on it.")));
 }
 
-/* A procedure that commits was called where it cannot: in a transaction block, a function, or an exception block. */
+/*
+ * A procedure that commits was called where it cannot commit: in a transaction block, a function, or an exception
+ * block.
+ */
 void
 error_in_transaction(const char *procedure)
 {
@@ -556,7 +562,7 @@ error_in_transaction(const char *procedure)
 			 errhint("Use CALL at the top level, outside transaction blocks and functions.")));
 }
 
-/* Only one reseal at a time is of use. */
+/* Another reseal is running. */
 void
 error_reseal_runs(void)
 {
@@ -566,7 +572,7 @@ error_reseal_runs(void)
 			 errhint("keyrot.status() shows its progress.")));
 }
 
-/* The data key that secrets are moved to is not there any more. */
+/* The data key that secrets are moved to no longer exists. */
 void
 error_data_key_gone(int data_key)
 {

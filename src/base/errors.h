@@ -1,6 +1,6 @@
 /*
  * errors.h
- *	  What can go wrong, as PostgreSQL errors: SQLSTATE, sentence, hint.
+ *	  The errors that keyrot raises: SQLSTATE, message, hint.
  */
 #ifndef KEYROT_ERRORS_H
 #define KEYROT_ERRORS_H

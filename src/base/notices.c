@@ -1,12 +1,12 @@
 /*
  * notices.c
- *	  What users and the server log are told without anything having failed: LOG, WARNING, NOTICE.
+ *	  Messages to users and to the server log that are not errors: LOG, WARNING, NOTICE.
  */
 #include "base/notices.h"
 
 #include "datatype/timestamp.h"
 
-/* Tells the server log that failed requests wait because the server can start no worker. */
+/* Logs that failed requests wait because the server cannot start a worker. */
 void
 log_no_worker_slot(void)
 {
@@ -16,8 +16,9 @@ log_no_worker_slot(void)
 }
 
 /*
- * Tells the server log, and nobody else, that a request which gave its caller a secret was rolled back.
- * Called while a transaction ends; the statement that ended it says nothing here, and may hold a secret.
+ * Logs, to the server log only, that a request which returned a secret to its caller was rolled back.  Called
+ * while a transaction ends; the statement that ended it is not logged, because it is irrelevant and may
+ * contain a secret.
  */
 void
 log_disclosure_undone(const char *request_id, const char *action, const char *target)
@@ -29,7 +30,7 @@ log_disclosure_undone(const char *request_id, const char *action, const char *ta
 			 errhidecontext(true)));
 }
 
-/* Other libraries come after keyrot and see statements before it does.  A warning; returns. */
+/* Warns that other libraries come after keyrot and see statements before it does. Returns. */
 void
 warn_not_last(void)
 {
@@ -40,7 +41,7 @@ warn_not_last(void)
 			 errhint("Move keyrot to the end of the list.")));
 }
 
-/* A secret could not be moved to the current data key.  A warning; returns. */
+/* Warns that a secret could not be moved to the current data key. Returns. */
 void
 warn_does_not_open(CredentialKind kind, const char *identifier)
 {
@@ -50,7 +51,7 @@ warn_does_not_open(CredentialKind kind, const char *identifier)
 			 errhint("Rotate the credential, or restore its row from a backup, and then call reseal again.")));
 }
 
-/* How many credentials a reseal has moved, of how many, and the microseconds that the rest may take. */
+/* Reports how many credentials a reseal has moved, the total, and the estimated remaining time in microseconds. */
 void
 tell_reseal(int64 done, int64 total, int64 time_left)
 {
@@ -59,7 +60,7 @@ tell_reseal(int64 done, int64 total, int64 time_left)
 					done, total, (time_left + USECS_PER_SEC - 1) / USECS_PER_SEC)));
 }
 
-/* What a reseal came to. */
+/* Reports the result of a reseal. */
 void
 tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped)
 {
@@ -69,14 +70,14 @@ tell_reseal_end(int data_key, int64 done, int64 unreadable, int dropped)
 			 unreadable > 0 ? errdetail("Could not open secrets of " INT64_FORMAT " credentials; their data keys were kept.", unreadable) : 0));
 }
 
-/* A key file is there already, and stays as it is. */
+/* Reports that a key file already exists, and is not changed. */
 void
 tell_master_key_exists(const char *fingerprint)
 {
 	ereport(NOTICE, (errmsg("master key file already exists; its current key is %s", fingerprint)));
 }
 
-/* The key was made where whatever replaces the data directory takes it away.  A warning; returns. */
+/* Warns that the key is in the data directory, and is lost when that is replaced. Returns. */
 void
 warn_key_in_data_directory(void)
 {
@@ -86,7 +87,7 @@ warn_key_in_data_directory(void)
 			 errhint("Keep a copy of it elsewhere, or move it out of the data directory and set keyrot.master_key_file.")));
 }
 
-/* There is no data key, and so no secret. */
+/* Reports that there is no data key, and therefore no secret. */
 void
 tell_nothing_to_reseal(void)
 {

@@ -1,6 +1,6 @@
 /*
  * notices.h
- *	  What users and the server log are told without anything having failed.
+ *	  Messages to users and to the server log that are not errors.
  */
 #ifndef KEYROT_NOTICES_H
 #define KEYROT_NOTICES_H

@@ -2,8 +2,8 @@
  * settings.c
  *	  Defines every setting of keyrot and owns its value.
  *
- * The values are read from these variables only, never through current_setting(): a placeholder that
- * any user may SET before the library is loaded looks the same there as the administrator's word.
+ * The values are read from these variables only, never through current_setting(): there, a placeholder that
+ * any user may SET before the library is loaded looks the same as a value set by the administrator.
  */
 #include "base/compat.h"
 
@@ -51,7 +51,7 @@ static bool preloaded = false;
 static pg_atomic_uint64 own_reloads;
 static pg_atomic_uint64 *reloads = &own_reloads;
 
-/* Whether a setting is the server's, the same in all of its sessions. */
+/* Whether a setting is server-wide, the same in all sessions. */
 static bool
 is_servers(const char *name)
 {
@@ -67,12 +67,12 @@ is_servers(const char *name)
 }
 
 /*
- * Refuses a session that came with a value for a setting of keyrot's which it cannot have: given by the
- * connection of a user who must not set it, or, for a setting of the server's, for a database, a role or a
- * connection by anybody.  Such a value stands in the place of the configured one until the library is
- * loaded, and would take that along when it is rejected: the setting would fall back to what is built in,
- * and a master key be made where nobody looks for it.  (What a session SETs stands beside the configured
- * value, and does no harm.)
+ * Refuses a session that started with a forbidden value for one of keyrot's settings: given in the
+ * connection's options by a user who is not allowed to set it, or, for a server-wide setting, given by anyone
+ * for a database, a role or a connection.  Until the library is loaded, such a value replaces the configured
+ * one, and when it is rejected the configured one is lost with it: the setting would fall back to its
+ * built-in default, and the master key would be looked for, or created, in the wrong place.  (A value that a
+ * session SETs does not replace the configured one, and does no harm.)
  */
 static void
 refuse_session_values(void)
@@ -95,10 +95,10 @@ refuse_session_values(void)
 }
 
 /*
- * Counts reloads of the configuration.  At a reload every setting that stands in a configuration file is
- * assigned anew, whether it has changed or not: first in the server's first process, which then tells the
- * others to reload.  It counts for all of them where they share the counter, for else each would find the
- * same reload a new one.
+ * Counts reloads of the configuration.  A reload assigns every setting that is in a configuration file again,
+ * whether it has changed or not: first in the postmaster, which then signals the other processes to reload.
+ * If the processes share the counter, only the postmaster counts, because otherwise each process would count
+ * the same reload again.
  */
 static void
 count_reload(const char *value pg_attribute_unused(), void *extra pg_attribute_unused())
@@ -107,7 +107,7 @@ count_reload(const char *value pg_attribute_unused(), void *extra pg_attribute_u
 		(void) pg_atomic_fetch_add_u64(reloads, 1);
 }
 
-/* Where the master keys come from; kept out of settings_init() for its length. */
+/* The source of the master keys; separate from settings_init() because of its length. */
 static void
 define_master_key(void)
 {
@@ -141,7 +141,7 @@ define_master_key(void)
 							NULL, NULL, NULL);
 }
 
-/* How often a caller may call each function; kept out of settings_init() for its length. */
+/* The rate limits; separate from settings_init() because of its length. */
 static void
 define_rate_limits(void)
 {
@@ -168,9 +168,9 @@ define_rate_limits(void)
 							NULL, NULL, NULL);
 
 	/*
-	 * The shared table has the size that it was given at the server's start.  A setting of that kind cannot
-	 * be defined later, so in a session that loads the library for itself it is one of the server's others;
-	 * not defining it there would warn, in each such session, of a setting that is right.
+	 * The size of the shared table is fixed at server start.  Such a setting cannot be defined later, so in a
+	 * session that loads the library itself it is defined as a reloadable one; without a definition, each
+	 * such session would warn about a valid setting.
 	 */
 	DefineCustomIntVariable("keyrot.rate_limit_entries",
 							"Maximum number of callers and functions whose calls are counted at the same time.",
@@ -185,9 +185,9 @@ define_rate_limits(void)
 }
 
 /*
- * Defines what takes effect when the server starts.  A library that is loaded later may not define such
- * settings, and would complain about them in the server's configuration if it knew nothing of them: there
- * they can be read, and do nothing.
+ * Defines the settings that take effect at server start.  A library that is loaded later cannot define such
+ * settings, but would warn about them in the server's configuration if it did not define them at all: so in
+ * that case they can be read, but have no effect.
  */
 static void
 define_server_settings(void)
@@ -274,7 +274,7 @@ define_notification(void)
 							 NULL, NULL, NULL);
 }
 
-/* Defines the settings; called first when the library is loaded.  May raise 42501 or 55P02, see above. */
+/* Defines the settings; must be called first when the library is loaded. May raise 42501 or 55P02, see above. */
 void
 settings_init(void)
 {
@@ -313,7 +313,7 @@ settings_init(void)
 	MarkGUCPrefixReserved(PREFIX);
 }
 
-/* Whether the library was loaded by shared_preload_libraries, with the server and not with a session. */
+/* Whether the library was loaded by shared_preload_libraries at server start, not by a session. */
 bool
 settings_preloaded(void)
 {
@@ -321,8 +321,8 @@ settings_preloaded(void)
 }
 
 /*
- * How often the configuration was reloaded, as far as keyrot.master_key_command stands in a file of it: since
- * the server's start where the library is preloaded, else since this session's.
+ * The number of reloads of the configuration, provided that keyrot.master_key_command is set in a
+ * configuration file: since server start if the library is preloaded, else since the start of this session.
  */
 uint64
 settings_reloads(void)
@@ -330,7 +330,7 @@ settings_reloads(void)
 	return pg_atomic_read_u64(reloads);
 }
 
-/* From now on reloads are counted there, in memory that all processes share. */
+/* Makes reloads be counted in this variable, in memory that all processes share. */
 void
 settings_count_reloads_in(pg_atomic_uint64 *counter)
 {
