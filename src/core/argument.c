@@ -2,8 +2,8 @@
  * argument.c
  *	  Reads the arguments of SQL functions and checks their form.
  *
- * Whether a form is right is identifier.c's and secret.c's to say; here a NULL or malformed value
- * becomes the error that names its parameter.  Where reading a secret makes a copy, the copy is wiped.
+ * identifier.c and secret.c decide which forms are valid; this file turns a NULL or malformed value into the
+ * error that names its parameter.  If reading a secret makes a copy, the copy is wiped.
  */
 #include "core/argument.h"
 
@@ -149,7 +149,7 @@ is_iso_8859(int encoding)
 		(encoding >= PG_ISO_8859_5 && encoding <= PG_ISO_8859_8);
 }
 
-/* Tells whether a byte, or in UTF-8 the pair that it starts, is a control character. */
+/* Whether a byte, or in UTF-8 the pair that it starts, is a control character. */
 static bool
 starts_control(const unsigned char *c, const unsigned char *end)
 {
@@ -207,9 +207,9 @@ argument_description(FunctionCallInfo fcinfo, int position)
 }
 
 /*
- * An interval from 0 on, in microseconds, a month being 30 days and a day 24 hours, as intervals compare;
- * one that is too long for that becomes the longest.  Raises 22004 for NULL; 22023 for a negative or
- * infinite one.
+ * A non-negative interval, in microseconds, with months of 30 days and days of 24 hours, as when intervals
+ * are compared; one that is too long for that becomes the longest.  Raises 22004 for NULL; 22023 for a
+ * negative or infinite one.
  */
 static int64
 read_duration(FunctionCallInfo fcinfo, int position, Parameter parameter)
@@ -276,7 +276,7 @@ argument_optional_period(FunctionCallInfo fcinfo, int position, Parameter parame
 		error_malformed(parameter);
 }
 
-/* How old something must be, as read_duration() reads it. */
+/* A minimum age, as read by read_duration(). */
 int64
 argument_age(FunctionCallInfo fcinfo, int position, Parameter parameter)
 {

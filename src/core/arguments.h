@@ -1,6 +1,6 @@
 /*
  * arguments.h
- *	  What a request was asked.
+ *	  The arguments of a request.
  */
 #ifndef KEYROT_ARGUMENTS_H
 #define KEYROT_ARGUMENTS_H

@@ -3,14 +3,14 @@
  *	  The life of a credential, the same for apps and zones: issued, rotated, its previous version kept for
  *	  a grace period, opened, retired.
  *
- * The order of a rotation's steps matters, and is kept here.  A secret is sealed before any row is
- * written, so that no plaintext ever stands in a dead tuple or in WAL.  What is written last is the locked
- * row of the credential itself.
+ * This file is responsible for the order of a rotation's steps.  A secret is sealed before any row is
+ * written, so that no dead tuple and no WAL ever contains plaintext.  The locked row of the credential itself
+ * is written last.
  *
- * Where the previous version is: after a rotation in the same row, one version below the row's; after a
- * NewAppKey in the retired row of the old AppKey, whose version it is.  The successor's row then knows
- * the end of that grace without holding a previous secret, so that only a rotation which follows a
- * NewAppKey has to look at a second row.
+ * The previous version is stored in the same row after a rotation, one version below the row's; after a
+ * NewAppKey, it is in the retired row of the old AppKey and has that row's version.  The successor's row then
+ * contains the end of the grace period, but no previous secret, so that only a rotation that follows a
+ * NewAppKey has to read a second row.
  */
 #include "core/credential.h"
 
@@ -68,7 +68,7 @@ judge_current(Oid caller, const Credential *credential)
 	credential_require_rights(caller, credential);
 }
 
-/* Lets anything pass: the caller's rights were judged by another row. */
+/* Accepts every credential: the caller's rights were checked with another row. */
 static void
 judge_nothing(Oid caller pg_attribute_unused(), const Credential *credential pg_attribute_unused())
 {
@@ -83,7 +83,7 @@ next_version(const Credential *credential)
 	return credential->version + 1;
 }
 
-/* Reads a credential, also a retired one, as it stands now; tells whether there is one. */
+/* Reads the current state of a credential, even a retired one; returns whether there is one. */
 bool
 credential_look_up(CredentialKind kind, const char *identifier, Credential *credential)
 {
@@ -108,8 +108,8 @@ credential_find(Oid caller, CredentialKind kind, const char *identifier, Credent
 }
 
 /*
- * As credential_find, and holds the credential against other writers until the transaction ends.  Waits
- * for whoever holds it, as lock_timeout allows.
+ * As credential_find, and holds the credential against other writers until the transaction ends.  Waits for
+ * other transactions that hold it, up to lock_timeout.
  */
 void
 credential_lock(Oid caller, CredentialKind kind, const char *identifier, Credential *credential)
@@ -161,8 +161,8 @@ seal_current(Request *request, Credential *credential)
 }
 
 /*
- * Fills in the request's credential as one that is issued for the first time: the caller's own, version
- * 1, now, with the request's secret, given or made.  Its row is the caller's of this function to write.
+ * Fills in the request's credential as one that is issued for the first time: the caller's own, version 1,
+ * now, with the request's secret, given or made.  The caller of this function must write its row.
  */
 void
 credential_issue(Request *request, CredentialKind kind, const char *identifier)
@@ -185,7 +185,7 @@ credential_issue(Request *request, CredentialKind kind, const char *identifier)
 	seal_current(request, credential);
 }
 
-/* Fills in a deleted credential as issued again: it keeps its owner, and its version goes on. */
+/* Fills in a deleted credential as issued again: it keeps its owner, and its versions continue. */
 void
 credential_reissue(Request *request)
 {
@@ -219,9 +219,9 @@ credential_has_secret(Request *request)
 }
 
 /*
- * Looks at the secret that is to be replaced, where anything depends on it.  Refuses a given secret that
- * is the current one already.  A current one that does not open can be replaced by any, and is not kept
- * for a grace period: verification would only stumble over it.
+ * Opens the secret that is to be replaced, if needed.  Refuses a given secret that is already the current
+ * one.  A current secret that cannot be opened can be replaced by any other, and is not kept for a grace
+ * period, because verification would fail on it.
  */
 static void
 examine_old_secret(Request *request, const Credential *credential)
@@ -247,7 +247,7 @@ credential_has_predecessor_in_grace(const Credential *credential)
 		credential->previous_valid_until != NO_TIME;
 }
 
-/* Locks the AppKey that this one replaced, where it may still be in grace; tells whether there is one. */
+/* Locks the AppKey that this one replaced, if it may still be in its grace period; returns whether there is one. */
 static bool
 lock_predecessor(const Credential *credential, Credential *predecessor)
 {
@@ -255,7 +255,7 @@ lock_predecessor(const Credential *credential, Credential *predecessor)
 		rows_lock_credential(CREDENTIAL_APP, credential->previous_app_key, judge_nothing, InvalidOid, predecessor);
 }
 
-/* Wipes what an AppKey that this one replaced still holds for its grace. */
+/* Wipes the secret of an AppKey that this one replaced and that is still in its grace period. */
 static void
 end_predecessor_grace(const Credential *credential)
 {
@@ -267,7 +267,7 @@ end_predecessor_grace(const Credential *credential)
 	rows_write_credential(&predecessor);
 }
 
-/* Lets a version that was just made live from now on. */
+/* Starts the lifetime of a new version now. */
 static void
 begin_version(Request *request, Credential *credential)
 {
@@ -447,7 +447,7 @@ credential_end_grace(Request *request)
 	request->changed = credential->kind;
 }
 
-/* Takes the credential out of use, previous version and all.  Its row stays. */
+/* Retires the credential, including its previous version. Its row is kept. */
 void
 credential_retire(Request *request)
 {
@@ -462,7 +462,7 @@ credential_retire(Request *request)
 	request->changed = credential->kind;
 }
 
-/* Hands the credential to its new owner; raises 42501 unless the caller has that role's rights. */
+/* Transfers the credential to its new owner; raises 42501 unless the caller has that role's rights. */
 void
 credential_set_owner(Request *request)
 {
@@ -558,9 +558,9 @@ reseal_version(const Credential *credential, int32 version, Sealed *sealed, bool
 }
 
 /*
- * Seals the secrets of a credential, whose row the caller has locked, with the current data key, and writes the
- * row where that changed any; its version stays.  A secret that does not open stays as it is, and the answer is
- * then false.
+ * Seals the secrets of a credential, whose row the caller has locked, with the current data key, and writes
+ * the row where that changed any; its version stays.  A secret that cannot be opened is left unchanged, and
+ * the result is then false.
  */
 bool
 credential_reseal(Credential *credential)
@@ -575,7 +575,10 @@ credential_reseal(Credential *credential)
 	return current_opens && previous_opens;
 }
 
-/* As credential_lock, whoever owns the credential and whether it is retired or not; tells whether it is there. */
+/*
+ * Like credential_lock, regardless of the owner and of whether the credential is retired; returns whether it
+ * exists.
+ */
 bool
 credential_lock_any(CredentialKind kind, const char *identifier, Credential *credential)
 {

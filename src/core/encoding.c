@@ -1,8 +1,9 @@
 /*
  * encoding.c
- *	  Converts between the database's encoding and UTF-8, which is what clients hash and what JSON is.
+ *	  Converts between the database's encoding and UTF-8, which clients hash and JSON uses.
  *
- * PostgreSQL's own conversions raise an error for what cannot be converted; here that is an answer.
+ * PostgreSQL's own conversions raise an error for text that cannot be converted; these functions report it as
+ * a result.
  */
 #include "core/encoding.h"
 
@@ -20,7 +21,7 @@ is_ascii(Bytes text)
 	return true;
 }
 
-/* Converts into memory of the current context; false where a character has no equivalent. */
+/* Converts into memory of the current context; false if a character has no equivalent. */
 static bool
 convert(Bytes text, int from, int to, Bytes *converted)
 {
@@ -38,7 +39,7 @@ convert(Bytes text, int from, int to, Bytes *converted)
 	return true;
 }
 
-/* Text of the database as UTF-8, the same bytes where it is that already.  Tells whether it can be written so. */
+/* Text of the database as UTF-8; the same bytes if no conversion is needed. Returns whether it can be converted. */
 bool
 encoding_to_utf8(Bytes text, Bytes *utf8)
 {
@@ -53,8 +54,8 @@ encoding_to_utf8(Bytes text, Bytes *utf8)
 }
 
 /*
- * Text from a client that should be UTF-8, in the database's encoding: the same bytes where nothing has to be
- * converted.  Tells whether it is UTF-8, and can be written so.
+ * Text from a client that should be UTF-8, in the database's encoding; the same bytes if no conversion is
+ * needed.  Returns whether it is UTF-8 and can be converted.
  */
 bool
 encoding_from_utf8(Bytes utf8, Bytes *text)

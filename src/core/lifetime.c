@@ -1,10 +1,10 @@
 /*
  * lifetime.c
- *	  When a version's life ends, when a credential is due for rotation, and which versions verify now.
+ *	  When a version's lifetime ends, when a credential is due for rotation, and which versions are valid now.
  *
- * Both times are computed when a version is made or a policy set, in UTC, and stored.  An interval of a month or a
- * day has different ends in different time zones: computed where it is read, one version would have expired in one
- * session and not in another.
+ * Both times are computed when a version is created or a policy is set, in UTC, and stored.  The end of an
+ * interval of months or days depends on the time zone: if it were computed when it is read, a version could
+ * have expired in one session but not in another.
  */
 #include "core/lifetime.h"
 
@@ -22,7 +22,7 @@ lifetime_is_period(const Interval *period)
 		(period->month > 0 || period->day > 0 || period->time > 0);
 }
 
-/* Adds months as PostgreSQL does: where the month has no such day, its last one.  False: out of range. */
+/* Adds months as PostgreSQL does: if the month has no such day, to its last day. False: out of range. */
 static bool
 add_months(TimestampTz start, int32 months, TimestampTz *end)
 {
@@ -42,7 +42,7 @@ add_months(TimestampTz start, int32 months, TimestampTz *end)
 	return tm2timestamp(&tm, fraction, NULL, end) == 0;
 }
 
-/* When a period that begins at "start" ends, in UTC; false where no timestamptz can hold that. */
+/* When a period that begins at "start" ends, in UTC; false if that is out of the range of timestamptz. */
 bool
 lifetime_end(TimestampTz start, const Interval *period, TimestampTz *end)
 {
@@ -63,7 +63,7 @@ end_or_never(TimestampTz start, const Interval *period)
 	return lifetime_is_period(period) && lifetime_end(start, period, &end) ? end : NO_TIME;
 }
 
-/* Lets the credential's policy count from its last rotation. */
+/* Applies the credential's policy, counting from its last rotation. */
 void
 lifetime_begin(Credential *credential)
 {
@@ -71,14 +71,14 @@ lifetime_begin(Credential *credential)
 	credential->due_at = end_or_never(credential->modified_at, &credential->policy.rotate_after);
 }
 
-/* Whether the current version has lived its lifetime, by the clock. */
+/* Whether the lifetime of the current version has ended, by the clock. */
 bool
 lifetime_is_over(const Credential *credential)
 {
 	return credential->valid_until != NO_TIME && GetCurrentTimestamp() >= credential->valid_until;
 }
 
-/* Whether its row holds a previous version that verifies now. */
+/* Whether its row contains a previous version that is valid now. */
 bool
 lifetime_previous_verifies(const Credential *credential)
 {

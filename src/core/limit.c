@@ -2,22 +2,24 @@
  * limit.c
  *	  The rate limit: admits a call, or refuses it.
  *
- * Owns the table of who called what within the last second: an entry for each database, session's user,
- * caller and function, with the times of its latest admissions by the monotonic clock.  Where the library
- * is preloaded the table is in shared memory and of a fixed size, else each session has its own.  Leaves
- * to request.c which limit a function has.
+ * Owns the table of the calls of the last second: an entry for each database, session's user, caller and
+ * function, with the times of its latest admissions by the monotonic clock.  If the library is preloaded, the
+ * table is in shared memory and has a fixed size; otherwise each session has its own.  request.c decides
+ * which limit a function has.
  *
  * The rule: a call is admitted unless the Nth admission before it is less than a second old.  So a second,
  * counted from any moment and without its last instant, never holds more than N admissions, and a call is
- * never refused without N admissions in the second before it.  The N in force at the call counts, which is
- * why an entry keeps as many times as the largest N, whatever the limit was when they were noted.
+ * never refused without N admissions in the second before it.  N is the limit at the time of the call, which
+ * is why an entry keeps as many times as the largest possible N, regardless of the limit when they were
+ * noted.
  *
- * Why not a counter for each second of the clock, or a bucket that refills?  The one admits 2 N around the
- * turn of a second; the other admits N at once and then up to N more while the second lasts, or, made
+ * Why not a counter for each second of the clock, or a token bucket?  A counter admits 2 N calls around the
+ * turn of a second; a bucket admits N calls at once and up to N more within the same second or, if it is
  * smaller, refuses a caller that stays within N.
  *
- * One lock guards the table.  It is held for the time of one lookup, against the tens of microseconds that
- * the rest of a request takes.  Nothing that can raise an error or wait is called under it.
+ * One lock guards the table.  It is held for the time of one lookup, which is short compared with the tens of
+ * microseconds that the rest of a request takes.  Nothing that can raise an error or wait is called while it
+ * is held.
  */
 #include "core/limit.h"
 
@@ -54,7 +56,7 @@ typedef struct LimitTimes
 	int64		at[MAX_RATE_LIMIT];
 } LimitTimes;
 
-/* Who calls what.  It stays in the table until its place is needed and it is idle. */
+/* A caller and a function. It stays in the table until it is idle and its place is needed. */
 typedef struct LimitEntry
 {
 	LimitKey	key;			/* the hash table's, so it comes first */
@@ -127,7 +129,7 @@ open_shared_table(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Takes part in the server's start, where the library is preloaded; called once, after settings_init(). */
+/* Requests shared memory if the library is preloaded; called once, after settings_init(). */
 void
 limit_init(void)
 {
@@ -139,7 +141,7 @@ limit_init(void)
 	shmem_startup_hook = open_shared_table;
 }
 
-/* Makes this session's own table, where there is none yet; raises an error where memory is short. */
+/* Creates this session's own table if it does not exist yet; raises an error if out of memory. */
 static void
 require_table(void)
 {
@@ -183,7 +185,7 @@ admitted_at(const LimitEntry *entry, int back)
 	return entry->times->at[(entry->admitted - (uint64) back) % MAX_RATE_LIMIT];
 }
 
-/* A place for times that no entry has had yet: entries go only to leave theirs to another. */
+/* A place for times that no entry has used yet: an entry is removed only to give its place to another. */
 static LimitTimes *
 take_times(void)
 {
@@ -192,7 +194,7 @@ take_times(void)
 	return &table->times[hash_get_num_entries(entries)];
 }
 
-/* The place of the entry that has been idle longest, which goes; NULL and how long to wait if none is idle. */
+/* The place of the entry that has been idle longest, which is removed; NULL and how long to wait if none is idle. */
 static LimitTimes *
 reuse_times(int64 now, int64 *wait)
 {
@@ -207,7 +209,7 @@ reuse_times(int64 now, int64 *wait)
 	return times;
 }
 
-/* The caller's entry, made where there is none; NULL and how long to wait where no place is left for it. */
+/* The caller's entry, created if there is none; NULL and how long to wait if there is no place for it. */
 static LimitEntry *
 find_or_make(const LimitKey *key, int64 now, int64 *wait)
 {
@@ -236,7 +238,7 @@ admit(LimitEntry *entry, int64 now)
 	dlist_push_tail(&table->by_age, &entry->by_age);
 }
 
-/* How long the Nth admission before this call will keep it out; 0 or less: it does not. */
+/* How long the Nth admission before this call still prevents it; 0 or less: not any more. */
 static int64
 time_to_wait(const LimitEntry *entry, int per_second, int64 now)
 {
@@ -247,8 +249,8 @@ time_to_wait(const LimitEntry *entry, int per_second, int64 now)
 
 /*
  * Admits a call of the function by the caller, or raises 53400 with the time to wait.  At most per_second
- * calls are admitted a second; 0: no limit, and then the call is not counted either.  An admission stands
- * whatever becomes of the call and its transaction; a refusal leaves no trace.
+ * calls are admitted per second; 0: no limit, and then the call is not counted either.  An admission counts
+ * regardless of the outcome of the call and its transaction; a refusal is not counted.
  */
 void
 limit_admit(Oid caller, const char *function, int per_second)
@@ -284,7 +286,7 @@ limit_admit(Oid caller, const char *function, int per_second)
 		error_too_many_requests(function, per_second, wait);
 }
 
-/* How many calls were refused because the table was full: since the server's start, or this session's. */
+/* How many calls were refused because the table was full, since server start or since the start of this session. */
 int64
 limit_overflows(void)
 {

@@ -1,15 +1,15 @@
 /*
  * request.c
- *	  The life of a request: it gets its id and time, knows its caller, and is recorded.
+ *	  The life of a request: it is given an id and a time, its caller is determined, and it is recorded.
  *
- * Every function that the contract calls a request runs inside request_run().  The id is in the CONTEXT
- * of every error that leaves it, whoever raised it; the record is written in the caller's own
- * transaction, so that neither it nor the change exists without the other.  An action that answers its
- * failures runs in a subtransaction: what it did is undone, and the failure's record is the caller's.  What
- * failed otherwise, and what is rolled back later, is the ledger's.
+ * Every function that is documented as a request runs inside request_run(). The id is in the CONTEXT of every
+ * error that leaves it, no matter where it was raised; the record is written in the caller's own transaction,
+ * so that neither it nor the change exists without the other.  An action that answers its failures runs in a
+ * subtransaction: its changes are undone, and the failure is recorded in the caller's transaction.  Other
+ * failures, and requests that are rolled back later, are recorded by ledger.c.
  *
- * A FATAL error passes no PG_CATCH: it ends the session, which aborts the transaction on its way out.
- * Hence the chain of requests under way, and the SQLSTATE that the error context callback has seen.
+ * A FATAL error is not caught by PG_CATCH: it ends the session, which then aborts the transaction.  This is
+ * why there is a chain of active requests, and why the error context callback notes the SQLSTATE.
  */
 #include "core/request.h"
 
@@ -36,7 +36,7 @@
 
 static Request *under_way = NULL;	/* the innermost one */
 
-/* Puts the RequestId into the CONTEXT of whatever is reported while the request runs. */
+/* Adds the RequestId to the CONTEXT of everything that is reported while the request runs. */
 static void
 tell_request(void *arg)
 {
@@ -68,8 +68,9 @@ request_give_id(Request *request, pg_uuid_t *id)
 }
 
 /*
- * A role as the log knows it.  Its name may have been given in a database of another encoding; where it is not
- * valid in this one it is left out, for it would make every dump unrestorable, and the request is refused later.
+ * A role as recorded in the log.  It may have been named in a database with another encoding; if its name is
+ * not valid in this one it is omitted, because it would make every dump unrestorable, and the request is
+ * refused later.
  */
 static LoggedRole
 logged_role(Request *request, Oid role)
@@ -87,7 +88,7 @@ logged_role(Request *request, Oid role)
 	return result;
 }
 
-/* The address that this session's client connects from, as inet_client_addr() tells it; asked once. */
+/* The client's address, as returned by inet_client_addr(); determined once per session. */
 static const int32 *
 client_address(void)
 {
@@ -108,7 +109,7 @@ client_address(void)
 	return address;
 }
 
-/* Looks up all that the record says of who asks, since nothing can be looked up once an error is raised. */
+/* Looks up everything about the caller that is recorded, because nothing can be looked up after an error. */
 static void
 identify_caller(Request *request)
 {
@@ -119,8 +120,8 @@ identify_caller(Request *request)
 }
 
 /*
- * Refuses a function where nothing can be written (25006; 25000 in a parallel worker), and one whose caller is
- * not who it seems (42501).
+ * Refuses a function if nothing can be written (25006; 25000 in a parallel worker), and in a
+ * security-restricted operation (42501).
  */
 void
 request_require_writable(const char *function)
@@ -131,7 +132,7 @@ request_require_writable(const char *function)
 		error_restricted(function);
 }
 
-/* How often a second the caller may call this function; 0: as often as it likes. */
+/* How often per second the caller may call this function; 0: no limit. */
 static int
 rate_limit_of(const Action *action)
 {
@@ -164,7 +165,7 @@ request_make_row(const Request *request, const char *outcome, RequestRow *row)
 	strlcpy(row->target, request->target, sizeof(row->target));
 }
 
-/* Records a request in the caller's transaction, and prepares for that being rolled back. */
+/* Records a request in the caller's transaction, and prepares for a rollback of that. */
 static LedgerEntry *
 write_record(const Request *request, const char *outcome)
 {
@@ -181,7 +182,7 @@ write_record(const Request *request, const char *outcome)
 	return ledger_prepare(&row);
 }
 
-/* Notes a request that did not succeed.  What was reported may have been less than an error. */
+/* Notes a request that did not succeed. The last report may have been less than an error. */
 static void
 note_failure(const Request *request, int sqlstate)
 {
@@ -193,7 +194,7 @@ note_failure(const Request *request, int sqlstate)
 	ledger_note(&row);
 }
 
-/* Notes the requests that were under way when the session was ended. */
+/* Notes the requests that were active when the session was terminated. */
 static void
 on_transaction(XactEvent event, void *arg pg_attribute_unused())
 {
@@ -203,7 +204,7 @@ on_transaction(XactEvent event, void *arg pg_attribute_unused())
 		note_failure(under_way, under_way->sqlstate);
 }
 
-/* Watches how the session ends; called once, when the library is loaded. */
+/* Registers a callback for the end of the session; called once, when the library is loaded. */
 void
 request_init(void)
 {
@@ -230,10 +231,10 @@ has_written(void)
 }
 
 /*
- * Performs the request in a subtransaction; returns the error that undid it, or NULL.  What has written is
- * recorded there, so that what cannot be recorded is undone.  What only read is left to the caller to record: a
- * subtransaction that writes has a transaction ID, and where a transaction has more than 64 of them, every other
- * session's snapshots become slower.
+ * Performs the request in a subtransaction; returns the error that aborted it, or NULL. A request that has
+ * written is recorded in the subtransaction, so that it is undone if it cannot be recorded.  The caller must
+ * record a request that has only read: a subtransaction that writes has a transaction ID, and if a
+ * transaction has more than 64 of them, the snapshots of all other sessions become slower.
  */
 static ErrorData *
 attempt(Request *request, LedgerEntry **entry)
@@ -265,7 +266,7 @@ attempt(Request *request, LedgerEntry **entry)
 	return error;
 }
 
-/* Performs the request and answers it; without a refusal its failures are raised. */
+/* Performs the request and answers it; without a refusal function its failures are raised. */
 static Datum
 respond(Request *request, Refusal refuse, LedgerEntry **entry)
 {
@@ -295,7 +296,7 @@ respond(Request *request, Refusal refuse, LedgerEntry **entry)
 	return refuse(request, error);
 }
 
-/* Wipes what the request knew, on its way out of every exit. */
+/* Wipes the secrets of the request, on every exit. */
 static void
 forget_secrets(Request *request)
 {
@@ -350,10 +351,11 @@ run_request(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 }
 
 /*
- * Runs an SQL function as a request: reads, is admitted, acts, records, answers.  The answer, which may
- * hold a secret, comes last, so that nothing can fail once it is formed; it is in the memory context of the
- * call.  Raises what the action raises, 53400 for a call too many, 25006 where nothing can be written, 42501
- * inside a security-restricted operation, and 22021 for a caller whose name is not valid in the database's encoding.
+ * Runs an SQL function as a request: reads, is admitted, acts, records, answers.  The answer, which may hold
+ * a secret, comes last, so that nothing can fail once it is formed; it is in the memory context of the call.
+ * Raises what the action raises, 53400 for a call above the limit, 25006 if nothing can be written, 42501
+ * inside a security-restricted operation, and 22021 for a caller whose name is not valid in the database's
+ * encoding.
  */
 Datum
 request_run(FunctionCallInfo fcinfo, const Action *action)
@@ -362,8 +364,9 @@ request_run(FunctionCallInfo fcinfo, const Action *action)
 }
 
 /*
- * As request_run(), but what the action raises is undone, recorded with its SQLSTATE in the caller's
- * transaction, and answered by the refusal; what conditions_must_be_raised() is raised still.
+ * Like request_run(), but an error of the action is undone, recorded with its SQLSTATE in the caller's
+ * transaction, and answered by the refusal function; errors for which conditions_must_be_raised() are still
+ * raised.
  */
 Datum
 request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)

@@ -2,8 +2,8 @@
  * result.c
  *	  Builds what SQL functions return.
  *
- * A returned secret is PostgreSQL's from then on; the copy that went into the row is ours, and wiped when
- * the request ends.
+ * A returned secret belongs to PostgreSQL from then on; the copy that was put into the row is keyrot's, and
+ * is wiped when the request ends.
  */
 #include "core/result.h"
 
@@ -12,8 +12,8 @@
 #include "utils/memutils.h"
 
 /*
- * The RequestId to answer with, in the current memory context: that of the first call where this one
- * repeats it.  It is the whole answer of most requests.
+ * The RequestId to return, in the current memory context: that of the first call if this one repeats it.  It
+ * is the complete result of most requests.
  */
 Datum
 result_request_id(Request *request)
@@ -24,7 +24,7 @@ result_request_id(Request *request)
 	return UUIDPGetDatum(id);
 }
 
-/* The row types of functions that were called before: to look one up takes as long as to form the row. */
+/* The row types of functions that were called before: looking one up takes as long as forming the row. */
 #define KNOWN_ROWS 8
 static struct
 {

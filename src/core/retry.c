@@ -2,20 +2,19 @@
  * retry.c
  *	  Repeated calls: a client_token makes the second one an answer, not another rotation.
  *
- * The token is reserved before anything else is touched, by inserting its row in the transaction of the
- * call itself.  So of two calls at once the second waits for the first, then finds what it did, or, where
- * that failed or was rolled back, a token that is free.  Looking first and inserting later would let both
- * rotate.
+ * The token is reserved before anything else is changed, by inserting its row in the transaction of the call
+ * itself.  So of two concurrent calls the second waits for the first, and then finds its result or, if it
+ * failed or was rolled back, a free token.  Checking first and inserting later would let both rotate.
  *
- * A repetition only looks: it locks no credential, and so waits for no rotation and stands in nobody's way.
+ * A repetition only reads: it locks no credential, so it neither waits for a rotation nor blocks others.
  *
- * A token is found by its caller's name and answered where the OID agrees, too.  By the OID alone, a restore into
- * a cluster with other OIDs would let the caller's retry rotate again, and refuse somebody else's first use; by the
- * name alone, whoever is given a dropped role's name would be answered.
+ * A token is found by its caller's name, and answered only if the OID also agrees.  With the OID alone, after
+ * a restore into a cluster with other OIDs the caller's retry would rotate again, and another role's first
+ * use would be refused; with the name alone, a new role with the name of a dropped one would be answered.
  *
- * A given secret is compared with what the first call set, opened, never by a stored hash: whoever could
- * read that would have something to guess against.  What a newer rotation has replaced can neither be
- * compared nor be answered, and is an error.
+ * A given secret is compared with the unsealed secret that the first call set, never with a stored hash,
+ * because a hash would allow anyone who can read it to test guesses.  A secret that has been replaced by a
+ * later rotation can neither be compared nor returned, and is an error.
  */
 #include "core/retry.h"
 
@@ -52,8 +51,8 @@ is_same_call(const TokenRow *a, const TokenRow *b)
 }
 
 /*
- * Opens what the first call set, into request->current.  Raises 22023 where a newer rotation has replaced
- * it.
+ * Opens the secret that the first call set, into request->current.  Raises 22023 if a later rotation has
+ * replaced it.
  */
 static void
 open_first_secret(Request *request, CredentialKind kind, const TokenRow *first)
@@ -68,8 +67,8 @@ open_first_secret(Request *request, CredentialKind kind, const TokenRow *first)
 }
 
 /*
- * Checks the rights to what the first call was about.  The row of an AppKey or ZoneId stays for all time,
- * and with it the owner that the app or zone has now.
+ * Checks the rights on the credential of the first call.  The row of an AppKey or ZoneId is never deleted,
+ * and contains the current owner of the app or zone.
  */
 static void
 require_rights(Request *request, CredentialKind kind)
@@ -80,11 +79,11 @@ require_rights(Request *request, CredentialKind kind)
 }
 
 /*
- * Whether the request repeats one that the caller made with the same client_token.  It then has that
- * one's id to answer with and, where the answer or a comparison needs it, that one's secret; nothing is
- * left to do.  Else the token, if there is one, is reserved for it.  Raises 22023 where the two calls
- * differ or the first one's secret was replaced since, and 42501 where the caller has lost its rights or only has
- * the name of who made the first call.
+ * Whether the request repeats one that the caller made with the same client_token.  If so, it is given that
+ * request's id to answer with and, if the answer or a comparison needs it, that request's secret, and nothing
+ * is left to do.  Otherwise the token, if there is one, is reserved for it.  Raises 22023 if the two calls
+ * differ or the first one's secret has been replaced, and 42501 if the caller has lost its rights or only has
+ * the same name as the role that made the first call.
  */
 bool
 retry_is_repetition(Request *request, CredentialKind kind)

@@ -3,8 +3,8 @@
  *	  Decides whose credentials a role may act on, and which of keyrot's functions it may call; raises
  *	  nothing.
  *
- * An owner is a role by OID and name.  An OID alone would hand credentials to whichever role gets it
- * after a restore, a name alone to whoever is given a dropped role's name.
+ * An owner is a role by OID and name.  With the OID alone, credentials would pass to whichever role has it
+ * after a restore; with the name alone, to a new role with the name of a dropped one.
  */
 #include "core/rights.h"
 
@@ -45,7 +45,7 @@ is_still_named(Oid role, const char *name)
 	return same;
 }
 
-/* Whether the caller may act on what this owner, known by OID and name, has. */
+/* Whether the caller may act on the credentials of this owner, identified by OID and name. */
 RightsVerdict
 rights_over(Oid caller, Oid owner, const char *owner_name)
 {

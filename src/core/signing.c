@@ -3,11 +3,11 @@
  *	  HMACs under secrets that never leave the server: which version of a credential signed a message, and
  *	  signing one.
  *
- * A verification that fails must not tell why, nor by its time.  So it opens at least one secret and computes
- * at least one HMAC: where the credential is unknown, retired or malformed, those of a decoy, sealed under the
- * same data key.  A previous version is opened only while there is one, and where the current one did not sign.
- * The row is read as its statement's snapshot sees it; no lock is taken on it and nothing written, so that all
- * this runs on a standby and in parallel workers.
+ * A verification that fails must not reveal the reason, not even by its duration.  So it opens at least one
+ * secret and computes at least one HMAC: if the credential is unknown, retired or malformed, those of a
+ * decoy, sealed with the same data key.  A previous version is opened only while there is one, and only if
+ * the current one did not sign.  The row is read with the statement's snapshot; it is not locked, and nothing
+ * is written, so that this also works on a standby and in parallel workers.
  */
 #include "core/signing.h"
 
@@ -82,7 +82,7 @@ matches(const Presented *presented, const Credential *credential, const Sealed *
 	return equal;
 }
 
-/* Does the same work as matches(), for nothing. */
+/* Does the same work as matches(), but discards the result. */
 static void
 match_decoy(const Presented *presented, CredentialKind kind)
 {
@@ -94,8 +94,8 @@ match_decoy(const Presented *presented, CredentialKind kind)
 }
 
 /*
- * Finds the signer's credential, without a previous version whose time is over; tells whether it has a version.  A
- * disabled credential has, and an expired one, so that the same work is spent on them.
+ * Finds the signer's credential, without a previous version that has expired; returns whether it has a
+ * version.  Disabled and expired credentials do, so that the same work is spent on them.
  */
 static bool
 find_signer(const Signer *signer, Credential *credential)
@@ -167,9 +167,9 @@ note_use(const Credential *credential, const Verdict *verdict)
 }
 
 /*
- * Judges whether the signer, as the statement's snapshot sees it, has made the MAC that was presented.  The
- * version is told whatever the reason.  Raises 55000 where a master key is missing or wrong, and XX001 for a
- * secret that does not open.
+ * Decides whether the signer, as seen by the statement's snapshot, created the given MAC. The version is
+ * returned regardless of the reason.  Raises 55000 if a master key is missing or wrong, and XX001 for a
+ * secret that cannot be opened.
  */
 Verdict
 signing_judge(const Signer *signer, const Presented *presented)
@@ -275,8 +275,8 @@ find_in_grace(const Credential *credential, Credential *holder)
 }
 
 /*
- * The same by the current version and by one in grace, after a NewAppKey that of the old AppKey; returns how
- * many signatures there are.
+ * The same with the current version and with one in its grace period, which after a NewAppKey is that of the
+ * old AppKey; returns the number of signatures.
  */
 int
 signing_sign_with_all(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes message,
