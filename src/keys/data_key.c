@@ -1,12 +1,13 @@
 /*
  * data_key.c
- *	  Data keys as rows: made, wrapped by the current master key, unwrapped by whichever one their row names.
+ *	  Data keys as rows: created, wrapped with the current master key, unwrapped with the one that their row
+ *	  names.
  *
- * A row names its master key by fingerprint, which is looked for before anything is decrypted, so that a
- * wrong key is called by its name instead of failing like damaged data.  The check value tells two data
- * keys of one id apart, where one of them was rolled back or belonged to an extension since dropped.
+ * A row names its master key by fingerprint, which is checked before anything is decrypted, so that a wrong
+ * key is reported by name and not as damaged data.  The check value distinguishes two data keys with the same
+ * id, if one of them was rolled back or belonged to an extension that has been dropped.
  *
- * Nothing here throws: master keys are open.
+ * Nothing here throws, because master keys are in memory.
  */
 #include "keys/data_key.h"
 
@@ -37,7 +38,7 @@ compute_check_value(const uint8_t raw[CRYPTO_KEY_BYTES], uint8_t check_value[DAT
 	return status;
 }
 
-/* Opens a wrapped data key with the raw master key.  The result is the caller's. */
+/* Unwraps a data key with the raw master key. The caller must free the result. */
 static CryptoStatus
 unwrap(const DataKeyRow *row, const uint8_t master[CRYPTO_KEY_BYTES], CryptoKey **key)
 {
@@ -99,8 +100,8 @@ note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *probl
 }
 
 /*
- * Unwraps a data key with whichever master key its fingerprint names; the result is the caller's.  NULL with
- * what is wrong; the source is what master_source() says.
+ * Unwraps a data key with the master key that its fingerprint names; the caller must free the result.
+ * Returns NULL and sets the problem on failure; source is the result of master_source().
  */
 CryptoKey *
 data_key_open(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
@@ -129,7 +130,7 @@ data_key_is_current(const DataKeyRow *row, const MasterKeys *masters)
 	return memcmp(row->master_key, masters->keys[0].fingerprint, sizeof(row->master_key)) == 0;
 }
 
-/* Wraps a raw data key by the current master key, and names that in the row, whose id is set. */
+/* Wraps a raw data key with the current master key, and names that in the row, whose id is set. */
 static CryptoStatus
 wrap(const uint8_t raw[CRYPTO_KEY_BYTES], const MasterKeys *masters, DataKeyRow *row)
 {
@@ -151,7 +152,7 @@ wrap(const uint8_t raw[CRYPTO_KEY_BYTES], const MasterKeys *masters, DataKeyRow 
 	return status;
 }
 
-/* Makes a data key of this id and wraps it by the current master key. */
+/* Creates a data key with this id and wraps it with the current master key. */
 CryptoStatus
 data_key_make(int32 id, const MasterKeys *masters, DataKeyRow *row)
 {
@@ -167,7 +168,7 @@ data_key_make(int32 id, const MasterKeys *masters, DataKeyRow *row)
 	return status;
 }
 
-/* Wraps a data key anew, by the current master key; it stays the same key. */
+/* Rewraps a data key with the current master key; the data key itself does not change. */
 CryptoStatus
 data_key_renew(const CryptoKey *key, const MasterKeys *masters, DataKeyRow *row)
 {

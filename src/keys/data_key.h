@@ -1,6 +1,6 @@
 /*
  * data_key.h
- *	  Data keys as rows: made, wrapped by a master key, unwrapped.
+ *	  Data keys as rows: created, wrapped with a master key, unwrapped.
  */
 #ifndef KEYROT_DATA_KEY_H
 #define KEYROT_DATA_KEY_H

@@ -1,17 +1,17 @@
 /*
  * keyring.c
- *	  The database's data keys: made on first need, unwrapped by the master key, cached for the session.
+ *	  The database's data keys: created on first use, unwrapped with the master key, cached for the session.
  *
- * The cache follows the table, not the other way round: any change to keyrot.data_key is broadcast as a
- * relation cache invalidation, which also reaches the session itself when its transaction rolls back.
- * An entry is kept only while the table has its id with its check value, so that a key that was rolled
- * back, or belonged to an extension since dropped, never seals again.  COPY and logical replication into
- * the table broadcast nothing, nor does a DELETE.  So an empty cache is never trusted, and whoever is about
- * to seal looks at the table itself: a secret sealed with a key that is not there would be lost with the
- * session.
+ * The cache follows the table: any change to keyrot.data_key is broadcast as a relation cache invalidation,
+ * which also reaches the session itself when its transaction rolls back.  An entry is kept only while the
+ * table has its id with its check value, so that a key that was rolled back, or belonged to an extension that
+ * has been dropped, never seals again.  COPY and logical replication into the table broadcast nothing, nor
+ * does a DELETE. So an empty cache is never trusted, and sealing always checks the table itself: a secret
+ * sealed with a key that is not in the table would be lost with the session.
  *
- * The master key is read when there is something to unwrap, and forgotten.  A session that has its data
- * keys therefore goes on when the key file is lost or spoilt; status() reads the file anew and tells.
+ * The master key is read when there is something to unwrap, and is not kept.  A session that has its data
+ * keys therefore continues to work when the key file is lost or damaged; status() reads the file again and
+ * reports it.
  */
 #include "keys/keyring.h"
 
@@ -29,7 +29,7 @@
 #include "store/rows.h"
 #include "store/tables.h"
 
-/* A data key of the table; key is NULL where it could not be unwrapped. */
+/* A data key of the table; key is NULL if it could not be unwrapped. */
 typedef struct CachedKey
 {
 	int32		id;
@@ -44,7 +44,7 @@ static bool cache_complete = false; /* every data key was unwrapped */
 static KeyProblem cache_problem;	/* why one was not */
 static uint64 cached_changes = 0;	/* how many of tables_data_key_changes() the cache has seen */
 
-/* Lets every session know that the table has changed, this one at once. */
+/* Tells every session that the table has changed, this one immediately. */
 static void
 announce_change(void)
 {
@@ -52,7 +52,7 @@ announce_change(void)
 	CommandCounterIncrement();
 }
 
-/* Moves a key that is cached already out of the cache. */
+/* Takes a key that is already cached out of the cache. */
 static CryptoKey *
 take_cached(const DataKeyRow *row)
 {
@@ -134,7 +134,7 @@ holds_all(const MasterKeys *masters, const DataKeyRow *rows, int count)
 	return true;
 }
 
-/* The master keys, from their source itself where one that these rows name is not among those at hand. */
+/* The master keys, read from their source itself if one that these rows name is not among the cached ones. */
 static MasterKeys *
 read_masters(const DataKeyRow *rows, int count, KeyProblem *problem)
 {
@@ -178,7 +178,7 @@ refresh(void)
 	pfree(rows);
 }
 
-/* The same, and believes no cache. */
+/* The same, but never trusts the cache. */
 static void
 refresh_from_table(void)
 {
@@ -186,7 +186,7 @@ refresh_from_table(void)
 	refresh();
 }
 
-/* The newest of the cached keys, or NULL where there is none. */
+/* The newest of the cached keys, or NULL if there is none. */
 static CachedKey *
 newest(void)
 {
@@ -198,7 +198,7 @@ newest(void)
 	return found;
 }
 
-/* Holds the data keys against other changes until the transaction ends, and knows how they stand then. */
+/* Locks the data keys against other changes until the transaction ends, and reads their current state. */
 static void
 lock_keys(void)
 {
@@ -207,8 +207,8 @@ lock_keys(void)
 }
 
 /*
- * Takes ShareRowExclusiveLock on the table of data keys, so that nobody else changes it until the transaction ends;
- * tells whether there is any data key.
+ * Takes ShareRowExclusiveLock on the table of data keys, so that nobody else can change it until the
+ * transaction ends; returns whether there is any data key.
  */
 bool
 keyring_lock_share_row_exclusive(void)
@@ -218,8 +218,8 @@ keyring_lock_share_row_exclusive(void)
 }
 
 /*
- * Where this database has no data keys, a missing file is no reason to look for a backup: there may never have
- * been one.
+ * If this database has no data keys, a missing file need not be restored from a backup: it may never have
+ * existed.
  */
 static void
 hint_at_creation(int data_keys, KeyProblem *problem)
@@ -229,7 +229,7 @@ hint_at_creation(int data_keys, KeyProblem *problem)
 				sizeof(problem->hint));
 }
 
-/* The master keys, from their source itself, to wrap data keys of which there are so many. */
+/* The master keys, read from their source itself, to wrap this number of data keys. */
 static MasterKeys *
 read_masters_for_wrapping(int data_keys, KeyProblem *problem)
 {
@@ -240,7 +240,7 @@ read_masters_for_wrapping(int data_keys, KeyProblem *problem)
 	return masters;
 }
 
-/* Makes a data key with an id above all others, which are held. */
+/* Creates a data key with an id above all others, which are locked. */
 static void
 make_key(void)
 {
@@ -263,8 +263,8 @@ make_key(void)
 }
 
 /*
- * Makes the database's first data key.  Whoever comes second waits for the first one's transaction and
- * then finds its key, or makes one where that was rolled back.
+ * Creates the database's first data key.  A second session waits for the first one's transaction and then
+ * finds its key, or creates one if that was rolled back.
  */
 static void
 make_first_key(void)
@@ -275,8 +275,8 @@ make_first_key(void)
 }
 
 /*
- * The key that new secrets are sealed with, and its id; made where the database has none yet.  It stays
- * the keyring's and is good until the next call.  Raises 55000 where the master key is missing or wrong.
+ * The key that new secrets are sealed with, and its id; created if the database has none yet.  It belongs to
+ * the keyring and is valid until the next call.  Raises 55000 if the master key is missing or wrong.
  */
 CryptoKey *
 keyring_current(int32 *key_id)
@@ -294,8 +294,8 @@ keyring_current(int32 *key_id)
 }
 
 /*
- * The newest of the keys that keyring_ready() has just unwrapped, and its id, or NULL where there is none;
- * makes none.  It stays the keyring's and is good until the next call.
+ * The newest of the keys that keyring_ready() has just unwrapped, and its id, or NULL if there is none; does
+ * not create one.  It belongs to the keyring and is valid until the next call.
  */
 CryptoKey *
 keyring_newest(int32 *key_id)
@@ -308,7 +308,7 @@ keyring_newest(int32 *key_id)
 	return found->key;
 }
 
-/* The id of the newest data key, 0 where there is none; makes none. */
+/* The id of the newest data key, 0 if there is none; does not create one. */
 int32
 keyring_newest_id(void)
 {
@@ -317,8 +317,8 @@ keyring_newest_id(void)
 }
 
 /*
- * A key that was dropped since the statement's snapshot was taken: whoever still sees a secret that was sealed
- * with it also sees its row.
+ * A key that was dropped after the statement's snapshot was taken: a snapshot that still sees a secret that
+ * was sealed with it also sees its row.
  */
 static CryptoKey *
 find_dropped(int32 key_id)
@@ -349,9 +349,8 @@ find_dropped(int32 key_id)
 }
 
 /*
- * The key of this id, or NULL where the database has none, nor had one that the active snapshot sees.  It
- * stays the keyring's and is good until the next call.  Raises 55000 where its master key is missing or
- * wrong.
+ * The key with this id, or NULL if the database has none and the active snapshot sees none.  It belongs to
+ * the keyring and is valid until the next call.  Raises 55000 if its master key is missing or wrong.
  */
 CryptoKey *
 keyring_find(int32 key_id)
@@ -373,8 +372,8 @@ keyring_find(int32 key_id)
 }
 
 /*
- * Unwraps every data key and tells whether there is any; makes none.  Raises 55000 where a master key
- * is missing or wrong, so that what follows never fails for some credentials only.
+ * Unwraps every data key and returns whether there is any; creates none.  Raises 55000 if a master key is
+ * missing or wrong, so that later steps never fail only for some credentials.
  */
 bool
 keyring_ready(void)
@@ -387,8 +386,8 @@ keyring_ready(void)
 }
 
 /*
- * Makes a new data key, which seals from now on, in every session once the transaction has committed; returns
- * its id.  Raises 55000 where a master key is missing or wrong.
+ * Creates a new data key for all further sealing, in every session once the transaction has committed;
+ * returns its id.  Raises 55000 if a master key is missing or wrong.
  */
 int32
 keyring_add(void)
@@ -400,8 +399,8 @@ keyring_add(void)
 }
 
 /*
- * Wraps those data keys by the current master key that are not, and flags them.  False with what is wrong.
- * Never throws: masters is open.
+ * Wraps the data keys that are not wrapped with the current master key, and flags them.  Returns false and
+ * sets the problem on failure.  Never throws, because masters is in memory.
  */
 static bool
 renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, const char *source, KeyProblem *problem)
@@ -426,9 +425,9 @@ renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, con
 }
 
 /*
- * Wraps all data keys by the current master key, writes that key's fingerprint, and returns how many were not
- * wrapped by it.  Raises 55000, and changes nothing, where there is no master key or a data key cannot be
- * unwrapped, and 40001 where the transaction's snapshot is older than one.
+ * Wraps all data keys with the current master key, writes that key's fingerprint, and returns how many were
+ * not wrapped with it before.  Raises 55000, and changes nothing, if there is no master key or a data key
+ * cannot be unwrapped, and 40001 if the transaction's snapshot is older than a data key.
  */
 int
 keyring_rewrap(char fingerprint[MASTER_TEXT_FINGERPRINT_DIGITS + 1])
@@ -467,7 +466,7 @@ keyring_rewrap(char fingerprint[MASTER_TEXT_FINGERPRINT_DIGITS + 1])
 
 /*
  * Drops those data keys below this one that no stored secret is sealed with, and returns how many; never the
- * newest.  The caller knows that no open transaction has sealed with them.
+ * newest.  The caller must ensure that no open transaction has sealed with them.
  */
 int
 keyring_drop_unused(int32 below)
@@ -507,7 +506,10 @@ list_masters(const DataKeyRow *rows, int count, KeyringStatus *status)
 	}
 }
 
-/* Reads table and master key anew and tells their state, without raising what is wrong with the key. */
+/*
+ * Reads the table and the master key again and reports their state, without raising an error for a problem with
+ * the key.
+ */
 void
 keyring_examine(KeyringStatus *status)
 {

@@ -8,7 +8,7 @@
 #include "keys/master_text.h"
 #include "base/errors.h"
 
-/* What status() tells of the keys. */
+/* What status() reports about the keys. */
 typedef struct KeyringStatus
 {
 	int			data_keys;

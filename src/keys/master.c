@@ -1,15 +1,15 @@
 /*
  * master.c
- *	  The master keys: read from their source on need; the key file made and extended when that is asked for.
+ *	  The master keys: read from their source when needed; creates and extends the key file on request.
  *
- * The source is the key file, or the command where one is set; a reload may exchange one for the other.
+ * The source is the key file, or the command if one is set; a reload may switch between them.
  *
- * The source is the cluster's, while data keys are each database's.  A lock that spans the databases
- * therefore guards it; a heavyweight lock, so that a slow source stalls only those who wait for it, and
- * they can be cancelled.
+ * There is one source for the cluster, but each database has its own data keys.  The source is therefore
+ * guarded by a lock that spans all databases; a heavyweight lock, so that a slow source delays only the
+ * sessions that wait for it, and they can be cancelled.
  *
- * What is wrong with the source is returned as a sentence, not thrown: status() tells it, too.  Nothing
- * here throws while key material or a file is open.
+ * Problems with the source are returned as a message, not thrown, because status() also reports them.
+ * Nothing here throws while key material is in memory or a file is open.
  */
 #include "keys/master.h"
 
@@ -38,7 +38,7 @@ has_command(void)
 	return keyrot_master_key_command[0] != '\0';
 }
 
-/* Where the keys are, for a sentence that goes on with "holds", in the current memory context. */
+/* The source of the keys, for a message that continues with "contains", in the current memory context. */
 char *
 master_source(void)
 {
@@ -53,7 +53,7 @@ master_source(void)
 	return source;
 }
 
-/* Reads the file for those who depend on it from now on; removes what a crash may have left beside it. */
+/* Reads the file for callers that will depend on it; removes files that a crash may have left in its directory. */
 static bool
 read_to_depend_on(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
@@ -91,8 +91,9 @@ with_lock(bool (*reader) (const char *, MasterKeys *, KeyProblem *), LOCKMODE mo
 }
 
 /*
- * Runs the command under the lock, unless a run that suits the need took place while that was waited for.  (The
- * workers of one parallel query are not kept apart by such a lock, so that at worst each of them runs it.)
+ * Runs the command under the lock, unless a suitable run took place while waiting for the lock.  (Such a lock
+ * does not exclude the workers of one parallel query from each other, so in the worst case each of them runs
+ * the command.)
  */
 static MasterKeys *
 run_command(KeyNeed need, KeyProblem *problem)
@@ -125,7 +126,7 @@ read_command(KeyNeed need, KeyProblem *problem)
 	return keys;
 }
 
-/* The same for wrapping: what the command printed before does not count. */
+/* The same for wrapping: earlier output of the command is not used. */
 static MasterKeys *
 read_command_anew(KeyProblem *problem)
 {
@@ -148,9 +149,8 @@ read_file(KeyProblem *problem)
 }
 
 /*
- * Reads the master keys.  Returns them in locked memory, to be freed by master_free() before
- * anything can throw, or NULL with what is wrong and what to do.  Throws only while it waits for the
- * lock or the command.
+ * Reads the master keys.  Returns them in locked memory, to be freed by master_free() before anything can
+ * throw, or NULL with a problem and a hint.  Throws only while it waits for the lock or the command.
  */
 MasterKeys *
 master_read(KeyProblem *problem)
@@ -159,8 +159,8 @@ master_read(KeyProblem *problem)
 }
 
 /*
- * As master_read, for callers who miss a key in what that gave, and have freed it: does without what the
- * command printed before, unless it was run within the last seconds.
+ * Like master_read, for callers that did not find a key in its result, and have freed it: does not use
+ * earlier output of the command, unless it was run within the last seconds.
  */
 MasterKeys *
 master_read_again(KeyProblem *problem)
@@ -169,7 +169,7 @@ master_read_again(KeyProblem *problem)
 }
 
 /*
- * As master_read, for wrapping data keys: reads the source itself, and makes a key file outlast a crash before
+ * Like master_read, for wrapping data keys: reads the source itself, and makes the key file durable before
  * anything depends on it.
  */
 MasterKeys *
@@ -189,8 +189,8 @@ make_file(bool *made, KeyProblem *problem)
 }
 
 /*
- * Makes the key file with a first key, durably, where there is none; *made tells whether it did.  Returns the keys
- * of the file as master_read does.
+ * Creates the key file with a first key, durably, if there is none; *made is set to whether it did.  Returns
+ * the keys of the file as master_read does.
  */
 MasterKeys *
 master_create(bool *made, KeyProblem *problem)
@@ -215,8 +215,8 @@ master_create(bool *made, KeyProblem *problem)
 }
 
 /*
- * Makes a new current key, durably, and keeps the others.  Returns all of them as master_read does.  Nothing
- * depends on the new one yet.
+ * Creates a new current key, durably, and keeps the others.  Returns all of them as master_read does.
+ * Nothing depends on the new one yet.
  */
 MasterKeys *
 master_add(KeyProblem *problem)
@@ -229,7 +229,7 @@ master_add(KeyProblem *problem)
 	return NULL;
 }
 
-/* Wipes and frees master keys; NULL is none. */
+/* Wipes and frees master keys; NULL is allowed. */
 void
 master_free(MasterKeys *keys)
 {

@@ -1,6 +1,6 @@
 /*
  * master.h
- *	  The master keys: which there are, and new ones.
+ *	  The master keys: reading them, and creating new ones.
  */
 #ifndef KEYROT_MASTER_H
 #define KEYROT_MASTER_H

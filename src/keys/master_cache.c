@@ -1,19 +1,19 @@
 /*
  * master_cache.c
- *	  The master keys that keyrot.master_key_command printed, kept so that it runs as seldom as possible.
+ *	  The master keys that keyrot.master_key_command printed, kept so that it is run as rarely as possible.
  *
- * Owns what is known of the command's runs: which there were, the keys of the latest that succeeded, and why
- * the latest that failed did.  Where the library is preloaded this is in shared memory, so that one run
- * serves all sessions; else each session has its own.  Leaves to master.c the lock under which the
+ * Owns the information about the command's runs: their numbers, the keys of the latest successful one, and
+ * the problem of the latest failed one.  If the library is preloaded this is in shared memory, so that one
+ * run serves all sessions; otherwise each session has its own.  master.c holds the lock under which the
  * command is run.
  *
- * Keys are good as long as the configuration is not reloaded and the setting is the same.  A failure is good
- * for those who asked before that run began, and waited for it: so a command that hangs is not run once for
- * each of them in turn.  It is also good for those who come right after it: else every call by anybody would
- * start a process, hundreds a second, and the service that the command asks would get no rest to recover.
- * Whoever comes later tries anew.
+ * Keys are valid as long as the configuration is not reloaded and the setting does not change.  A failure
+ * applies to callers that began to wait before that run started: so a command that hangs is not run for each
+ * of them in turn.  It also applies to callers that come immediately after it: otherwise every call would
+ * start a process, hundreds per second, and the service that the command uses could not recover.  Later
+ * callers try again.
  *
- * Nothing waits, reads, writes or raises under the cache's own lock.
+ * While the cache's own lock is held, nothing waits, performs I/O or raises an error.
  */
 #include "keys/master_cache.h"
 
@@ -65,9 +65,9 @@ request_shared_memory(void)
 }
 
 /*
- * The keys have pages of their own, which the server's first process maps once and all others inherit; of
- * huge pages, in which PostgreSQL's shared memory may lie, none could be left out of core dumps.  When the
- * server starts anew after a crash they are wiped.
+ * The keys have their own pages, which the postmaster maps once and all other processes inherit; PostgreSQL's
+ * shared memory may be in huge pages, parts of which cannot be excluded from core dumps.  They are wiped when
+ * the server restarts after a crash.
  */
 static void
 prepare_keys(void)
@@ -104,7 +104,7 @@ open_shared_cache(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Takes part in the server's start, where the library is preloaded; called once, after settings_init(). */
+/* Requests shared memory if the library is preloaded; called once, after settings_init(). */
 void
 master_cache_init(void)
 {
@@ -124,8 +124,8 @@ master_cache_is_shared(void)
 }
 
 /*
- * Whether keys that the sessions share, where a command is set, are kept out of swap space; a session's own
- * are the arena's to tell.
+ * Whether keys that the sessions share, if a command is set, are kept out of swap space; for a session's own
+ * keys, see the arena.
  */
 bool
 master_cache_is_locked(void)
@@ -163,14 +163,14 @@ hash_command(void)
 							   (int) strlen(keyrot_master_key_command), 0);
 }
 
-/* Whether a run was of the command that is set now, and under the configuration as it stands. */
+/* Whether a run was of the current command, with the current configuration. */
 static bool
 is_of_now(const KeyRun *run)
 {
 	return run->number > 0 && run->reloads == settings_reloads() && run->command == hash_command();
 }
 
-/* Any keys will do that the command printed since the last reload, and a failure of just now. */
+/* Accepts any keys that the command printed since the last reload, and a failure that has just occurred. */
 KeyNeed
 master_cache_need_any(void)
 {
@@ -184,7 +184,7 @@ master_cache_need_any(void)
 	return need;
 }
 
-/* The command must be run from now on. */
+/* Accepts only later runs of the command. */
 KeyNeed
 master_cache_need_new(void)
 {
@@ -196,7 +196,7 @@ master_cache_need_new(void)
 	return need;
 }
 
-/* The keys lack one: the command is to be run again, unless the latest run is not long ago. */
+/* A key is missing: the command must be run again, unless the latest run was a short time ago. */
 KeyNeed
 master_cache_need_again(void)
 {
@@ -211,8 +211,8 @@ master_cache_need_again(void)
 }
 
 /*
- * Answers a need by a run that there was: true with keys in locked memory, to be freed by master_free()
- * before anything can throw, or with NULL and what is wrong.  False: the command has to be run.
+ * Satisfies a need from an earlier run: true with keys in locked memory, to be freed by master_free() before
+ * anything can throw, or with NULL and the problem.  False: the command must be run.
  */
 bool
 master_cache_answer(KeyNeed need, MasterKeys **keys, KeyProblem *problem)
@@ -252,8 +252,8 @@ wipe_kept(void)
 }
 
 /*
- * Notes that the command is run now, by the caller, and wipes keys that are not good any more; a run that is
- * interrupted need not be ended.
+ * Notes that the caller now runs the command, and wipes keys that are no longer valid; an interrupted run
+ * need not be reported.
  */
 KeyRun
 master_cache_begin_run(void)
@@ -269,7 +269,7 @@ master_cache_begin_run(void)
 	return run;
 }
 
-/* A session's own keys get their memory when there are some; NULL: they are not kept then. */
+/* Memory for a session's own keys is allocated when needed; NULL: they are not kept. */
 static void
 require_own_memory(void)
 {
@@ -278,8 +278,8 @@ require_own_memory(void)
 }
 
 /*
- * Notes why a run failed.  Databases differ in encoding, and the words of the operating system are translated
- * into that of the session which ran it; what the sessions share is what every encoding shows alike.
+ * Notes why a run failed.  Databases can have different encodings, and messages of the operating system are
+ * in the encoding of the session that ran the command; only ASCII is shared between sessions.
  */
 static void
 keep_problem(const KeyProblem *problem)
@@ -292,7 +292,7 @@ keep_problem(const KeyProblem *problem)
 			*byte = '?';
 }
 
-/* Notes what came of the run: keys, or none and why. */
+/* Notes the result of the run: keys, or NULL and the problem. */
 void
 master_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *problem)
 {
@@ -312,7 +312,7 @@ master_cache_end_run(KeyRun run, const MasterKeys *keys, const KeyProblem *probl
 	unlock_cache();
 }
 
-/* Wipes keys of a command where none is set any more. */
+/* Wipes the keys of a command if none is set any more. */
 void
 master_cache_forget(void)
 {

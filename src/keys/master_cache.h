@@ -1,6 +1,6 @@
 /*
  * master_cache.h
- *	  The master keys that keyrot.master_key_command printed, kept so that it runs seldom.
+ *	  The master keys that keyrot.master_key_command printed, kept so that it is run rarely.
  */
 #ifndef KEYROT_MASTER_CACHE_H
 #define KEYROT_MASTER_CACHE_H
@@ -8,7 +8,7 @@
 #include "keys/master_text.h"
 #include "base/errors.h"
 
-/* A run of the command; they are numbered from 1 on. */
+/* A run of the command; runs are numbered, starting with 1. */
 typedef struct KeyRun
 {
 	uint64		number;
@@ -16,7 +16,7 @@ typedef struct KeyRun
 	uint64		command;		/* its text, hashed */
 } KeyRun;
 
-/* Which runs will do for a caller: keys from this one on, or the failure of this one or a later one. */
+/* Which runs satisfy a caller: keys of this or a later run, or the failure of this or a later run. */
 typedef struct KeyNeed
 {
 	uint64		keys_from;

@@ -2,20 +2,20 @@
  * master_command.c
  *	  Runs keyrot.master_key_command, and reads the master keys that it prints.
  *
- * Owns the child process, its pipe and what comes through it.  Leaves to master_cache.c and master.c
- * when it is run, and to whom its keys and its failures go.
+ * Owns the child process, its pipe and its output.  master_cache.c and master.c decide when it is run, and
+ * which callers receive its keys and failures.
  *
- * Why not popen(), by way of OpenPipeStream()?  Its buffer is neither locked nor wiped, a command that hangs
- * could neither be cancelled nor ended with all that it started, and it would inherit the session's files, its
- * client's connection among them.
+ * Why not popen(), with OpenPipeStream()? Its buffer is neither locked nor wiped, a command that hangs could
+ * neither be cancelled nor terminated with all its child processes, and it would inherit the session's files,
+ * including the client's connection.
  *
- * What the command writes to its standard error goes to the server's, and so to the server log.  Callers do not
- * get it: it is not meant for them, and may hold anything.
+ * The command's standard error is that of the server, that is, the server log.  Callers do not receive it: it
+ * is not meant for them, and may contain anything.
  *
- * Interrupts are served while the command runs, all of them: a standby's recovery conflicts, for one, set no
- * flag that others could look at.  Whatever they raise, an error or the session's end, meets clean_up()
- * before anything else: it ends the command, reaps it, closes the pipe and wipes what was read.  Nothing
- * else here throws before that is done.
+ * All interrupts are processed while the command runs: recovery conflicts on a standby, for example, set no
+ * flag that could be tested.  Whether they raise an error or end the session, clean_up() is called first: it
+ * terminates the command, reaps it, closes the pipe and wipes what was read.  Nothing else here throws before
+ * that.
  */
 #include "keys/master_command.h"
 
@@ -55,7 +55,7 @@ typedef enum Ending
 	TOO_LONG
 } Ending;
 
-/* The run under way, of which a session never has two. */
+/* The current run; a session never has more than one. */
 typedef struct Run
 {
 	pid_t		pid;			/* the command's and its process group's; 0: none, or reaped */
@@ -74,7 +74,7 @@ static const char hint_format[] =
 "It must print one key of 64 hex digits per line, the current key first, and nothing else on its standard output.";
 
 
-/* The command's side, between fork and exec: nothing but what may be called after a signal */
+/* The child's side, between fork and exec: only async-signal-safe functions */
 
 static void
 close_other_files(void)
@@ -102,7 +102,7 @@ reset_signals(void)
 	(void) sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Where the session is killed, nobody is left to end its command. */
+/* If the session is killed, no process is left to terminate its command. */
 static void
 end_with_parent(void)
 {
@@ -131,7 +131,7 @@ become_command(const char *command, int output)
 
 /* The session's side */
 
-/* Opens a pipe of which our end never blocks; errno tells what is wrong. */
+/* Opens a pipe whose reading end does not block; sets errno on failure. */
 static bool
 open_pipe(int *ours, int *theirs)
 {
@@ -153,8 +153,8 @@ close_pipe(int *end)
 }
 
 /*
- * Starts the command; errno tells why it cannot.  Signals are blocked until the child has no handler of the
- * server's any more: it would act on what is the server's.
+ * Starts the command; sets errno on failure.  Signals are blocked until the child has removed the server's
+ * handlers, which would otherwise act on the server's state.
  */
 static bool
 start_command(const char *command)
@@ -180,7 +180,7 @@ start_command(const char *command)
 	close_pipe(&output);
 	if (pid > 0)
 	{
-		/* As the child does; whoever comes first, the group is there from now on. */
+		/* The child does the same; whichever is first, the group exists from here on. */
 		(void) setpgid(pid, pid);
 		current.pid = pid;
 		current.status = -1;
@@ -189,7 +189,7 @@ start_command(const char *command)
 	return pid > 0;
 }
 
-/* Whether the command itself is at its end.  It is not reaped, so that its number stays its group's. */
+/* Whether the command itself has ended. It is not reaped, so that its PID remains that of its group. */
 static bool
 has_exited(void)
 {
@@ -217,7 +217,7 @@ reap(void)
 	current.pid = 0;
 }
 
-/* Ends the command and all that it started and that stayed in its process group. */
+/* Terminates the command and all processes in its process group. */
 static void
 end_command(void)
 {
@@ -230,7 +230,7 @@ end_command(void)
 	reap();
 }
 
-/* Leaves nothing of the run behind, however it ends. */
+/* Cleans up after the run, however it ended. */
 static void
 clean_up(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 {
@@ -241,7 +241,7 @@ clean_up(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 	current.output_length = 0;
 }
 
-/* Reads what the pipe has for us, and closes it at its end. */
+/* Reads what is available from the pipe, and closes it at end of file. */
 static void
 read_output(void)
 {
@@ -253,7 +253,7 @@ read_output(void)
 		close_pipe(&current.output_pipe);
 }
 
-/* Waits so long for something to read, and reads it. */
+/* Waits at most this long for something to read, and reads it. */
 static void
 wait_and_read(int timeout)
 {
@@ -277,8 +277,9 @@ time_left(void)
 }
 
 /*
- * Reads along until the command has ended and nothing it started has the pipe open, or the time is up.  An
- * end is mostly seen at once, for it closes the pipe; one that comes later is looked for ever more seldom.
+ * Reads until the command has ended and no process that it started has the pipe open, or the time is up.  The
+ * end is usually noticed immediately, because it closes the pipe; after that it is polled for at increasing
+ * intervals.
  */
 static Ending
 follow(void)
@@ -304,7 +305,7 @@ follow(void)
 	}
 }
 
-/* Runs the command to its end, or until there is reason not to; to be cleaned up. */
+/* Runs the command until it ends or must be stopped; the caller must clean up. */
 static Ending
 run_command(const char *command, int *cause)
 {
@@ -325,9 +326,9 @@ run_command(const char *command, int *cause)
 }
 
 
-/* What came of it */
+/* The result */
 
-/* Puts into words what is wrong with the output of a command that succeeded. */
+/* Sets the problem for invalid output of a command that succeeded. */
 static void
 set_format_problem(MasterTextStatus status, int line, KeyProblem *problem)
 {
@@ -372,7 +373,7 @@ parse_output(KeyProblem *problem)
 	return NULL;
 }
 
-/* Puts into words how a command ended that did not succeed. */
+/* Sets the problem for a command that did not succeed. */
 static void
 set_ending_problem(Ending ending, int cause, KeyProblem *problem)
 {
@@ -407,8 +408,8 @@ set_ending_problem(Ending ending, int cause, KeyProblem *problem)
 
 /*
  * Runs the command and waits for it, at most keyrot.master_key_timeout.  Returns the keys that it printed, in
- * locked memory to be freed by master_free() before anything can throw, or NULL with what went wrong and
- * what to do.  Raises what an interrupt raises, and then the command has ended.
+ * locked memory to be freed by master_free() before anything can throw, or NULL with a problem and a hint.
+ * Raises the error of an interrupt, after the command has been terminated.
  */
 MasterKeys *
 master_command_run(KeyProblem *problem)

@@ -1,16 +1,17 @@
 /*
  * master_file.c
- *	  The cluster's key file: read on need, made when that is asked for, given a new first line.
+ *	  The cluster's key file: read when needed, created on request, extended by a new first line.
  *
- * Leaves to master.c when that is done, and that nobody else of the cluster does it meanwhile.  A new
- * file is published by link(), which does not overwrite, as rename() would.  A new line goes into a copy,
- * which then takes the file's place, so that at any moment, and after any crash, there is one whole file
- * with all keys that anything depends on.
+ * master.c decides when that is done, and ensures that no other session of the cluster does it at the same
+ * time.  A new file is published by link(), which does not overwrite an existing file, as rename() would.  A
+ * new line is written to a copy, which then replaces the file, so that at any time, and after any crash,
+ * there is one complete file with all keys that are in use.
  *
- * What is wrong is returned as a sentence, not thrown: nothing here throws while key material or a file is
- * open.  Hence plain system calls: durable_rename() and fsync_fname() log or raise, up to a PANIC that would
- * stop the server because of a folder outside the data directory; they go on where that folder can't be
- * opened; and the first opens the old file for writing, which one of mode 0400 does not allow.
+ * Problems are returned as a message, not thrown: nothing here throws while key material is in memory or a
+ * file is open.  For this reason it uses plain system calls: durable_rename() and fsync_fname() log or raise
+ * errors, up to a PANIC that would stop the server because of a directory outside the data directory; they
+ * ignore a directory that cannot be opened; and the former opens the old file for writing, which fails with
+ * mode 0400.
  */
 #include "keys/master_file.h"
 
@@ -47,8 +48,8 @@ master_file_path(void)
 }
 
 /*
- * Tells whether every base backup holds the key file beside what it protects: where a command gives the keys,
- * one that was left there.
+ * Whether every base backup includes the key file along with the data that it protects; if a command is set,
+ * a file that was left there.
  */
 bool
 master_file_is_in_data_directory(void)
@@ -119,7 +120,7 @@ parse(const char *text, size_t length, const char *path, MasterKeys *keys, KeyPr
 	return false;
 }
 
-/* Reads what is left of an open file, at most size bytes; returns their number, or -1 with errno set. */
+/* Reads the rest of an open file, at most size bytes; returns their number, or -1 with errno set. */
 static ssize_t
 read_all(int file, char *buffer, size_t size)
 {
@@ -140,7 +141,7 @@ read_all(int file, char *buffer, size_t size)
 	return (ssize_t) total;
 }
 
-/* Reads an open key file into keys, by way of locked memory. */
+/* Reads an open key file into keys, using locked memory. */
 static bool
 read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
 {
@@ -165,7 +166,7 @@ read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
 	return good;
 }
 
-/* Opens the key file for reading; returns -1 with what is wrong. */
+/* Opens the key file for reading; returns -1 and sets the problem on failure. */
 static int
 open_key_file(const char *path, KeyProblem *problem)
 {
@@ -185,7 +186,7 @@ open_key_file(const char *path, KeyProblem *problem)
 	return -1;
 }
 
-/* Reads the keys of the file into keys, which the caller wipes; false with what is wrong with it. */
+/* Reads the keys of the file into keys, which the caller wipes; returns false and sets the problem on failure. */
 bool
 master_file_read(const char *path, MasterKeys *keys, KeyProblem *problem)
 {
@@ -199,7 +200,7 @@ master_file_read(const char *path, MasterKeys *keys, KeyProblem *problem)
 	return good;
 }
 
-/* Opens the folder that a path is in; -1 with errno set. */
+/* Opens the directory of a path; returns -1 with errno set on failure. */
 static int
 open_parent(const char *path)
 {
@@ -210,7 +211,7 @@ open_parent(const char *path)
 	return open(folder[0] ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* Makes an entry of a folder outlast a crash; where that fails, the file is there all the same. */
+/* Makes a directory entry durable; if that fails, the file exists nevertheless. */
 static bool
 sync_parent(const char *path)
 {
@@ -225,9 +226,9 @@ sync_parent(const char *path)
 }
 
 /*
- * Makes the file as it stands outlast a crash, whoever put it there, before anything depends on it: an
- * administrator may just have copied it, or a session have died after it made it.  A folder that the server
- * may not read is left to whoever put the file there.  False with what went wrong.
+ * Makes the current file durable, no matter who created it, before anything depends on it: an administrator
+ * may just have copied it, or a session may have crashed after it created it.  If the server may not read the
+ * directory, this is left to whoever created the file.  Returns false and sets the problem on failure.
  */
 bool
 master_file_settle(const char *path, KeyProblem *problem)
@@ -244,14 +245,14 @@ master_file_settle(const char *path, KeyProblem *problem)
 	return good;
 }
 
-/* A name beside the file that no other cluster uses; false where the path is too long for that. */
+/* A file name in the same directory that no other cluster uses; false if the path is too long for that. */
 static bool
 name_temporary(const char *path, char temporary[MAXPGPATH])
 {
 	return snprintf(temporary, MAXPGPATH, "%s." UINT64_FORMAT ".tmp", path, GetSystemIdentifier()) < MAXPGPATH;
 }
 
-/* Removes what a crash may have left beside the file: a second name of it, or a copy of the keys. */
+/* Removes what a crash may have left in the directory: a second name of the file, or a copy of the keys. */
 void
 master_file_tidy(const char *path)
 {
@@ -271,7 +272,7 @@ prepare_temporary(const char *path, char temporary[MAXPGPATH], KeyProblem *probl
 	return false;
 }
 
-/* Makes a key and writes it as a line of the file. */
+/* Generates a key and writes it as a line of the file. */
 static bool
 make_line(char line[LINE_BYTES], KeyProblem *problem)
 {
@@ -322,8 +323,9 @@ create_durably(const char *path, const char *contents, size_t length)
 }
 
 /*
- * Publishes a new key as the key file, unless one has appeared meanwhile: that one stays, and *made is false.
- * To be called under the cluster's lock only; false with what went wrong.
+ * Publishes a new key as the key file, unless one has been created in the meantime: then that one stays, and
+ * *made is false.  Must be called under the cluster's lock only; returns false and sets the problem on
+ * failure.
  */
 bool
 master_file_make(const char *path, bool *made, KeyProblem *problem)
@@ -345,7 +347,7 @@ master_file_make(const char *path, bool *made, KeyProblem *problem)
 	return good;
 }
 
-/* Whether the path still names the open file, as it was when it was opened. */
+/* Whether the path still names the open file, unchanged since it was opened. */
 static bool
 is_unchanged(int file, const struct stat *before, const char *path)
 {
@@ -358,7 +360,7 @@ is_unchanged(int file, const struct stat *before, const char *path)
 		now.st_mtim.tv_sec == before->st_mtim.tv_sec && now.st_mtim.tv_nsec == before->st_mtim.tv_nsec;
 }
 
-/* Refuses a file that must not be replaced by one of the server's. */
+/* Refuses a file that must not be replaced by one that the server owns. */
 static bool
 check_replaceable(int file, const char *path, struct stat *info, KeyProblem *problem)
 {
@@ -382,7 +384,7 @@ check_replaceable(int file, const char *path, struct stat *info, KeyProblem *pro
 	return true;
 }
 
-/* Reads the file behind room for a line, and refuses one to which no line can be added; -1 then. */
+/* Reads the file, leaving room for a line before it, and refuses one to which no line can be added, returning -1. */
 static ssize_t
 read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 {
@@ -408,8 +410,8 @@ read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 }
 
 /*
- * Puts a file in the place of another, durably.  Where the folder can't be opened to make sure of that, the other
- * one stays.
+ * Replaces a file with another, durably.  If the directory cannot be opened to fsync it, the file is not
+ * replaced.
  */
 static bool
 replace_durably(const char *path, const char *temporary)
@@ -424,7 +426,7 @@ replace_durably(const char *path, const char *temporary)
 	return good;
 }
 
-/* Writes a copy of the open file with a new first line, and puts it in the file's place. */
+/* Writes a copy of the open file with a new first line, and replaces the file with it. */
 static bool
 replace_with_longer(int file, const char *path, const char *temporary, const struct stat *before, KeyProblem *problem)
 {
@@ -457,9 +459,9 @@ replace_with_longer(int file, const char *path, const char *temporary, const str
 }
 
 /*
- * Puts a new key before the others, durably; the older lines stay as they are.  To be called under the
- * cluster's lock only; false with what went wrong, and then the file is as it was, or has a key more than
- * it needs.
+ * Adds a new key before the others, durably; the older lines are not changed.  Must be called under the
+ * cluster's lock only; returns false and sets the problem on failure, and then the file is unchanged, or has
+ * one key more than it needs.
  */
 bool
 master_file_add_key(const char *path, KeyProblem *problem)

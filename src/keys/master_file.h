@@ -1,6 +1,6 @@
 /*
  * master_file.h
- *	  The cluster's key file: read, made, given a new key.
+ *	  The cluster's key file: read, created, extended.
  */
 #ifndef KEYROT_MASTER_FILE_H
 #define KEYROT_MASTER_FILE_H

@@ -1,8 +1,8 @@
 /*
  * master_text.c
- *	  Reads and writes master keys as text.  Where the text comes from is master.c's.
+ *	  Reads and writes master keys as text.  master.c provides the text.
  *
- * Knows no PostgreSQL, so that it can be fuzzed without a server.
+ * Does not depend on PostgreSQL, so that it can be fuzzed without a server.
  */
 #include "keys/master_text.h"
 
@@ -72,9 +72,9 @@ parse_line(const char *digits, size_t length, MasterKeys *keys)
 }
 
 /*
- * Reads the keys of a text, whose last line need not end with a newline; empty lines count for nothing.
- * On failure, keys is wiped and *line is the number of the line at fault.  The caller keeps both text
- * and keys in memory of its choice and wipes them.
+ * Reads the keys of a text, whose last line need not end with a newline; empty lines are ignored.  On
+ * failure, keys is wiped and *line is the number of the invalid line.  The caller keeps both text and keys in
+ * memory of its choice and wipes them.
  */
 MasterTextStatus
 master_text_parse(const char *text, size_t length, MasterKeys *keys, int *line)

@@ -1,6 +1,6 @@
 /*
  * master_text.h
- *	  Master keys as text: 64 hex digits a line, the current key first.
+ *	  Master keys as text: 64 hex digits per line, the current key first.
  */
 #ifndef KEYROT_MASTER_TEXT_H
 #define KEYROT_MASTER_TEXT_H
