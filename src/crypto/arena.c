@@ -1,20 +1,21 @@
 /*
  * arena.c
- *	  Memory for keys: locked, guarded, left out of core dumps and of child processes.
+ *	  Memory for keys: locked, guarded, excluded from core dumps and from child processes.
  *
- * Owns the pages and what is in use of them.  Leaves to others what they put there.  Nothing here throws,
- * aborts or knows PostgreSQL.
+ * Owns the pages and tracks which parts are in use, not what is stored in them.  Nothing here throws, aborts
+ * or depends on PostgreSQL.
  *
- * Why not OpenSSL's secure heap?  There is one for the whole process, of a size that whoever starts it
- * chooses for all, and once it is full each private key that libpq or anybody else loads fails.  And it
- * aborts where its own book-keeping finds no memory.
+ * Why not OpenSSL's secure heap?  There is one for the whole process, whose size is chosen by the library
+ * that initializes it, and once it is full, libpq and other users cannot load private keys any more.  It also
+ * aborts if it cannot allocate memory for its own bookkeeping.
  *
- * A region is a run of slots between two pages that nobody may touch.  Pieces are as many slots in a row as
- * they need, first fit: there are few, and they come and go seldom.  A further region is mapped when no
- * other has room, so that many data keys do not end in ordinary memory.  The book-keeping lies elsewhere.
+ * A region is a range of slots between two inaccessible pages.  An allocation uses as many consecutive slots
+ * as it needs, first fit: there are few allocations, and they change rarely.  Another region is mapped when
+ * no existing one has room, so that even many data keys never end up in ordinary memory.  The bookkeeping is
+ * stored elsewhere.
  *
- * A child inherits no lock on memory, so it does not inherit these pages either, where the system allows
- * that: touched there, they are a fault, never a key of zeros.  It starts with an arena of its own.
+ * A child process does not inherit memory locks, so it does not inherit these pages either, if the system
+ * allows that: accessing them there is a fault, never a key of zeros.  It starts with its own arena.
  */
 #include "crypto/arena.h"
 
@@ -27,7 +28,7 @@
 
 #define REGION_SLOTS	(ARENA_REGION_BYTES / ARENA_SLOT_BYTES)
 
-/* What keeps pages out of core dumps; 0, which asks for nothing: the system has no such thing. */
+/* The madvise() advice that excludes pages from core dumps; 0, which does nothing, if the system has none. */
 #if defined(MADV_DONTDUMP)
 #define LEAVE_OUT_OF_DUMPS MADV_DONTDUMP
 #elif defined(MADV_NOCORE)

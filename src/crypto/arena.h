@@ -1,6 +1,6 @@
 /*
  * arena.h
- *	  Memory for keys: locked, guarded, left out of core dumps and of child processes.
+ *	  Memory for keys: locked, guarded, excluded from core dumps and from child processes.
  */
 #ifndef KEYROT_ARENA_H
 #define KEYROT_ARENA_H

@@ -1,8 +1,9 @@
 /*
  * base64.c
- *	  Canonical, padded base64, by OpenSSL's coder.
+ *	  Canonical, padded base64, using OpenSSL's coder.
  *
- * Why not PostgreSQL's?  This room knows nothing of it, and its decoder skips blanks, as OpenSSL's does.
+ * Why not PostgreSQL's?  This room does not depend on PostgreSQL, and its decoder skips whitespace, as
+ * OpenSSL's does.
  */
 #include "crypto/crypto.h"
 
@@ -36,9 +37,9 @@ base64_bytes(const char *text, size_t length)
 }
 
 /*
- * Decodes canonical, padded base64 of 1 to room bytes (and at most CRYPTO_BASE64_MAX_BYTES).  OpenSSL
- * skips blanks and overlooks wrong padding and stray bits, so the result must encode to the very same
- * text.  False: nothing was written.
+ * Decodes canonical, padded base64 of 1 to room bytes (and at most CRYPTO_BASE64_MAX_BYTES).  OpenSSL skips
+ * whitespace and ignores wrong padding and trailing bits, so the result must encode to exactly the same text.
+ * False: nothing was written.
  */
 bool
 crypto_base64_decode(const char *text, size_t length, uint8_t *bytes, size_t room, size_t *decoded)

@@ -2,26 +2,27 @@
  * crypto.c
  *	  What OpenSSL does for keyrot: randomness, XAES-256-GCM, HMAC, SHA-256.
  *
- * Owns the fetched algorithms and the kept contexts.  Leaves to others the locked memory (arena.c), which
- * key seals what (seal.c) and how a status becomes an error (the floors above): nothing here throws or knows
- * PostgreSQL, so no OpenSSL object is ever open while an error flies by.
+ * Owns the fetched algorithms and the kept contexts.  Locked memory is in arena.c, the choice of keys in
+ * seal.c, and the conversion of a status to an error in the rooms above: nothing here throws or depends on
+ * PostgreSQL, so no OpenSSL object is ever left open by an error.
  *
  * Why not the obvious way?
  *
- * Fetching an algorithm and making a context for each call costs more than the operation itself, so both
- * are kept.  But a context lies in the ordinary heap and holds the key schedule, which begins with the key
- * itself: a context that stays keyed puts the key into every core dump.  So a context is emptied after each
- * use (a third of a microsecond in all for a seal), and what stays between calls is in the arena only.
+ * Fetching an algorithm and creating a context for each call costs more than the operation itself, so both
+ * are kept.  But a context is in the ordinary heap and contains the key schedule, which begins with the key
+ * itself: with a context that stays keyed, every core dump would contain the key.  So a context is emptied
+ * after each use (a third of a microsecond in total for sealing), and only the arena keeps keys between
+ * calls.
  *
- * OpenSSL is shared with libpq, with the server's own TLS and with other extensions.  So nothing that holds
- * for the whole process is set; whatever fails takes its errors out of the queue, and leaves there those of
- * others; and each algorithm is fetched when it is needed, so that one that is missing is missed by those
- * alone who ask for it.  The library context is the default one: it has the providers that the
- * administrator's configuration activates, a validated one among them, and has tested and seeded them.
+ * OpenSSL is shared with libpq, with the server's own TLS and with other extensions.  So no process-wide
+ * setting is changed; a failure removes its own errors from the queue, but not those of others; and each
+ * algorithm is fetched when it is needed, so that a missing one affects only its users.  The library context
+ * is the default one: it has the providers that the administrator's configuration activates, including a
+ * validated one, and has tested and seeded them.
  *
- * Nothing is made when the library is loaded, only at first need, which PostgreSQL reaches in a backend
- * or worker, never in the postmaster.  A fork would do no harm: each process has its copy, and OpenSSL seeds
- * its generator anew in a child.  One thread is assumed, as everywhere in a backend.
+ * Nothing is created when the library is loaded, only on first use, which happens in a backend or worker,
+ * never in the postmaster.  A fork would do no harm: each process has its own copy, and OpenSSL reseeds its
+ * generator in a child.  As everywhere in a backend, a single thread is assumed.
  */
 #include "crypto/crypto.h"
 
@@ -45,14 +46,14 @@
 #define INNER_PAD			0x36	/* of HMAC */
 #define OUTER_PAD			0x5c
 
-/* Raw key and CMAC's K1.  The whole object lies in locked memory. */
+/* Raw key and CMAC's K1. The whole object is in locked memory. */
 struct CryptoKey
 {
 	uint8_t		raw[CRYPTO_KEY_BYTES];
 	uint8_t		k1[BLOCK_BYTES];
 };
 
-/* Fetched at first need, and kept. */
+/* Fetched on first use, and kept. */
 typedef struct Cipher
 {
 	const char *name;
@@ -132,7 +133,7 @@ crypto_missing_algorithm(void)
 
 /* ---------- memory ---------- */
 
-/* Overwrites length bytes in a way that the compiler may not leave out. */
+/* Overwrites length bytes in a way that the compiler cannot optimize away. */
 void
 crypto_wipe(void *bytes, size_t length)
 {
@@ -169,9 +170,9 @@ crypto_random(void *bytes, size_t length)
 }
 
 /*
- * Hands out random bytes from the draw, which is filled anew as a whole when too few are left and is empty
- * when all zero.  A draw must not live across a fork: both processes would hand out the same bytes.  On
- * failure the bytes are zero and the draw is empty.
+ * Returns random bytes from the draw, which is refilled as a whole when too few are left and is empty when
+ * all zero.  A draw must not be used across a fork: both processes would return the same bytes.  On failure
+ * the bytes are zero and the draw is empty.
  */
 CryptoStatus
 crypto_take(CryptoDraw *draw, void *bytes, size_t length)
@@ -451,8 +452,8 @@ crypto_hash_ready(CryptoHash hash)
 }
 
 /*
- * Hashes a followed by b, either of which may be empty.  A context that failed may hold what it was given,
- * so it is dropped, and made anew at the next need.
+ * Hashes a followed by b, either of which may be empty.  A context that failed may still contain its input,
+ * so it is freed, and created again on next use.
  */
 static bool
 hash_two(Hash *hash, const void *a, size_t a_length, const void *b, size_t b_length, uint8_t *digest)

@@ -1,9 +1,9 @@
 /*
  * crypto.h
- *	  The only door to OpenSSL: randomness, XAES-256-GCM, HMAC, SHA-256, base64, locked memory.
+ *	  The only interface to OpenSSL: randomness, XAES-256-GCM, HMAC, SHA-256, base64, locked memory.
  *
- * Nothing here knows PostgreSQL: functions return a status, never throw, and leave no OpenSSL object
- * behind.  Everything that is fetched or kept belongs to the process that first needs it, never to the
+ * Nothing here depends on PostgreSQL: functions return a status, never throw, and leave no OpenSSL object
+ * open.  Everything that is fetched or kept belongs to the process that first needs it, never to the
  * postmaster, so that no two backends share state across a fork.
  */
 #ifndef KEYROT_CRYPTO_H
@@ -37,7 +37,7 @@ typedef enum CryptoHash
 /* A key that is ready for use, all of it in locked memory. */
 typedef struct CryptoKey CryptoKey;
 
-/* Random bytes drawn at once and handed out piece by piece, each piece wiped here as it leaves. */
+/* Random bytes drawn at once and returned piece by piece; each piece is wiped here when it is returned. */
 #define CRYPTO_DRAW_BYTES	64
 typedef struct CryptoDraw
 {

@@ -1,8 +1,8 @@
 /*
  * identifier.c
- *	  The public names: which are well formed, and how new ones are made.
+ *	  The public names: which are well-formed, and how new ones are generated.
  *
- * Leaves to the tables whether a name is taken, and to errors.c what to say about a bad one.
+ * Whether a name is taken is checked by the tables; messages about a bad one are in errors.c.
  *
  * Why not isalnum and random % 36?  What isalnum accepts changes with the locale, and 256 is no multiple of
  * 36: the first four characters would come up more often than the rest.
@@ -38,7 +38,7 @@ is_hex_digit(char c)
 	return in_range(c, '0', '9') || in_range(c, 'A', 'F') || in_range(c, 'a', 'f');
 }
 
-/* Begins with a letter or digit and goes on with those or the given marks; length is at least 1. */
+/* Begins with a letter or digit and continues with those or the given marks; length is at least 1. */
 static bool
 is_name(const char *text, size_t length, const char *marks)
 {
@@ -82,7 +82,7 @@ identifier_is_zone_id(const char *text, size_t length)
 	return length >= 1 && length <= ZONE_ID_MAX && is_name(text, length, "_-") && !looks_like_a_secret(text, length);
 }
 
-/* As a ZoneId. */
+/* Like a ZoneId. */
 bool
 identifier_is_gateway_id(const char *text, size_t length)
 {

@@ -1,6 +1,6 @@
 /*
  * identifier.h
- *	  The public names: AppKey, ZoneId, GatewayId; which are well formed, and how they are made.
+ *	  The public names: AppKey, ZoneId, GatewayId; which are well-formed, and how they are generated.
  */
 #ifndef KEYROT_IDENTIFIER_H
 #define KEYROT_IDENTIFIER_H

@@ -1,20 +1,21 @@
 /*
  * jwt.c
- *	  Takes tokens in the compact form of RFC 7515 apart, and makes the JSON in them safe to be read.
+ *	  Parses tokens in the compact form of RFC 7515, and makes the JSON in them safe to read.
  *
- * Leaves to others what header and claims mean.  All that comes in may be hostile, so what is not exactly as
- * the RFC has it is refused: base64url with padding, with blanks or with stray bits stands for nothing.
+ * Does not interpret header and claims.  All input may be hostile, so anything that does not conform exactly
+ * to the RFC is refused: base64url with padding, whitespace or trailing bits is invalid.
  *
- * Why look at JSON here, when PostgreSQL has a parser?  Because for some input that raises an error instead of
- * returning one: JSON nested deeper than the stack, an escape for a character that the database's encoding has
- * not, a number beyond numeric.  None of these gets so far.
+ * Why check JSON here, when PostgreSQL has a parser?  Because that raises an error instead of returning one
+ * for some input: JSON nested too deeply for the stack, an escape for a character that the database's
+ * encoding does not have, a number out of the range of numeric.  This file refuses or converts such input
+ * first.
  */
 #include "crypto/jwt.h"
 
 #include <limits.h>
 #include <string.h>
 
-/* What numeric can hold: digits before the point and after it, and the exponent that it takes at all. */
+/* The limits of numeric: digits before and after the decimal point, and the largest exponent. */
 #define NUMERIC_MAX_WHOLE		131072
 #define NUMERIC_MAX_FRACTION	16383
 #define NUMERIC_MAX_EXPONENT	(INT_MAX / 2 - 1)

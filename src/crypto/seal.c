@@ -2,11 +2,11 @@
  * seal.c
  *	  The stored format of a secret (see seal.h): written and read here and nowhere else.
  *
- * Leaves the cipher to crypto.c, and to the keyring which key belongs to a data key id.
+ * The cipher is in crypto.c; the keyring finds the key for a data key id.
  *
- * Why not just encrypt the value?  Because a row that somebody can write would then accept any sealed
- * value of any other row, or its own of yesterday.  The identifier goes into the authenticated data with
- * its length before it, so that no two bindings ever give the same bytes.
+ * Why not just encrypt the value?  Because anyone who can write a row could then replace its value with a
+ * sealed value of another row, or with an older one of the same row.  The identifier is included in the
+ * authenticated data with its length before it, so that different bindings always have different bytes.
  */
 #include "crypto/seal.h"
 
@@ -38,7 +38,7 @@ make_aad(uint8_t aad[MAX_AAD], const uint8_t *header, const SealBinding *binding
 	return (size_t) (to - aad);
 }
 
-/* Tells which data key sealed a value.  False: not a sealed value. */
+/* Returns the id of the data key that sealed a value. False: not a sealed value. */
 bool
 seal_read_key_id(const uint8_t *sealed, size_t sealed_length, uint32_t *key_id)
 {
@@ -74,8 +74,8 @@ seal_secret(CryptoKey *key, uint32_t key_id, const SealBinding *binding,
 
 /*
  * Opens a sealed value under the key that seal_read_key_id named.  Writes *length bytes, at most room, to
- * plaintext.  CRYPTO_REFUSED: not a sealed value, not this key, not bound to this, or too long for the
- * room; then *length is 0 and no plaintext is left.
+ * plaintext.  CRYPTO_REFUSED: not a sealed value, not this key, not bound to this, or too long for room; then
+ * *length is 0 and no plaintext is left.
  */
 CryptoStatus
 seal_open(CryptoKey *key, const SealBinding *binding,

@@ -6,7 +6,7 @@
  * AAD:           those first five bytes | kind (1) | length of the identifier (2, big-endian)
  *                | identifier | version (4, big-endian)
  *
- * A sealed value moved to another row, kind or version does not open.
+ * A sealed value that is moved to another row, kind or version cannot be opened.
  */
 #ifndef KEYROT_SEAL_H
 #define KEYROT_SEAL_H

@@ -1,12 +1,12 @@
 /*
  * secret.c
- *	  Secrets in memory: which texts are one, how they are made, compared and wiped.
+ *	  Secrets in memory: which texts are valid, how they are generated, compared and wiped.
  *
- * Leaves sealing to seal.c and messages to the floors above: a bad text is only refused here, since any
- * message about it could hold it.
+ * Sealing is in seal.c, and messages are in the rooms above: this file only refuses a bad text, because any
+ * message about it could contain it.
  *
- * Why not strlen and isgraph?  A text comes from SQL with its length and may hold any byte, and what
- * isgraph accepts changes with the locale.
+ * Why not strlen and isgraph?  A text from SQL has a length and may contain any byte, and what isgraph
+ * accepts depends on the locale.
  */
 #include "crypto/secret.h"
 
@@ -147,9 +147,9 @@ append_random_digits(CryptoDraw *draw, Secret *secret, size_t end)
 }
 
 /*
- * Makes an AppSecret that scanners for leaked secrets know: the prefix, which secret_is_prefix() has approved,
- * 43 random digits of base62, and the CRC-32 of all that as 6 more, the most significant first.  On failure the
- * secret is empty.
+ * Generates an AppSecret that scanners for leaked secrets recognize: the prefix, which secret_is_prefix() has
+ * accepted, 43 random digits of base62, and the CRC-32 of all these as 6 more digits, the most significant
+ * first.  On failure the secret is empty.
  */
 CryptoStatus
 secret_make_prefixed_app_secret(CryptoDraw *draw, const char *prefix, Secret *secret)

@@ -1,6 +1,6 @@
 /*
  * secret.h
- *	  Secrets in memory: their buffer, their forms as text, how they are made and wiped.
+ *	  Secrets in memory: their buffer, their forms as text, how they are generated and wiped.
  *
  * The bytes of a Secret are the text of the AppSecret or SecretKey, ASCII without a NUL, and the HMAC key.
  */

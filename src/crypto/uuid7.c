@@ -2,12 +2,12 @@
  * uuid7.c
  *	  RequestIds: UUID version 7 (RFC 9562), each greater than the one before it in this process.
  *
- * Owns the time of the last id.  Leaves reading the clock to the caller.
+ * Owns the time of the last id.  The caller reads the clock.
  *
- * Why not milliseconds and 74 random bits?  Two requests of one millisecond would then sort by chance, and
- * a clock that steps back would put a later request before an earlier one.  So the twelve bits after the
- * milliseconds hold their fraction (the RFC's method 3), and the time of an id is never less than the last
- * one's and one step of 1/4096 ms.
+ * Why not milliseconds and 74 random bits?  Two requests within one millisecond would then sort randomly, and
+ * after a clock was set back a later request would sort before an earlier one.  So the twelve bits after the
+ * milliseconds contain their fraction (the RFC's method 3), and the time of an id is always at least one step
+ * of 1/4096 ms after that of the last one.
  */
 #include "crypto/uuid7.h"
 
