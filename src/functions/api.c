@@ -1,12 +1,12 @@
 /*
  * api.c
- *	  api(): the two clouds' actions, called as they are there and answered in their JSON.
+ *	  api(): the two clouds' actions, called as in their APIs and answered in their JSON.
  *
- * One table says which action stands for which function, and which of its parameters is which argument
- * of that function.  How the parameters are read is api_read.c's, what an action does app.c's and
- * zone.c's, how an answer looks api_shape.c's, and what a failure is called errors.c's.
+ * One table says which action stands for which function, and which of its parameters is which argument of
+ * that function.  The parameters are read by api_read.c, actions are executed by app.c and zone.c, answers
+ * are formatted by api_shape.c, and the names of failures are in conditions.c.
  *
- * To add an action: a row in the table, and a function that writes what it answers.
+ * To add an action, add a row to the table, and a function that writes its answer.
  */
 #include "base/compat.h"
 
@@ -199,7 +199,7 @@ static const ApiAction actions[] = {
 			APP_ID
 		}
 	},
-	/* An app has no tags here; clients that ask for them before each read are told so. */
+	/* An app has no tags here; this tells it to clients that ask for them before each read. */
 	{
 		"ListTagResources", &api_alibaba, &app_list_nothing_action, answer_no_tags, {{0}}
 	},
@@ -292,7 +292,7 @@ act_on_call(Request *request)
 	call->row->action->act(request);
 	if (call->row->action == &app_list_action && call->app_count == 0)
 		call->total_count = app_statements_count(&request->arguments.filter);
-	/* Somebody deleted it between the two looks at it. */
+	/* It was deleted between the two look-ups. */
 	if (call->row->action == &app_describe_action && call->app_count == 0)
 		error_no_such_app_id(request->arguments.app_id);
 }

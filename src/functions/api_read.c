@@ -1,11 +1,11 @@
 /*
  * api_read.c
- *	  Reads the parameters of a call of api() as its row in the table of actions says.
+ *	  Reads the parameters of a call of api() according to its row in the table of actions.
  *
- * The JSON is looked into, never turned into text: it may be of any size and depth.  Each parameter
+ * The JSON is searched, but never converted to text, because it may have any size and depth.  Each parameter
  * becomes an argument of the function that the action stands for, and the arguments are read by that
- * function's own reader, so that a value is judged as it is in SQL; what JSON adds, unknown parameters
- * and wrong types, is judged here.  Copies of secrets are wiped.
+ * function's own reader, so that values are checked as in SQL; only unknown parameters and wrong JSON types
+ * are checked here.  Copies of secrets are wiped.
  */
 #include "functions/api_read.h"
 
@@ -235,7 +235,7 @@ read_boolean(const JsonbValue *value, bool *result)
 	return value->type == jbvBool || *result || is_string(value, "false");
 }
 
-/* Whether the app is to be disabled or enabled; nothing where that is not said, or not said well. */
+/* Whether the app is to be disabled or enabled; nothing if that is not given, or not valid. */
 static Switched
 find_switch(const ApiCall *call)
 {

@@ -2,8 +2,8 @@
  * api_shape.c
  *	  Writes the JSON in which the two clouds answer: values, success, failure.
  *
- * What is pushed is not copied before the whole is finished, so that values must live until then.  A
- * finished answer may hold a secret and is the caller's to wipe.
+ * Pushed values are not copied before the answer is finished, so they must live until then.  A finished
+ * answer may contain a secret, and the caller must wipe it.
  */
 #include "functions/api_shape.h"
 
@@ -16,7 +16,10 @@
 #include "core/result.h"
 #include "base/errors.h"
 
-/* Alibaba names the host that answered.  Ours has no name that would be the same for every client. */
+/*
+ * Alibaba returns the name of the host that answered.  There is no such name here that would be the same for every
+ * client.
+ */
 #define HOST_ID "keyrot"
 
 #define HTTP_OK 200

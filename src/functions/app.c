@@ -2,8 +2,8 @@
  * app.c
  *	  The SQL functions on apps.
  *
- * An app is named by its AppKey or, where api() reads the arguments, by its number, which is looked up
- * after all that the caller can be told without looking.
+ * An app is identified by its AppKey or, if api() reads the arguments, by its number, which is looked up only
+ * after all checks that do not need the tables.
  */
 #include "base/compat.h"
 
@@ -40,7 +40,7 @@ read_app_key(Request *request)
 		argument_optional_app_key(request->fcinfo, 0, PARAM_APP_KEY, request->target);
 }
 
-/* Finds the AppKey of an app that is named by its number.  Only who may act on the app learns it. */
+/* Finds the AppKey of an app by its number. Only a caller that may act on the app learns it. */
 static void
 find_app_key(Request *request, const char *given)
 {
@@ -68,7 +68,7 @@ lock_app(Request *request)
 		return;
 	}
 	strlcpy(given, request->target, sizeof(given));
-	/* While we wait for its row, somebody may give the app a new AppKey. */
+	/* While we wait for its row, another transaction may give the app a new AppKey. */
 	do
 		find_app_key(request, given);
 	while (!rows_lock_credential(CREDENTIAL_APP, request->target, credential_require_rights, request->caller,

@@ -1,6 +1,6 @@
 /*
  * app.h
- *	  What is done with apps, for those who ask for it in another shape than SQL functions.
+ *	  Operations on apps, for callers other than SQL functions.
  */
 #ifndef KEYROT_APP_H
 #define KEYROT_APP_H

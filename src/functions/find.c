@@ -1,9 +1,9 @@
 /*
  * find.c
- *	  Whose secret it is that has leaked: every sealed secret is opened and compared.
+ *	  Finds the credential that a leaked secret belongs to: every sealed secret is opened and compared.
  *
- * Why no hash of each secret, which an index would find at once?  Whoever could read it would have something to
- * test guesses against, in each backup and on each standby.
+ * Why not store a hash of each secret in an index?  It would allow anyone who can read it to test guesses, in
+ * each backup and on each standby.
  */
 #include "base/compat.h"
 
@@ -66,7 +66,7 @@ put_found(Search *search, const Credential *credential, int32 version, const cha
 	tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 }
 
-/* Whether the sealed secret is the wanted one, and the caller may know.  One that does not open is none. */
+/* Whether the sealed secret is the wanted one, and the caller may know it. One that cannot be opened never is. */
 static bool
 is_wanted(Search *search, const Credential *credential, const Sealed *sealed, int32 version)
 {

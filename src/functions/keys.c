@@ -1,7 +1,7 @@
 /*
  * keys.c
- *	  The functions that make and replace the master key and data keys, as requests whose target is the
- *	  fingerprint of the master key, or the id of the data key, that they came to.
+ *	  The functions that create and replace the master key and data keys, as requests whose target is the
+ *	  fingerprint of the resulting master key, or the id of the resulting data key.
  */
 #include "base/compat.h"
 
@@ -36,7 +36,7 @@ answer_rows(Request *request)
 	return Int32GetDatum((int32) request->rows);
 }
 
-/* Holds the data keys and looks at all keys: none is made beside data keys that cannot be read. */
+/* Locks the data keys and checks all keys: no key is created while there are data keys that cannot be read. */
 static void
 hold_and_examine(KeyringStatus *status)
 {
@@ -52,7 +52,7 @@ take_fingerprint(Request *request, MasterKeys *masters)
 	master_free(masters);
 }
 
-/* A rollback leaves the file, on which nothing depends then. */
+/* A rollback leaves the file, but then nothing depends on it. */
 static void
 create_master_key(Request *request)
 {
@@ -93,8 +93,8 @@ read_rotate_master_key(Request *request)
 }
 
 /*
- * The new key is in the file, durably and beside the older ones, before anything depends on it; a rollback leaves
- * a line more.
+ * The new key is durably in the file, together with the older ones, before anything depends on it; a rollback
+ * leaves an extra line.
  */
 static void
 rotate_master_key(Request *request)

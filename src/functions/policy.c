@@ -1,8 +1,9 @@
 /*
  * policy.c
- *	  The SQL functions that switch credentials off and on, and that say when they are due and how long they live.
+ *	  The SQL functions that disable and enable credentials, and that set when they are due and their
+ *	  lifetimes.
  *
- * Apps and zones alike; what a switch or a policy does is credential.c's and lifetime.c's.
+ * They are the same for apps and zones; the effects are implemented in credential.c and lifetime.c.
  */
 #include "base/compat.h"
 

@@ -1,24 +1,25 @@
 /*
  * reseal.c
- *	  The procedure that moves every secret to the current data key, and drops the data keys that nothing uses
- *	  then.
+ *	  The procedure that moves every secret to the current data key, and then drops unused data keys.
  *
  * Credentials are moved in batches, each in a transaction of its own, in the order of their identifiers.  A
- * credential that somebody is just rotating is passed over: the rotation seals with the current key anyway,
- * and where it does not, or is rolled back, another pass finds the credential.  What a batch has moved stays
- * moved, so that the procedure can be stopped, or die, at any time, and be called again.
+ * credential that is being rotated is skipped: the rotation seals with the current key anyway, and if it does
+ * not, or is rolled back, another pass finds the credential.  A committed batch stays moved, so the procedure
+ * can be stopped, or crash, at any time, and be called again.
  *
- * When may a data key be dropped?  Nothing that is committed uses it; but a transaction that is still open may
- * have sealed with it, and one that is about to may just have chosen it.  Both hold a lock for writing on the
- * credentials' table, taken before the key was chosen (rows_lock_row_exclusive), and whoever takes that lock once
- * the current key is committed chooses that one.  So: wait for those that hold it, look again, drop.  Readers
- * need not be waited for: a snapshot that still sees the old secret also sees its key's row (keyring_find).
+ * When may a data key be dropped?  No committed row uses it; but a transaction that is still open may have
+ * sealed with it, and one that is about to seal may already have chosen it.  Both hold a lock for writing on
+ * the credentials' table, taken before the key was chosen (rows_lock_row_exclusive), and a transaction that
+ * takes that lock after the current key was committed chooses that one.  So: wait for the holders of the
+ * lock, check again, and drop.  There is no need to wait for readers: a snapshot that still sees the old
+ * secret also sees its key's row (keyring_find).
  *
- * It is one request, however often it commits.  Its row is written in the transaction of its last change, which is
- * the one that CALL commits; where it is stopped before, what it moved stays and the request is a failed one.
+ * It is a single request, no matter how often it commits.  Its row is written in the transaction of its last
+ * change, which is committed by CALL; if it is stopped before that, what it has moved stays moved, but the
+ * request has failed.
  *
- * Two locks of the database's tell who is at work.  The first keeps a second reseal away; the second is only
- * looked at, by status(), which must not keep a reseal from getting the first.
+ * Two database-wide locks show whether a reseal is running.  The first excludes a second reseal; the second
+ * is only tested, by status(), which must not prevent a reseal from getting the first.
  */
 #include "functions/reseal.h"
 
@@ -162,7 +163,7 @@ note_in_batch(const char *identifier, void *reader_state)
 	strlcpy(batch->identifiers[batch->count++], identifier, sizeof(batch->identifiers[0]));
 }
 
-/* Moves a credential, and leaves it as it is, with a warning, where it does not open. */
+/* Moves a credential; if it cannot be opened, leaves it unchanged, with a warning. */
 static void
 move_credential(Reseal *reseal, CredentialKind kind, const char *identifier)
 {
@@ -194,8 +195,8 @@ move_each(Reseal *reseal, CredentialKind kind, const Batch *batch)
 }
 
 /*
- * Raises 55000 where the data key that secrets are moved to is not among this database's any more: the extension
- * was dropped and made again, or its tables restored.  Nothing would ever be moved then.
+ * Raises 55000 if the data key that secrets are moved to no longer exists in this database: the extension was
+ * dropped and re-created, or its tables were restored.  Then nothing could ever be moved.
  */
 static void
 require_destination(const Reseal *reseal)
@@ -228,7 +229,7 @@ move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER +
 	return batch.count > 0;
 }
 
-/* Moves all credentials that can be had without waiting for somebody. */
+/* Moves all credentials whose rows can be locked without waiting. */
 static void
 move_all_free(Reseal *reseal)
 {
@@ -244,7 +245,10 @@ move_all_free(Reseal *reseal)
 	}
 }
 
-/* Waits for those who may have sealed with an older key; tells whether everything that opens is moved then. */
+/*
+ * Waits for transactions that may have sealed with an older key; returns whether everything that can be opened is
+ * moved after that.
+ */
 static bool
 all_moved(Reseal *reseal)
 {
@@ -362,8 +366,8 @@ keyrot_reseal(PG_FUNCTION_ARGS)
 }
 
 /*
- * Tells whether a reseal runs or was stopped, and how far it has come.  A standby cannot tell: its primary's
- * locks are not known there.
+ * Returns whether a reseal is running or was stopped, and its progress.  A standby cannot determine this,
+ * because it does not know the locks of its primary.
  */
 ResealState
 reseal_look(ResealRow *row)

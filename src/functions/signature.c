@@ -1,9 +1,10 @@
 /*
  * signature.c
- *	  Verify and sign: HMAC under a secret that never leaves the server.
+ *	  Verifying and signing: HMAC with a secret that never leaves the server.
  *
- * Here arguments become a signer, a message and a MAC, from bytes or from text as clients carry it; what they
- * come to is core/signing.c's.  Whatever is wrong with an argument of a verification is no error but an answer.
+ * This file converts arguments to a signer, a message and a MAC, from bytes or from text as used by clients;
+ * core/signing.c computes the result.  A problem with an argument of a verification is not an error, but a
+ * result.
  */
 #include "base/compat.h"
 

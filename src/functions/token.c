@@ -1,10 +1,10 @@
 /*
  * token.c
- *	  JSON Web Tokens under a zone's key: verified for a gateway, with or without a reason, and signed.
+ *	  JSON Web Tokens signed with a zone's key: verified for a gateway, with or without a reason, and signed.
  *
- * A token comes from whoever wants to be let in.  Whatever is in it, it raises no error: what is not a token by the
- * letter is malformed, and PostgreSQL's parsers, which raise errors for some input, get only what crypto/jwt.c has
- * looked at.  The same work is spent on a malformed token as on another.
+ * A token comes from an untrusted client.  Regardless of its contents, it raises no error: anything that does
+ * not conform exactly is malformed, and PostgreSQL's parsers, which raise errors for some input, are given
+ * only what crypto/jwt.c has checked.  A malformed token takes the same work as any other.
  */
 #include "base/compat.h"
 

@@ -50,7 +50,7 @@ read_new_key(Request *request)
 	argument_secret_key(request->fcinfo, 1, &request->secret);
 }
 
-/* Refuses a zone of somebody else's: 23505 where it has a key, as for everybody, else 42501. */
+/* Refuses a zone of another owner: with 23505 if it has a key, as for every caller, else with 42501. */
 static void
 judge_zone_to_create(Oid caller, const Credential *zone)
 {
@@ -70,7 +70,7 @@ create_zone_key(Request *request)
 		credential_issue(request, CREDENTIAL_ZONE, request->target);
 		if (zone_statements_insert(zone))
 			return;
-		/* Another transaction's zone is there now. */
+		/* Another transaction has created the zone. */
 	}
 	if (zone->secret.length > 0)
 		error_zone_has_key(zone->identifier);
@@ -143,7 +143,10 @@ read_given_key(Request *request)
 	request->arguments.from_first_use = argument_from_first_use(request->fcinfo, 4);
 }
 
-/* Sets the given key; where it is the current one, nothing changes, so that whoever states it may do so again. */
+/*
+ * Sets the given key; if it is the current one, nothing changes, so that a declarative client may set it
+ * repeatedly.
+ */
 static void
 modify_zone_key(Request *request)
 {

@@ -1,6 +1,6 @@
 /*
  * zone.h
- *	  What is done with zones, for those who ask for it in another shape than SQL functions.
+ *	  Operations on zones, for callers other than SQL functions.
  */
 #ifndef KEYROT_ZONE_H
 #define KEYROT_ZONE_H
