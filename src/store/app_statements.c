@@ -1,6 +1,6 @@
 /*
  * app_statements.c
- *	  The SQL statements on apps; the rules for them are those of store.c.
+ *	  The SQL statements on apps; see statement.c for their rules.
  */
 #include "store/app_statements.h"
 

@@ -1,13 +1,14 @@
 /*
  * columns.c
- *	  Which columns keyrot's tables have, as the extension's script makes them, and whether they still do.
+ *	  The columns of keyrot's tables, as created by the extension's script, and a check that they are
+ *	  unchanged.
  *
- * Rows are read by the positions and types of their columns, without asking each time.  A column that somebody
- * dropped would be read as NULL, one that got another type as a number made of its bytes.  So all are compared
- * with these lists whenever a table is looked up anew, which any change to it brings about.  A column that may not
- * be NULL has to say so itself: then no NULL need be looked for where it is read.
+ * Rows are read by the positions and types of their columns, without a check for each row.  A dropped column
+ * would be read as NULL, and one with another type as a number made of its bytes.  So all columns are
+ * compared with these lists whenever a table is looked up again, which any change to it causes.  A column
+ * that must not be NULL has to be declared NOT NULL: then code that reads it need not check for NULL.
  *
- * Columns that somebody adds behind these are theirs.
+ * Columns that users add after these are ignored.
  */
 #include "store/columns.h"
 

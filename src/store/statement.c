@@ -3,13 +3,13 @@
  *	  How keyrot's SQL is run: constant text, typed parameters, plans that are kept, as the owner of keyrot's
  *	  tables, so that callers need no rights on them.
  *
- * The role and the search_path go together.  With the role alone, a kept plan that is analysed anew, or
- * a trigger, would look its operators and functions up on the caller's search_path and run what it finds
- * there as the owner.  So statements run on PostgreSQL's own search_path, and write OPERATOR(pg_catalog.=)
- * wherever an operator stands, with none of the constructs that hide one.
+ * The role and the search_path must be changed together.  With the role alone, a saved plan that is analyzed
+ * again, or a trigger, would look up operators and functions on the caller's search_path and run them as the
+ * owner.  So statements run with a search_path of PostgreSQL's own schemas, and write every operator as
+ * OPERATOR(pg_catalog.=), without constructs that use one implicitly.
  *
- * The statements are in the files *_statements.c, by their tables; this room alone uses SPI.  No parameter
- * ever holds a plaintext secret.  Who may do what is not decided here.
+ * The statements are in the files *_statements.c, by their tables; only this room uses SPI. No parameter ever
+ * contains a plaintext secret.  Rights are not checked here.
  */
 #include "store/statement.h"
 
@@ -20,9 +20,9 @@
 #include "store/tables.h"
 
 /*
- * Becomes the tables' owner, after a last look at what has happened to them meanwhile, until statement_leave_owner();
- * on PostgreSQL's own search_path.  Where an error comes in between, the abort of the (sub)transaction
- * undoes it, too.
+ * Switches to the tables' owner and to a search_path of PostgreSQL's own schemas, after checking the tables
+ * once more, until statement_leave_owner(). If an error occurs in between, the abort of the (sub)transaction
+ * also undoes this.
  */
 void
 statement_become_owner(OwnerSession *session)
@@ -38,7 +38,7 @@ statement_become_owner(OwnerSession *session)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* Gives back what statement_become_owner() changed. */
+/* Restores what statement_become_owner() changed. */
 void
 statement_leave_owner(const OwnerSession *session)
 {

@@ -1,11 +1,12 @@
 /*
  * tables.c
- *	  Knows which relations are keyrot's tables, and hears of every change to them.
+ *	  Determines which relations are keyrot's tables, and is notified of every change to them.
  *
- * A relation counts only as a member of the extension: a look-alike keyrot.app, made by somebody in a
- * database without the extension, is never touched.  And only with the columns that its rows are read by.
+ * A relation counts only if it is a member of the extension: a look-alike keyrot.app, created by a user in a
+ * database without the extension, is never accessed.  It must also have the expected columns.
  *
- * The one relation cache callback of keyrot is here: a session has ten for all its extensions.
+ * This file registers the only relation cache callback of keyrot, because a session has room for only ten,
+ * for all its extensions.
  */
 #include "store/tables.h"
 

@@ -1,6 +1,6 @@
 /*
  * zone_statements.c
- *	  The statements on zones and their gateways; the rules for them are those of statement.c.
+ *	  The statements on zones and their gateways; see statement.c for their rules.
  */
 #include "store/zone_statements.h"
 
