@@ -1,14 +1,14 @@
 /*
  * ledger.c
- *	  Requests that failed, or whose success was rolled back: which of them go on record.
+ *	  Decides which requests that failed, or whose success was rolled back, are recorded.
  *
- * Owns the memory of what succeeded in the transaction under way.  A success is written in the caller's
- * own transaction and vanishes with it, so each is remembered until that transaction ends: a
- * subtransaction that commits hands its requests to its parent, one that aborts, and a transaction that
- * aborts, has them noted.  A prepared transaction is forgotten when it is prepared: it may outlive this
- * session and even this server.
+ * Owns the list of requests that succeeded in the current transaction.  A success is recorded in the caller's
+ * own transaction and disappears if that is rolled back, so each is remembered until that transaction ends: a
+ * subtransaction that commits passes its requests to its parent; if it, or the transaction, aborts, they are
+ * noted as rolled back.  The requests of a prepared transaction are forgotten when it is prepared, because it
+ * may outlive this session and even this server.
  *
- * Where the notes go is queue.c's; who has which right, and what a request is, is request.c's.
+ * The notes are stored by queue.c; requests and rights are defined by request.c.
  *
  * What runs in the callbacks must not fail: all memory it needs was allocated while the request ran.
  */

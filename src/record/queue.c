@@ -1,19 +1,19 @@
 /*
  * queue.c
- *	  The bounded queue, in shared memory, of requests that are to be recorded from outside their own
- *	  transaction: those that failed, and those whose success was rolled back.
+ *	  The bounded queue, in shared memory, of requests that must be recorded outside their own transaction:
+ *	  those that failed, and those whose success was rolled back.
  *
- * Owns the shared memory, its lock, who is to be woken, and when expired versions are looked for.  Which
- * requests come here is ledger.c's to decide; what becomes of them is worker.c's.
+ * Owns the shared memory, its lock, which process is woken, and when expired versions are searched for.
+ * ledger.c decides which requests are queued; worker.c processes them.
  *
- * Why not write the row at once, from a session of its own?  A failing caller would wait for a connection
- * and a commit, and a flood of failures would be a flood of both.  Here the caller copies some hundred
- * bytes under a lock under which nothing waits, reads, writes or raises, and goes on; what has no room is
- * counted.  One role has at most an eighth of the queue, so that its flood hides nobody else's failures.
+ * Why not write the row at once, from a separate session?  A failing caller would have to wait for a
+ * connection and a commit, and a flood of failures would cause a flood of both.  Here the caller copies a few
+ * hundred bytes under a lock that is never held during waits, I/O or errors, and continues; requests that do
+ * not fit are counted.  One role can use at most an eighth of the queue, so that its flood does not hide the
+ * failures of others.
  *
- * A row stays in the queue until it is committed to the table: it may be written twice, which its primary
- * key sorts out, and is never dropped.  What waits when the server
- * stops or crashes is lost.
+ * A row stays in the queue until it is committed to the table: it may be written twice, which is resolved by
+ * its primary key, but is never dropped.  Requests that wait when the server stops or crashes are lost.
  */
 #include "record/queue.h"
 
