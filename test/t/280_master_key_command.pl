@@ -302,7 +302,7 @@ my (undef, $needed, $refused) =
   attempts($node, 'empty', 'CREATE EXTENSION keyrot', $create, 'SELECT keyrot.create_master_key()');
 like($needed->{hint}, qr/^It must print one key of 64 hex digits per line/, 'also where there is no data key');
 is("$made->{sqlstate} $rotated->{sqlstate} $refused->{sqlstate}", '55000 55000 55000', 'create_master_key() makes none, nor does rotate_master_key()');
-like($refused->{message}, qr/because keyrot\.master_key_command is set/, 'which says where it has to come from');
+like($refused->{message}, qr/because keyrot\.master_key_command is set/, 'and names the setting');
 like($refused->{hint}, qr/^Have the command print/, 'and what to do');
 is_deeply([ key_files_of($node) ], [], 'and makes no file');
 $node->safe_psql('postgres', 'DROP DATABASE empty');
