@@ -3,6 +3,7 @@
 #   make                     builds; any server from 15 on: make PG_CONFIG=/path/to/pg_config
 #   make install             installs
 #   make installcheck        tests against a running server (PGHOST, PGPORT, PGUSER)
+#   make installcheck-partitioned    tests on partitioned tables
 #   make unit                tests what needs no server; make unit-sanitized: under sanitizers
 #   make lint                checks the rules of the house
 #   make COPT='-Wall -Wextra -Werror'    builds as a developer does
@@ -89,9 +90,13 @@ OBJS = \
 	src/store/columns.o \
 	src/store/credential_statements.o \
 	src/store/key_statements.o \
+	src/store/plain.o \
 	src/store/request_statements.o \
 	src/store/retry_statements.o \
 	src/store/rows.o \
+	src/store/rows_decode.o \
+	src/store/rows_fast.o \
+	src/store/rows_sql.o \
 	src/store/statement.o \
 	src/store/tables.o \
 	src/store/usage_statements.o \
@@ -153,7 +158,33 @@ test/unit/units test/unit/units-sanitized: $(wildcard test/unit/*.[ch]) $(UNIT_S
 
 test/unit/units-sanitized: UNIT_FLAGS = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 
-.PHONY: unit unit-sanitized lint cppflags say-no-tap
+# The same tests where keyrot.app, keyrot.zone and keyrot.request are partitioned; not those whose subject is how plain
+# tables are made: which they are, their constraints, columns, triggers and statistics.
+OF_PLAIN_TABLES = additions app_numbers columns objects policies triggers uniqueness
+PARTITIONED_REGRESS = $(filter-out $(OF_PLAIN_TABLES),$(REGRESS))
+PARTITIONED_ISOLATION = $(filter-out iso_app_number,$(ISOLATION))
+PARTITIONED_DB = keyrot_partitioned
+PSQL = '$(bindir)/psql' -X -q -v ON_ERROR_STOP=1
+
+define make_partitioned_db
+$(PSQL) -d postgres -c 'SET client_min_messages = error' -c 'DROP DATABASE IF EXISTS $(PARTITIONED_DB)'
+$(PSQL) -d postgres -c "CREATE DATABASE $(PARTITIONED_DB) TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"
+$(PSQL) -d $(PARTITIONED_DB) -c "ALTER DATABASE $(PARTITIONED_DB) SET lc_messages = 'C'" -f test/partitioned.sql
+endef
+PARTITIONED_OPTS = --inputdir=test --use-existing --dbname=$(PARTITIONED_DB)
+
+.PHONY: unit unit-sanitized lint cppflags say-no-tap installcheck-partitioned partitioned-regress partitioned-isolation
+
+installcheck-partitioned: partitioned-regress partitioned-isolation
+
+partitioned-regress:
+	$(make_partitioned_db)
+	$(MAKE) installcheck TAP_TESTS= ISOLATION= REGRESS='$(PARTITIONED_REGRESS)' REGRESS_OPTS='$(PARTITIONED_OPTS)'
+
+partitioned-isolation:
+	$(make_partitioned_db)
+	$(MAKE) installcheck TAP_TESTS= REGRESS= ISOLATION='$(PARTITIONED_ISOLATION)' \
+		ISOLATION_OPTS='--outputdir=. $(PARTITIONED_OPTS)'
 
 unit: test/unit/units
 	./test/unit/units

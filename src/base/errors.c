@@ -429,7 +429,7 @@ error_not_installed(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("extension \"keyrot\" is not installed in this database, or its tables were removed from it"),
-			 errhint("Use CREATE EXTENSION keyrot. Its tables must remain plain tables of that extension.")));
+			 errhint("Use CREATE EXTENSION keyrot. Its tables must remain tables of that extension.")));
 }
 
 /* A column that functions read by its position and type was altered. */
@@ -443,14 +443,24 @@ error_column_changed(const char *table, const char *column)
 			 errhint("Restore the column with its original definition and position, or restore the table.")));
 }
 
-/* A new row does not exist, although nothing conflicted with it. */
+/* Nothing of ours stood in the way, and yet the row is not there, or is another one. */
 void
 error_not_written(const char *table)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("a row of table \"keyrot.%s\" was not written", table),
-			 errhint("Look for a trigger or rule on the table that prevents rows from being written.")));
+			 errmsg("a row of table \"keyrot.%s\" was not written as it should be", table),
+			 errhint("Look for a trigger or policy on the table that changes rows, or prevents them from being written.")));
+}
+
+/* Somebody has made a rule, which would rewrite what keyrot does. */
+void
+error_rule(const char *table)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("rules on table \"keyrot.%s\" are not supported", table),
+			 errhint("Drop the rule, or use a trigger in its place.")));
 }
 
 

@@ -58,6 +58,7 @@ KEYROT_NORETURN extern void error_crypto(CryptoStatus status);
 KEYROT_NORETURN extern void error_not_installed(void);
 KEYROT_NORETURN extern void error_column_changed(const char *table, const char *column);
 KEYROT_NORETURN extern void error_not_written(const char *table);
+KEYROT_NORETURN extern void error_rule(const char *table);
 KEYROT_NORETURN extern void error_in_transaction(const char *procedure);
 KEYROT_NORETURN extern void error_reseal_runs(void);
 KEYROT_NORETURN extern void error_data_key_gone(int data_key);

@@ -98,7 +98,12 @@ retry_is_repetition(Request *request, CredentialKind kind)
 	if (retry_statements_reserve(&call))
 		return false;
 	if (!retry_statements_find(call.caller.name, call.client_token, &first))
-		error_concurrent_update();
+	{
+		/* Forgotten just now, or a trigger keeps it from being written. */
+		if (retry_statements_reserve(&call))
+			return false;
+		error_not_written("retry");
+	}
 
 	if (first.caller.oid != request->caller)
 		error_token_of_namesake();

@@ -206,7 +206,7 @@ tell_requests(Status *status)
 	queue_look(&view);
 	put_item(status, "requests_waiting", number(view.waiting), NULL);
 	put_item(status, "requests_lost", number(view.lost),
-		 view.lost == 0 || !is_ours ? NULL : "failed requests were lost: the queue, or their caller's share of it, was full");
+		 view.lost == 0 || !is_ours ? NULL : "failed requests were lost: the queue, or their caller's share of it, was full, or a trigger was in the way");
 	put_item(status, "refusals_omitted", number(view.omitted), NULL);
 	put_item(status, "worker", last_runs[view.worker], is_ours ? worker_problem(&view) : NULL);
 }

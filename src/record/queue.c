@@ -442,15 +442,19 @@ queue_copy_oldest(RequestRow *rows, int room)
 	return count;
 }
 
-/* Takes off the oldest rows, once they are committed.  Nobody but the one worker takes any. */
+/*
+ * Takes off the oldest rows, once they are committed, and counts those of them that could not be written.  Nobody but the
+ * one worker takes any.
+ */
 void
-queue_remove_oldest(int count)
+queue_remove_oldest(int count, int lost)
 {
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	for (int i = 0; i < count; i++)
 		give_room(&queue->rows[(queue->first + i) % queue->size]);
 	queue->first = (queue->first + count) % queue->size;
 	queue->count -= count;
+	queue->lost += lost;
 	queue->careful = Max(queue->careful - count, 0);
 	queue->taken = 0;
 	LWLockRelease(lock);

@@ -27,7 +27,7 @@ typedef enum WorkerState
 typedef struct QueueView
 {
 	int			waiting;
-	int64		lost;			/* no room; since the server started, as the next one */
+	int64		lost;			/* no room, or a trigger was in the way; since the server started, as the next one */
 	int64		omitted;		/* refusals by the rate limit that were not recorded singly */
 	TimestampTz sweep_at;		/* when to look for expired versions */
 	bool		launcher;		/* whether there is a launcher */
@@ -61,7 +61,7 @@ extern void queue_attach_worker(void);
 extern bool queue_worker_may_leave(void);
 extern void queue_set_worker(WorkerState state);
 extern int	queue_copy_oldest(RequestRow *rows, int room);
-extern void queue_remove_oldest(int count);
+extern void queue_remove_oldest(int count, int lost);
 extern bool queue_begin_sweep(void);
 extern void queue_end_sweep(const QueueCensus *census, int64 duration);
 

@@ -183,14 +183,16 @@ record_some(void)
 {
 	static RequestRow rows[BATCH];
 	int			count = queue_copy_oldest(rows, BATCH);
+	int			lost = 0;
 
 	if (count == 0)
 		return false;
 	begin_work("recording requests");
 	for (int i = 0; i < count; i++)
-		request_statements_record(&rows[i]);
+		if (!request_statements_record(&rows[i]))
+			lost++;
 	commit_work();
-	queue_remove_oldest(count);
+	queue_remove_oldest(count, lost);
 	return true;
 }
 

@@ -29,6 +29,17 @@ read_number(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
 }
 
+static void
+read_new_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Credential *app = reader_state;
+	bool		is_null;
+
+	app->app_id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
+	if (!DatumGetBool(SPI_getbinval(tuple, desc, 2, &is_null)) || is_null)
+		error_not_written("app");
+}
+
 /* Whether the AppKey was ever issued. */
 static bool
 is_taken(const char *app_key)
@@ -75,7 +86,8 @@ app_statements_insert(Credential *app, Datum app_name, NullableDatum description
 		" SELECT $1, $2, $3, $4, $5, $6, $7, next.app_id, $8, $9"
 		"   FROM (SELECT pg_catalog.nextval('keyrot.app_id') AS app_id) AS next"
 		"  WHERE NOT EXISTS (SELECT FROM keyrot.app AS a WHERE a.app_id OPERATOR(pg_catalog.=) next.app_id)"
-		" ON CONFLICT DO NOTHING RETURNING app_id",
+		" ON CONFLICT DO NOTHING RETURNING app_id, app_key OPERATOR(pg_catalog.=) $1"
+		" AND version OPERATOR(pg_catalog.=) $2 AND secret OPERATOR(pg_catalog.=) $5",
 		.success = SPI_OK_INSERT_RETURNING,
 		.types = {TEXTOID, INT4OID, OIDOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID},
 	};
@@ -90,7 +102,7 @@ app_statements_insert(Credential *app, Datum app_name, NullableDatum description
 	parameters_add_time(&parameters, app->modified_at);
 	parameters_add(&parameters, app_name);
 	add_nullable(&parameters, description);
-	while (statement_run(&insert, &parameters, read_number, &app->app_id) == 0)
+	while (statement_run(&insert, &parameters, read_new_app, app) == 0)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (is_taken(app->identifier))
@@ -114,8 +126,9 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 		" SELECT $2, $3, owner, owner_name, $4, $5, created_at, $6, disabled_at, $7, $8, rotate_after, lifetime,"
 		"        policy_grace, $9, app_id, app_key, app_name, description"
 		"   FROM keyrot.app WHERE app_key OPERATOR(pg_catalog.=) $1"
-		" ON CONFLICT (app_key) DO NOTHING",
-		.success = SPI_OK_INSERT,
+		" ON CONFLICT (app_key) DO NOTHING RETURNING app_key OPERATOR(pg_catalog.=) $2"
+		" AND version OPERATOR(pg_catalog.=) $3 AND secret OPERATOR(pg_catalog.=) $4",
+		.success = SPI_OK_INSERT_RETURNING,
 		.types = {TEXTOID, TEXTOID, INT4OID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 		TIMESTAMPTZOID, INT8OID},
 	};
@@ -133,7 +146,11 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 		parameters_add_null(&parameters);
 	else
 		parameters_add(&parameters, Int64GetDatum(app->grace_after_use));
-	return statement_run_without_rows(&insert, &parameters) == 1;
+	if (statement_try_write(&insert, &parameters, "app"))
+		return true;
+	if (!is_taken(app->identifier))
+		error_not_written("app");
+	return false;
 }
 
 /* Changes an app's name and description, where they are not NULL. */
@@ -141,9 +158,10 @@ void
 app_statements_modify(const char *app_key, NullableDatum app_name, NullableDatum description)
 {
 	static Statement update = {
-		.text = "UPDATE keyrot.app SET app_name = coalesce($2, app_name), description = coalesce($3, description)"
-		" WHERE app_key OPERATOR(pg_catalog.=) $1",
-		.success = SPI_OK_UPDATE,
+		.text = "UPDATE keyrot.app AS a SET app_name = coalesce($2, a.app_name), description = coalesce($3, a.description)"
+		"  FROM keyrot.app AS b WHERE a.app_key OPERATOR(pg_catalog.=) $1 AND b.app_key OPERATOR(pg_catalog.=) $1"
+		" RETURNING " UNCHANGED("a", "b"),
+		.success = SPI_OK_UPDATE_RETURNING,
 		.types = {TEXTOID, TEXTOID, TEXTOID},
 	};
 	Parameters	parameters = {0};
@@ -151,7 +169,7 @@ app_statements_modify(const char *app_key, NullableDatum app_name, NullableDatum
 	parameters_add_text(&parameters, app_key);
 	add_nullable(&parameters, app_name);
 	add_nullable(&parameters, description);
-	statement_run_without_rows(&update, &parameters);
+	statement_write_one(&update, &parameters, "app");
 }
 
 static void

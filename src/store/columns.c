@@ -8,7 +8,7 @@
  * compared with these lists whenever a table is looked up again, which any change to it causes.  A column
  * that must not be NULL has to be declared NOT NULL: then code that reads it need not check for NULL.
  *
- * Columns that users add after these are ignored.
+ * Columns that users add after these are theirs; the rows are then written by SQL, which fills them in.
  */
 #include "store/columns.h"
 
@@ -123,15 +123,16 @@ static const Column credential_use[] = {
 
 #define MAX_COLUMNS 64
 
-#define LIST(table) {#table, table, lengthof(table)}
+#define LIST(table, key_count) {#table, table, lengthof(table), key_count}
 static const struct
 {
 	const char *table;
 	const Column *columns;
 	int			count;
+	int			key_count;		/* 0: its primary key is other columns; its rows are found by SQL alone */
 }			lists[] = {
-	LIST(app), LIST(zone), LIST(gateway), LIST(data_key), LIST(request), LIST(retry), LIST(reseal),
-	LIST(credential_use)
+	LIST(app, 1), LIST(zone, 1), LIST(gateway, 2), LIST(data_key, 1), LIST(request, 2), LIST(retry, 0), LIST(reseal, 1),
+	LIST(credential_use, 2)
 };
 
 static bool
@@ -165,12 +166,34 @@ find_difference(Oid relation, const Column *columns, int count)
 	return NULL;
 }
 
+static int
+list_of(const char *table)
+{
+	for (int i = 0; i < (int) lengthof(lists); i++)
+		if (strcmp(lists[i].table, table) == 0)
+			return i;
+	elog(ERROR, "table \"%s\" has no list of columns", table);
+}
+
+/* How many columns one of keyrot's tables was made with. */
+int
+columns_count(const char *table)
+{
+	return lists[list_of(table)].count;
+}
+
+/* How many of them, from the first on, are its primary key. */
+int
+columns_count_key(const char *table)
+{
+	return lists[list_of(table)].key_count;
+}
+
 /* The first column of one of keyrot's tables, which this relation is, that is not as it was made; NULL: none. */
 const char *
 columns_find_fault(const char *table, Oid relation)
 {
-	for (int i = 0; i < (int) lengthof(lists); i++)
-		if (strcmp(lists[i].table, table) == 0)
-			return find_difference(relation, lists[i].columns, lists[i].count);
-	return NULL;
+	int			list = list_of(table);
+
+	return find_difference(relation, lists[list].columns, lists[list].count);
 }

@@ -9,12 +9,17 @@
 #include "utils/timestamp.h"
 
 #include "store/statement.h"
+#include "base/errors.h"
 
-/* Reads the predecessor of the row that was updated, if it has one. */
+/* Reads the predecessor of the row that was updated, if it has one; raises 55000 where more than the owner changed. */
 static void
 read_predecessor(HeapTuple tuple, TupleDesc desc, void *reader_state)
 {
-	char	   *predecessor = SPI_getvalue(tuple, desc, 1);
+	bool		is_null;
+	char	   *predecessor = SPI_getvalue(tuple, desc, 2);
+
+	if (!DatumGetBool(SPI_getbinval(tuple, desc, 1, &is_null)))
+		error_not_written(SPI_getbinval(tuple, desc, 3, &is_null) ? "app" : "zone");
 
 	if (predecessor != NULL)
 		strlcpy(reader_state, predecessor, SEAL_MAX_IDENTIFIER + 1);
@@ -28,14 +33,17 @@ void
 credential_statements_set_owner(const Credential *credential, Oid owner, const char *owner_name)
 {
 	static Statement set_app_owner = {
-		.text = "UPDATE keyrot.app SET owner = $2, owner_name = $3 WHERE app_key OPERATOR(pg_catalog.=) $1"
-		" RETURNING previous_app_key",
+		.text = "UPDATE keyrot.app AS a SET owner = $2, owner_name = $3 FROM keyrot.app AS b"
+		" WHERE a.app_key OPERATOR(pg_catalog.=) $1 AND b.app_key OPERATOR(pg_catalog.=) $1"
+		" RETURNING " UNCHANGED("a", "b") ", a.previous_app_key, true",
 		.success = SPI_OK_UPDATE_RETURNING,
 		.types = {TEXTOID, OIDOID, TEXTOID},
 	};
 	static Statement set_zone_owner = {
-		.text = "UPDATE keyrot.zone SET owner = $2, owner_name = $3 WHERE zone_id OPERATOR(pg_catalog.=) $1",
-		.success = SPI_OK_UPDATE,
+		.text = "UPDATE keyrot.zone AS a SET owner = $2, owner_name = $3 FROM keyrot.zone AS b"
+		" WHERE a.zone_id OPERATOR(pg_catalog.=) $1 AND b.zone_id OPERATOR(pg_catalog.=) $1"
+		" RETURNING " UNCHANGED("a", "b") ", NULL, false",
+		.success = SPI_OK_UPDATE_RETURNING,
 		.types = {TEXTOID, OIDOID, TEXTOID},
 	};
 	bool		is_app = credential->kind == CREDENTIAL_APP;
@@ -51,8 +59,8 @@ credential_statements_set_owner(const Credential *credential, Oid owner, const c
 		parameters_add(&parameters, ObjectIdGetDatum(owner));
 		parameters_add_text(&parameters, owner_name);
 		next[0] = '\0';
-		(void) statement_run(is_app ? &set_app_owner : &set_zone_owner, &parameters,
-							 is_app ? read_predecessor : NULL, next);
+		if (statement_run(is_app ? &set_app_owner : &set_zone_owner, &parameters, read_predecessor, next) != 1)
+			error_not_written(is_app ? "app" : "zone");
 	}
 }
 
@@ -97,23 +105,26 @@ add_blocks(Parameters *parameters, BlockNumber first, BlockNumber next)
 	parameters_add(parameters, PointerGetDatum(&tids[1]));
 }
 
-/* Wipes the previous versions, in these blocks, whose grace has ended; leaves rows that somebody holds. */
+/*
+ * Wipes the previous versions, in these blocks of the table or of each of its partitions, whose grace has ended; leaves
+ * rows that somebody holds.
+ */
 void
 credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now)
 {
-#define WIPE(table) \
+#define WIPE(table, identifier) \
 	"UPDATE keyrot." table " SET previous_secret = NULL, previous_valid_until = NULL, grace_after_use = NULL" \
-	" WHERE ctid OPERATOR(pg_catalog.=) ANY (ARRAY(" \
-	"       SELECT ctid FROM keyrot." table \
+	" WHERE " identifier " OPERATOR(pg_catalog.=) ANY (ARRAY(" \
+	"       SELECT " identifier " FROM keyrot." table \
 	"        WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2" \
 	"          AND previous_valid_until OPERATOR(pg_catalog.<=) $3 FOR NO KEY UPDATE SKIP LOCKED))"
 	static Statement wipe_apps = {
-		.text = WIPE("app"),
+		.text = WIPE("app", "app_key"),
 		.success = SPI_OK_UPDATE,
 		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
 	};
 	static Statement wipe_zones = {
-		.text = WIPE("zone"),
+		.text = WIPE("zone", "zone_id"),
 		.success = SPI_OK_UPDATE,
 		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
 	};

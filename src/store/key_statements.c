@@ -29,8 +29,9 @@ key_statements_insert(const DataKeyRow *row, TimestampTz created_at)
 {
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.data_key (id, wrapped, master_key, check_value, created_at)"
-		" VALUES ($1, $2, $3, $4, $5)",
-		.success = SPI_OK_INSERT,
+		" VALUES ($1, $2, $3, $4, $5)"
+		" RETURNING id OPERATOR(pg_catalog.=) $1 AND wrapped OPERATOR(pg_catalog.=) $2",
+		.success = SPI_OK_INSERT_RETURNING,
 		.types = {INT4OID, BYTEAOID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID},
 	};
 	Parameters	parameters = {0};
@@ -40,7 +41,7 @@ key_statements_insert(const DataKeyRow *row, TimestampTz created_at)
 	parameters_add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
 	parameters_add_bytes(&parameters, row->check_value, DATA_KEY_TAG_BYTES);
 	parameters_add_time(&parameters, created_at);
-	statement_run_without_rows(&insert, &parameters);
+	statement_write_one(&insert, &parameters, "data_key");
 }
 
 /*
@@ -51,8 +52,9 @@ bool
 key_statements_rewrap(const DataKeyRow *row)
 {
 	static Statement update = {
-		.text = "UPDATE keyrot.data_key SET wrapped = $2, master_key = $3 WHERE id OPERATOR(pg_catalog.=) $1",
-		.success = SPI_OK_UPDATE,
+		.text = "UPDATE keyrot.data_key SET wrapped = $2, master_key = $3 WHERE id OPERATOR(pg_catalog.=) $1"
+		" RETURNING wrapped OPERATOR(pg_catalog.=) $2 AND master_key OPERATOR(pg_catalog.=) $3",
+		.success = SPI_OK_UPDATE_RETURNING,
 		.types = {INT4OID, BYTEAOID, BYTEAOID},
 	};
 	Parameters	parameters = {0};
@@ -60,7 +62,7 @@ key_statements_rewrap(const DataKeyRow *row)
 	parameters_add(&parameters, Int32GetDatum(row->id));
 	parameters_add_sealed(&parameters, &row->wrapped);
 	parameters_add_bytes(&parameters, row->master_key, DATA_KEY_TAG_BYTES);
-	return statement_run_without_rows(&update, &parameters) == 1;
+	return statement_try_write(&update, &parameters, "data_key");
 }
 
 /* Removes a data key. */
@@ -75,7 +77,7 @@ key_statements_delete(int32 id)
 	Parameters	parameters = {0};
 
 	parameters_add(&parameters, Int32GetDatum(id));
-	statement_run_without_rows(&delete, &parameters);
+	statement_touch_one(&delete, &parameters, "data_key");
 }
 
 static void
@@ -208,7 +210,7 @@ key_statements_note_reseal(const ResealRow *row)
 	parameters_add_time(&parameters, row->ended_at);
 	parameters_add(&parameters, Int64GetDatum(row->done));
 	parameters_add(&parameters, Int64GetDatum(row->total));
-	statement_run_without_rows(&insert, &parameters);
+	statement_touch_one(&insert, &parameters, "reseal");
 }
 
 static void

@@ -11,7 +11,8 @@
 
 #include "store/rows.h"
 
-extern void request_statements_record(const RequestRow *row);
+extern void request_statements_insert(const RequestRow *row);
+extern bool request_statements_record(const RequestRow *row);
 extern int64 request_statements_prune(const pg_uuid_t *before);
 
 #endif

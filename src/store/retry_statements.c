@@ -107,7 +107,7 @@ retry_statements_finish(const char *caller, const char *client_token, int32 vers
 	parameters_add_text(&parameters, caller);
 	parameters_add_text(&parameters, client_token);
 	parameters_add(&parameters, Int32GetDatum(version));
-	statement_run_without_rows(&update, &parameters);
+	statement_touch_one(&update, &parameters, "retry");
 }
 
 /*

@@ -14,18 +14,28 @@
 #include "store/statement.h"
 
 #include "miscadmin.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 
 #include "store/tables.h"
+#include "base/errors.h"
+
+/* What the caller was and had, to be given back. */
+typedef struct OwnerSession
+{
+	Oid			user;
+	int			security_context;
+	int			nest_level;
+} OwnerSession;
 
 /*
  * Switches to the tables' owner and to a search_path of PostgreSQL's own schemas, after checking the tables
- * once more, until statement_leave_owner(). If an error occurs in between, the abort of the (sub)transaction
+ * once more, until leave_owner(). If an error occurs in between, the abort of the (sub)transaction
  * also undoes this.
  */
-void
-statement_become_owner(OwnerSession *session)
+static void
+become_owner(OwnerSession *session)
 {
 	Oid			owner;
 
@@ -38,9 +48,9 @@ statement_become_owner(OwnerSession *session)
 							 GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* Restores what statement_become_owner() changed. */
-void
-statement_leave_owner(const OwnerSession *session)
+/* Restores what become_owner() changed. */
+static void
+leave_owner(const OwnerSession *session)
 {
 	AtEOXact_GUC(false, session->nest_level);
 	SetUserIdAndSecContext(session->user, session->security_context);
@@ -67,48 +77,82 @@ parameters_add_sealed(Parameters *parameters, const Sealed *sealed)
 		parameters_add_bytes(parameters, sealed->bytes, sealed->length);
 }
 
+/*
+ * Prepares a statement that has no plan, or whose plan is older than what is known of the tables.  The server does not
+ * do so for all of them: a plan that a rule has rewritten knows nothing of the table any more, and outlives the rule.
+ */
 static void
 prepare_plan(Statement *statement, int parameter_count)
 {
-	SPIPlanPtr	plan = SPI_prepare_cursor(statement->text, parameter_count, statement->types,
-										  statement->custom_plans ? 0 : CURSOR_OPT_GENERIC_PLAN);
+	SPIPlanPtr	plan;
 
+	if (statement->plan != NULL && (statement->depth > 1 || statement->generation == tables_generation()))
+		return;
+	plan = SPI_prepare_cursor(statement->text, parameter_count, statement->types,
+							  statement->custom_plans ? 0 : CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
 	if (SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not keep plan");
+	if (statement->plan != NULL)
+		(void) SPI_freeplan(statement->plan);
 	statement->plan = plan;
+	statement->generation = tables_generation();
 }
 
 /* Executes a statement inside an open SPI connection and hands its rows to the reader. */
 static uint64
 execute_plan(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
 {
+	bool		writes = statement->success != SPI_OK_SELECT;
 	int			result;
 	uint64		processed;
 
-	if (statement->plan == NULL)
-		prepare_plan(statement, parameters->count);
-	result = SPI_execute_plan(statement->plan, (Datum *) parameters->values, parameters->nulls,
-							  statement->stable, 0);
-	if (result != statement->success)
-		elog(ERROR, "statement ended with %s", SPI_result_code_string(result));
+	if (writes)
+		tables_refuse_rules();
+	prepare_plan(statement, parameters->count);
+	result = SPI_execute_plan(statement->plan, (Datum *) parameters->values, parameters->nulls, statement->stable, 0);
 	processed = SPI_processed;
 	/* Who altered a table before we had it locked is known by now; columns of other types are not read. */
 	(void) tables_get();
+	if (writes)
+		tables_refuse_rules();
+	if (result != statement->success)
+		elog(ERROR, "statement ended with %s", SPI_result_code_string(result));
 	for (uint64 i = 0; reader != NULL && i < processed; i++)
 		reader(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, reader_state);
 	return processed;
+}
+
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(pg_trigger_depth(NULL));
+}
+
+/*
+ * What the tables' owner may not do, by a policy or for want of a right, says nothing about the caller's rights.  What a
+ * trigger says is the call's error as it is.
+ */
+static void
+on_error(void *depth)
+{
+	if (geterrcode() == ERRCODE_INSUFFICIENT_PRIVILEGE && trigger_depth() == *(int *) depth)
+		errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE);
 }
 
 /* Runs a statement as the tables' owner, on PostgreSQL's own search_path, and returns its row count. */
 uint64
 statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
 {
+	int			depth = trigger_depth();
+	ErrorContextCallback context = {.previous = error_context_stack,.callback = on_error,.arg = &depth};
 	OwnerSession session;
 	volatile uint64 processed = 0;
 
-	statement_become_owner(&session);
+	become_owner(&session);
+	error_context_stack = &context;
+	statement->depth++;
 	PG_TRY();
 	{
 		SPI_connect();
@@ -117,8 +161,50 @@ statement_run(Statement *statement, const Parameters *parameters, RowReader read
 	}
 	PG_FINALLY();
 	{
-		statement_leave_owner(&session);
+		statement->depth--;
+		leave_owner(&session);
 	}
 	PG_END_TRY();
+	error_context_stack = context.previous;
 	return processed;
+}
+
+static void
+read_as_given(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	bool		is_null;
+	Datum		as_given = SPI_getbinval(tuple, desc, 1, &is_null);
+
+	*(bool *) reader_state = !is_null && DatumGetBool(as_given);
+}
+
+/*
+ * Runs a statement that writes at most one row of this table, and returns whether the row is as it was given.  Tells
+ * whether it wrote one; raises 55000 where that is another.
+ */
+bool
+statement_try_write(Statement *statement, const Parameters *parameters, const char *table)
+{
+	bool		as_given = false;
+	uint64		count = statement_run(statement, parameters, read_as_given, &as_given);
+
+	if (count > 0 && !as_given)
+		error_not_written(table);
+	return count > 0;
+}
+
+/* As statement_try_write(), and raises 55000, too, where no row was written. */
+void
+statement_write_one(Statement *statement, const Parameters *parameters, const char *table)
+{
+	if (!statement_try_write(statement, parameters, table))
+		error_not_written(table);
+}
+
+/* As statement_run_without_rows() for a statement that has to write one row of this table; raises 55000 else. */
+void
+statement_touch_one(Statement *statement, const Parameters *parameters, const char *table)
+{
+	if (statement_run_without_rows(statement, parameters) != 1)
+		error_not_written(table);
 }

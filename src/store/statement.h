@@ -13,7 +13,7 @@
 
 #include "store/rows.h"
 
-#define MAX_PARAMETERS 13
+#define MAX_PARAMETERS 16
 
 /* A role's name as text; an error (22021) where it is not valid in the database's encoding, in which it may not be. */
 #define VALID_NAME_OF(role) \
@@ -27,9 +27,15 @@ typedef struct Statement
 	int			success;
 	Oid			types[MAX_PARAMETERS];
 	bool		custom_plans;	/* which rows are wanted decides how to find them */
-	bool		stable;			/* reads what the query sees that it runs in */
+	bool		stable;			/* reads what the active snapshot sees */
 	SPIPlanPtr	plan;
+	uint64		generation;		/* of the tables, when the plan was made */
+	int			depth;			/* how many calls are running it: a trigger may come back to it */
 } Statement;
+
+/* Whether two values are equal that may be NULL. */
+#define SAME(one, other) \
+	"coalesce(" one " OPERATOR(pg_catalog.=) " other ", " one " IS NULL AND " other " IS NULL)"
 
 /* Parameters in the order of the statement. */
 typedef struct Parameters
@@ -39,21 +45,19 @@ typedef struct Parameters
 	char		nulls[MAX_PARAMETERS];
 } Parameters;
 
-typedef void (*RowReader) (HeapTuple tuple, TupleDesc desc, void *reader_state);
+/* Whether a row that was written has the version and secret that it had before. */
+#define UNCHANGED(written, before) \
+	written ".version OPERATOR(pg_catalog.=) " before ".version AND " SAME(written ".secret", before ".secret")
 
-/* What the caller was and had, to be given back. */
-typedef struct OwnerSession
-{
-	Oid			user;
-	int			security_context;
-	int			nest_level;
-} OwnerSession;
+typedef void (*RowReader) (HeapTuple tuple, TupleDesc desc, void *reader_state);
 
 extern void parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length);
 extern void parameters_add_sealed(Parameters *parameters, const Sealed *sealed);
-extern void statement_become_owner(OwnerSession *session);
-extern void statement_leave_owner(const OwnerSession *session);
 extern uint64 statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state);
+
+extern bool statement_try_write(Statement *statement, const Parameters *parameters, const char *table);
+extern void statement_write_one(Statement *statement, const Parameters *parameters, const char *table);
+extern void statement_touch_one(Statement *statement, const Parameters *parameters, const char *table);
 
 static inline uint64
 statement_run_without_rows(Statement *statement, const Parameters *parameters)

@@ -20,10 +20,12 @@
 #include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "store/columns.h"
+#include "store/plain.h"
 #include "base/errors.h"
 
 #define TABLE(name) {#name, offsetof(Tables, name)}
@@ -38,6 +40,9 @@ static const struct
 
 static Tables tables;
 static bool tables_valid = false;
+static bool is_plain[lengthof(names)];
+static const char *ruled = NULL;	/* a table with a rule */
+static uint64 generation = 0;	/* of what is known of them */
 static bool watching = false;
 static uint64 changes = 0;		/* of any relation or schema, as they become known */
 static uint64 data_key_changes = 0;
@@ -75,16 +80,32 @@ on_schema_change(Datum arg pg_attribute_unused(), int cache pg_attribute_unused(
 	tables_valid = false;
 }
 
-/* The OID of one of the extension's own tables, or InvalidOid; rows.c can handle plain tables only. */
+/* The OID of one of the extension's own tables, or InvalidOid. */
 static Oid
 member_table(const char *name, Oid schema, Oid extension)
 {
 	Oid			relation = get_relname_relid(name, schema);
+	char		kind = OidIsValid(relation) ? get_rel_relkind(relation) : '\0';
 
-	if (!OidIsValid(relation) || get_rel_relkind(relation) != RELKIND_RELATION ||
+	if ((kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE) ||
 		getExtensionOfObject(RelationRelationId, relation) != extension)
 		return InvalidOid;
 	return relation;
+}
+
+/* Notes whether a table is plain, and whether it has a rule.  One that has gone meanwhile is looked up anew anyway. */
+static void
+examine(int which, Oid relation)
+{
+	Relation	table = RelationIdGetRelation(relation);
+
+	is_plain[which] = false;
+	if (table == NULL)
+		return;
+	is_plain[which] = plain_is(table, columns_count(names[which].name), columns_count_key(names[which].name));
+	if (table->rd_rules != NULL)
+		ruled = names[which].name;
+	RelationClose(table);
 }
 
 static Oid
@@ -124,6 +145,9 @@ look_up(Tables *result)
 		data_key_changes++;
 	found.owner = relation_owner(found.app);
 	*result = found;
+	ruled = NULL;
+	for (int i = 0; i < (int) lengthof(names); i++)
+		examine(i, *place_of(&found, i));
 	for (int i = 0; i < (int) lengthof(names) && fault.column == NULL; i++)
 	{
 		fault.table = names[i].name;
@@ -158,6 +182,7 @@ tables_find(void)
 		if (!found)
 			return NULL;
 		tables_valid = true;
+		generation++;
 	}
 	return &tables;
 }
@@ -178,14 +203,37 @@ tables_get(void)
 	error_not_installed();
 }
 
-/* Opens one of the tables, locked, with the columns that it was made with; raises 55000 where it has others. */
+/*
+ * Opens one of the tables, locked, where it is plain, so that its rows may be read and written without SQL; else returns
+ * NULL, and SQL takes its own locks.  Raises 55000 where the table has other columns than it was made with.
+ */
 Relation
-tables_open(Oid table, LOCKMODE mode)
+tables_open_plain(Oid table, LOCKMODE mode)
 {
 	Relation	relation = table_open(table, mode);
 
 	(void) tables_get();
-	return relation;
+	for (int i = 0; i < (int) lengthof(names); i++)
+		if (table == *place_of(&tables, i) && is_plain[i])
+			return relation;
+	table_close(relation, mode);
+	return NULL;
+}
+
+/* Raises 55000 where a table has a rule: it would make another statement of ours, and what it does is not to be known. */
+void
+tables_refuse_rules(void)
+{
+	(void) tables_get();
+	if (ruled != NULL)
+		error_rule(ruled);
+}
+
+/* Grows with each change of the tables: a plan that was made before may be of what a table was then. */
+uint64
+tables_generation(void)
+{
+	return generation;
 }
 
 /* Grows with each change of keyrot.data_key that was announced, of whatever kind. */

@@ -25,7 +25,9 @@ typedef struct Tables
 
 extern const Tables *tables_find(void);
 extern const Tables *tables_get(void);
-extern Relation tables_open(Oid table, LOCKMODE mode);
+extern Relation tables_open_plain(Oid table, LOCKMODE mode);
+extern void tables_refuse_rules(void);
+extern uint64 tables_generation(void);
 extern uint64 tables_data_key_changes(void);
 extern void tables_lock_access_share(void);
 extern void tables_await_writers(void);

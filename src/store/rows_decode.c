@@ -1,0 +1,153 @@
+/*
+ * rows_decode.c
+ *	  Rows of keyrot's tables as records, by the positions of their columns; columns.c has seen to those.
+ */
+#include "store/rows_decode.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+enum
+{
+	DATA_KEY_ID = 1,
+	DATA_KEY_WRAPPED,
+	DATA_KEY_MASTER_KEY,
+	DATA_KEY_CHECK_VALUE
+};
+
+/* A row taken apart; columns count from 1. */
+typedef struct Columns
+{
+	Datum	   *values;
+	bool	   *nulls;
+} Columns;
+
+/* Takes a row apart in one pass: each column that is looked for by itself is walked to from the first. */
+static Columns
+take_apart(HeapTuple tuple, TupleDesc desc)
+{
+	Columns		columns;
+
+	columns.values = palloc(desc->natts * sizeof(Datum));
+	columns.nulls = palloc(desc->natts * sizeof(bool));
+	heap_deform_tuple(tuple, desc, columns.values, columns.nulls);
+	return columns;
+}
+
+/* Copies a text column into a buffer of the given size; NULL becomes the empty string. */
+static void
+decode_text(const Columns *columns, int column, char *buffer, size_t size)
+{
+	text	   *packed;
+
+	buffer[0] = '\0';
+	if (columns->nulls[column - 1])
+		return;
+	packed = DatumGetTextPP(columns->values[column - 1]);
+	if (VARSIZE_ANY_EXHDR(packed) >= size)
+		return;
+	memcpy(buffer, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+	buffer[VARSIZE_ANY_EXHDR(packed)] = '\0';
+}
+
+/* Copies a bytea column; one too long to have been sealed becomes one byte, which does not open. */
+static void
+decode_sealed(const Columns *columns, int column, Sealed *sealed)
+{
+	bytea	   *packed;
+
+	sealed->length = 0;
+	if (columns->nulls[column - 1])
+		return;
+	packed = DatumGetByteaPP(columns->values[column - 1]);
+	sealed->length = VARSIZE_ANY_EXHDR(packed);
+	if (sealed->length == 0 || sealed->length > sizeof(sealed->bytes))
+	{
+		sealed->bytes[0] = 0;
+		sealed->length = 1;
+		return;
+	}
+	memcpy(sealed->bytes, VARDATA_ANY(packed), sealed->length);
+}
+
+static TimestampTz
+decode_time(const Columns *columns, int column)
+{
+	return columns->nulls[column - 1] ? NO_TIME : DatumGetTimestampTz(columns->values[column - 1]);
+}
+
+static Interval
+decode_interval(const Columns *columns, int column)
+{
+	static const Interval none = {0};
+
+	return columns->nulls[column - 1] ? none : *DatumGetIntervalP(columns->values[column - 1]);
+}
+
+static void
+decode_policy(const Columns *columns, Policy *policy)
+{
+	policy->rotate_after = decode_interval(columns, CREDENTIAL_ROTATE_AFTER);
+	policy->lifetime = decode_interval(columns, CREDENTIAL_LIFETIME);
+	policy->grace = columns->nulls[CREDENTIAL_POLICY_GRACE - 1] ? 0 :
+		DatumGetInt64(columns->values[CREDENTIAL_POLICY_GRACE - 1]);
+}
+
+/*
+ * Takes apart a row of the table of this kind of credential, or of a statement that returns all columns of it; what a
+ * record has no room for does not open, or is empty.
+ */
+void
+decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
+{
+	Columns		columns = take_apart(tuple, desc);
+
+	credential->kind = kind;
+	decode_text(&columns, CREDENTIAL_IDENTIFIER, credential->identifier, sizeof(credential->identifier));
+	credential->version = DatumGetInt32(columns.values[CREDENTIAL_VERSION - 1]);
+	credential->owner = DatumGetObjectId(columns.values[CREDENTIAL_OWNER - 1]);
+	decode_text(&columns, CREDENTIAL_OWNER_NAME, credential->owner_name, sizeof(credential->owner_name));
+	decode_sealed(&columns, CREDENTIAL_SECRET, &credential->secret);
+	decode_sealed(&columns, CREDENTIAL_PREVIOUS_SECRET, &credential->previous_secret);
+	credential->previous_valid_until = decode_time(&columns, CREDENTIAL_PREVIOUS_VALID_UNTIL);
+	credential->created_at = decode_time(&columns, CREDENTIAL_CREATED_AT);
+	credential->modified_at = decode_time(&columns, CREDENTIAL_MODIFIED_AT);
+	credential->disabled_at = decode_time(&columns, CREDENTIAL_DISABLED_AT);
+	credential->valid_until = decode_time(&columns, CREDENTIAL_VALID_UNTIL);
+	credential->due_at = decode_time(&columns, CREDENTIAL_DUE_AT);
+	decode_policy(&columns, &credential->policy);
+	credential->grace_after_use = columns.nulls[CREDENTIAL_GRACE_AFTER_USE - 1] ? NO_GRACE_AFTER_USE :
+		DatumGetInt64(columns.values[CREDENTIAL_GRACE_AFTER_USE - 1]);
+	credential->is_own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	credential->app_id = 0;
+	credential->previous_app_key[0] = '\0';
+	if (kind != CREDENTIAL_APP)
+		return;
+	credential->app_id = DatumGetInt64(columns.values[APP_ID - 1]);
+	decode_text(&columns, APP_PREVIOUS_APP_KEY, credential->previous_app_key, sizeof(credential->previous_app_key));
+}
+
+/* Copies the eight bytes of a fingerprint or check value; anything else becomes zeros. */
+static void
+decode_tag(const Columns *columns, int column, uint8_t tag[DATA_KEY_TAG_BYTES])
+{
+	bytea	   *packed = DatumGetByteaPP(columns->values[column - 1]);
+
+	memset(tag, 0, DATA_KEY_TAG_BYTES);
+	if (VARSIZE_ANY_EXHDR(packed) == DATA_KEY_TAG_BYTES)
+		memcpy(tag, VARDATA_ANY(packed), DATA_KEY_TAG_BYTES);
+}
+
+/* The same for a row of keyrot.data_key. */
+void
+decode_data_key(HeapTuple tuple, TupleDesc desc, DataKeyRow *row)
+{
+	Columns		columns = take_apart(tuple, desc);
+
+	row->id = DatumGetInt32(columns.values[DATA_KEY_ID - 1]);
+	decode_sealed(&columns, DATA_KEY_WRAPPED, &row->wrapped);
+	decode_tag(&columns, DATA_KEY_MASTER_KEY, row->master_key);
+	decode_tag(&columns, DATA_KEY_CHECK_VALUE, row->check_value);
+}

@@ -1,0 +1,278 @@
+/*
+ * rows_sql.c
+ *	  Single rows of tables that are not plain: partitioned or distributed ones, and those to which somebody has added
+ *	  what SQL statements heed.
+ *
+ * The functions do what those of rows.c say.  Each that writes says what it has written, and raises 55000 where it is
+ * another row, or none: nothing that is not stored may be handed out.
+ */
+#include "store/rows_sql.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/snapmgr.h"
+
+#include "store/request_statements.h"
+#include "store/rows_decode.h"
+#include "store/statement.h"
+#include "store/tables.h"
+#include "base/errors.h"
+
+#define BATCH 500				/* credentials that are read at once */
+
+/* Runs a statement that reads what this snapshot sees, and returns its row count. */
+static uint64
+read_as_of(Snapshot snapshot, Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
+{
+	uint64		count;
+
+	PushActiveSnapshot(snapshot);
+	count = statement_run(statement, parameters, reader, reader_state);
+	PopActiveSnapshot();
+	return count;
+}
+
+/* A credential, and behind its columns the transaction that wrote it, which is not in a statement's row itself. */
+static void
+read_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
+{
+	bool		is_null;
+	Datum		writer = SPI_getbinval(tuple, desc, desc->natts, &is_null);
+
+	decode_credential(kind, tuple, desc, credential);
+	credential->is_own = !is_null && TransactionIdIsCurrentTransactionId(DatumGetTransactionId(writer));
+}
+
+static void
+read_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	read_credential(CREDENTIAL_APP, tuple, desc, reader_state);
+}
+
+static void
+read_zone(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	read_credential(CREDENTIAL_ZONE, tuple, desc, reader_state);
+}
+
+static RowReader
+reader_of(CredentialKind kind)
+{
+	return kind == CREDENTIAL_APP ? read_app : read_zone;
+}
+
+bool
+rows_sql_find_credential(CredentialKind kind, const char *identifier, Snapshot snapshot, Credential *credential)
+{
+	static Statement find_app = {
+		.text = "SELECT a.*, a.xmin FROM keyrot.app AS a WHERE app_key OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID},
+		.stable = true,
+	};
+	static Statement find_zone = {
+		.text = "SELECT z.*, z.xmin FROM keyrot.zone AS z WHERE zone_id OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID},
+		.stable = true,
+	};
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, identifier);
+	return read_as_of(snapshot, kind == CREDENTIAL_APP ? &find_app : &find_zone, &parameters, reader_of(kind),
+					  credential) == 1;
+}
+
+/* Credentials that were read at once. */
+typedef struct Batch
+{
+	CredentialKind kind;
+	int			count;
+	Credential *credentials;
+} Batch;
+
+static void
+read_into_batch(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Batch	   *batch = reader_state;
+
+	read_credential(batch->kind, tuple, desc, &batch->credentials[batch->count++]);
+}
+
+void
+rows_sql_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialReader reader, void *reader_state)
+{
+	static Statement next_apps = {
+		.text = "SELECT a.*, a.xmin FROM keyrot.app AS a WHERE app_key OPERATOR(pg_catalog.>) $1 ORDER BY app_key LIMIT $2",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID, INT4OID},
+		.stable = true,
+		.custom_plans = true,
+	};
+	static Statement next_zones = {
+		.text = "SELECT z.*, z.xmin FROM keyrot.zone AS z WHERE zone_id OPERATOR(pg_catalog.>) $1 ORDER BY zone_id LIMIT $2",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID, INT4OID},
+		.stable = true,
+		.custom_plans = true,
+	};
+	Batch		batch = {.kind = kind,.credentials = palloc(BATCH * sizeof(Credential))};
+	char		after[SEAL_MAX_IDENTIFIER + 1] = "";
+
+	do
+	{
+		Parameters	parameters = {0};
+
+		batch.count = 0;
+		parameters_add_text(&parameters, after);
+		parameters_add(&parameters, Int32GetDatum(BATCH));
+		(void) read_as_of(snapshot, kind == CREDENTIAL_APP ? &next_apps : &next_zones, &parameters, read_into_batch,
+						  &batch);
+		for (int i = 0; i < batch.count; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			reader(&batch.credentials[i], reader_state);
+		}
+		if (batch.count > 0)
+			strlcpy(after, batch.credentials[batch.count - 1].identifier, sizeof(after));
+	} while (batch.count == BATCH);
+	pfree(batch.credentials);
+}
+
+bool
+rows_sql_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
+						 Credential *credential)
+{
+	static Statement lock_app = {
+		.text = "SELECT a.*, a.xmin FROM keyrot.app AS a WHERE app_key OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID},
+	};
+	static Statement lock_zone = {
+		.text = "SELECT z.*, z.xmin FROM keyrot.zone AS z WHERE zone_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID},
+	};
+	Parameters	parameters = {0};
+
+	if (!rows_sql_find_credential(kind, identifier, GetTransactionSnapshot(), credential))
+		return false;
+	judge(caller, credential);
+	parameters_add_text(&parameters, identifier);
+	ItemPointerSetInvalid(&credential->position);
+	if (statement_run(kind == CREDENTIAL_APP ? &lock_app : &lock_zone, &parameters, reader_of(kind), credential) == 1)
+		return true;
+	/* Deleted just now, or a policy lets it be read and not be written. */
+	if (rows_sql_find_credential(kind, identifier, GetTransactionSnapshot(), credential))
+		error_not_written(kind == CREDENTIAL_APP ? "app" : "zone");
+	return false;
+}
+
+static void
+add_interval(Parameters *parameters, const Interval *interval)
+{
+	if (interval->month == 0 && interval->day == 0 && interval->time == 0)
+		parameters_add_null(parameters);
+	else
+		parameters_add(parameters, IntervalPGetDatum(interval));
+}
+
+void
+rows_sql_write_credential(const Credential *credential)
+{
+#define WRITE(table, identifier) { \
+	.text = "UPDATE keyrot." table " SET version = $2, secret = $3, previous_secret = $4, previous_valid_until = $5," \
+	"       modified_at = $6, disabled_at = $7, valid_until = $8, due_at = $9, rotate_after = $10, lifetime = $11," \
+	"       policy_grace = $12, grace_after_use = $13" \
+	" WHERE " identifier " OPERATOR(pg_catalog.=) $1" \
+	" RETURNING version OPERATOR(pg_catalog.=) $2 AND " SAME("secret", "$3") " AND " SAME("previous_secret", "$4"), \
+	.success = SPI_OK_UPDATE_RETURNING, \
+	.types = {TEXTOID, INT4OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
+	TIMESTAMPTZOID, INTERVALOID, INTERVALOID, INT8OID, INT8OID}, \
+}
+	static Statement write_app = WRITE("app", "app_key");
+	static Statement write_zone = WRITE("zone", "zone_id");
+	bool		is_app = credential->kind == CREDENTIAL_APP;
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, credential->identifier);
+	parameters_add(&parameters, Int32GetDatum(credential->version));
+	parameters_add_sealed(&parameters, &credential->secret);
+	parameters_add_sealed(&parameters, &credential->previous_secret);
+	parameters_add_time(&parameters, credential->previous_valid_until);
+	parameters_add_time(&parameters, credential->modified_at);
+	parameters_add_time(&parameters, credential->disabled_at);
+	parameters_add_time(&parameters, credential->valid_until);
+	parameters_add_time(&parameters, credential->due_at);
+	add_interval(&parameters, &credential->policy.rotate_after);
+	add_interval(&parameters, &credential->policy.lifetime);
+	if (credential->policy.grace == 0)
+		parameters_add_null(&parameters);
+	else
+		parameters_add(&parameters, Int64GetDatum(credential->policy.grace));
+	if (credential->grace_after_use == NO_GRACE_AFTER_USE)
+		parameters_add_null(&parameters);
+	else
+		parameters_add(&parameters, Int64GetDatum(credential->grace_after_use));
+	statement_write_one(is_app ? &write_app : &write_zone, &parameters, is_app ? "app" : "zone");
+#undef WRITE
+}
+
+void
+rows_sql_insert_request(const RequestRow *request)
+{
+	request_statements_insert(request);
+}
+
+bool
+rows_sql_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot)
+{
+	static Statement find = {
+		.text = "SELECT FROM keyrot.gateway WHERE zone_id OPERATOR(pg_catalog.=) $1 AND gateway_id OPERATOR(pg_catalog.=) $2",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID, TEXTOID},
+		.stable = true,
+	};
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, zone_id);
+	parameters_add_text(&parameters, gateway_id);
+	return read_as_of(snapshot, &find, &parameters, NULL, NULL) == 1;
+}
+
+/* Data keys, in an array of the caller's that grows. */
+typedef struct DataKeys
+{
+	MemoryContext context;
+	DataKeyRow *rows;
+	int			count;
+} DataKeys;
+
+static void
+read_data_key(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	DataKeys   *keys = reader_state;
+
+	keys->rows = keys->rows == NULL ? MemoryContextAlloc(keys->context, sizeof(DataKeyRow)) :
+		repalloc(keys->rows, (keys->count + 1) * sizeof(DataKeyRow));
+	decode_data_key(tuple, desc, &keys->rows[keys->count++]);
+}
+
+int
+rows_sql_read_data_keys(Snapshot snapshot, DataKeyRow **rows)
+{
+	static Statement select = {
+		.text = "SELECT k.* FROM keyrot.data_key AS k",
+		.success = SPI_OK_SELECT,
+		.stable = true,
+	};
+	Parameters	none = {0};
+	DataKeys	keys = {.context = CurrentMemoryContext};
+
+	snapshot = RegisterSnapshot(snapshot != NULL ? snapshot : GetCatalogSnapshot(tables_get()->data_key));
+	(void) read_as_of(snapshot, &select, &none, read_data_key, &keys);
+	UnregisterSnapshot(snapshot);
+	*rows = keys.rows;
+	return keys.count;
+}
