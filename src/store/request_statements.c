@@ -14,7 +14,7 @@
 	.text = "INSERT INTO keyrot.request (request_id, target, requested_at, action, caller, caller_oid," \
 	"  \"session_user\", session_user_oid, client_addr, pid, outcome, version, retry_of, changed_kind, changed_in)" \
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) " then, \
-	.success = ends_with, \
+	.success = (ends_with), \
 	.types = {UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, OIDOID, TEXTOID, OIDOID, INETOID, \
 	INT4OID, TEXTOID, INT4OID, UUIDOID, TEXTOID, XID8OID}, \
 }
