@@ -40,7 +40,7 @@ typedef enum Executed
 	EXECUTES_ANYTHING			/* its name is not told by its spelling */
 } Executed;
 
-/* Functions of keyrot's, in order, but for those whose names are too common and that take no text. */
+/* Functions of keyrot's, in order, but for those whose names are too common: status(), and changes(), which takes no secret. */
 static const char *const own[] = {
 	"add_gateway", "api", "check_app_string", "check_gateway_string", "check_gateway_token", "check_zone_string",
 	"create_app", "create_master_key", "create_zone_key", "delete_app", "delete_zone_key", "describe_app_security",

@@ -287,8 +287,8 @@ no_leak_in_logs('parameters elsewhere in a plan');
 # A function called by its number has no statement; what is wrong with its arguments is said all the same.
 my $caller = Protocol->connect($node, 'clean');
 my $number = $node->safe_psql('clean', q{SELECT 'keyrot.reset_app_secret'::regproc::oid});
-for my $case ([ '22007', [ 'app1', undef, undef, app_secret(), undef ] ], [ 'P0002', [ 'nosuch', undef, app_secret(), '0', undef ] ],
-	[ '22023', [ 'app1', undef, app_secret() . ' blank', '0', undef ] ], [ '', [ 'app1', undef, app_secret(), '0', undef ] ])
+for my $case ([ '22007', [ 'app1', undef, undef, app_secret(), undef, 'rotation' ] ], [ 'P0002', [ 'nosuch', undef, app_secret(), '0', undef, 'rotation' ] ],
+	[ '22023', [ 'app1', undef, app_secret() . ' blank', '0', undef, 'rotation' ] ], [ '', [ 'app1', undef, app_secret(), '0', undef, 'rotation' ] ])
 {
 	my $answer = $caller->call($number, @{ $case->[1] });
 	is($answer->{sqlstate}, $case->[0], "called by its number: comes to '$case->[0]'") or diag($answer->{message});
@@ -413,7 +413,9 @@ SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
 END
 {
 	next if $name eq 'has_rights_of';
-	run_all("SELECT keyrot.$name('" . app_secret() . "'::int)", "SELECT $name('" . app_secret() . "'::int)");
+	run_all("SELECT keyrot.$name('" . app_secret() . "'::int)");
+	# A name that others may well have, of a function that takes no secret.
+	run_all("SELECT $name('" . app_secret() . "'::int)") unless $name eq 'changes';
 }
 no_leak_in_logs('every function');
 

@@ -205,7 +205,7 @@ DECLARE
   asked text := 'BEGIN PERFORM twin.fail(); ';
 BEGIN
   FOR f IN SELECT oid, proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
-             FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
+             FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace AND prokind = 'f'
               AND proname ~ '^(api|create_app|create_zone|describe_|modify_zone|refresh|reset_app_secret)' LOOP
     EXECUTE format('CREATE FUNCTION twin.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', f.proname, f.arguments, f.result,
       asked || CASE

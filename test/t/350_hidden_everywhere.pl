@@ -225,6 +225,8 @@ for my $function (@functions)
 {
 	for my $number (0 .. $#$function - 2)
 	{
+		# A bound value of no type of its own cannot be prepared.
+		next if $function->[ $number + 2 ][1] eq 'anyelement';
 		my $place = "$function->[0], $function->[ $number + 2 ][0]";
 		my %secrets = map { $_ => secret() } qw(bound executed literal);
 		my @told = map { told($_) } $session->bound(call_with($function, $number, '$1'), [ $secrets{bound} ]);
