@@ -1,33 +1,33 @@
 /*
  * bulk_errors.c
- *	  The errors of bulk rotation, beside those of errors.c.
+ *	  The errors of bulk rotation; all others are in errors.c.
  */
 #include "base/errors.h"
 
-/* It was not said which credentials are meant; the list is the parameter that names them one by one. */
+/* Neither an owner, nor all_owners, nor a list was given. "list" is the parameter for the list. */
 void
 error_no_choice(Parameter list)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_MISSING, PARAM_OWNER),
-			 errmsg("one of owner, all_owners and %s must be given", conditions_parameter(list))));
+			 errmsg("one of owner, all_owners and %s must be specified", conditions_parameter(list))));
 }
 
-/* It was said in more than one way. */
+/* More than one of them was given. */
 void
 error_several_choices(Parameter list)
 {
 	ereport(ERROR,
 			(conditions_errcode(CONDITION_MALFORMED, PARAM_OWNER),
-			 errmsg("only one of owner, all_owners and %s can be given", conditions_parameter(list))));
+			 errmsg("only one of owner, all_owners and %s can be specified", conditions_parameter(list))));
 }
 
-/* Credentials of all owners are an operator's to act on. */
+/* The caller is not an operator, and gave all_owners. */
 void
 error_operator_only(const char *action)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("permission denied for %s of all owners", action),
-			 errhint("Roles with the rights of keyrot.operator_role, and superusers, may give all_owners.")));
+			 errhint("Only superusers, and roles with the privileges of keyrot.operator_role, may use all_owners.")));
 }

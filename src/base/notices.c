@@ -100,37 +100,37 @@ plural_name(CredentialKind kind)
 	return kind == CREDENTIAL_APP ? "apps" : "zones";
 }
 
-/* How many credentials are to be rotated, and the call that goes on where this one is stopped. */
+/* Reports how many credentials will be rotated, and the call that resumes this one if it is stopped. */
 void
 tell_bulk_begin(CredentialKind kind, int64 total, const char *call)
 {
 	ereport(NOTICE,
-			(errmsg("%s to be given a new secret: " INT64_FORMAT, plural_name(kind), total),
-			 errhint("If this is stopped, resume it by %s", call)));
+			(errmsg("%s to rotate: " INT64_FORMAT, plural_name(kind), total),
+			 errhint("To resume it after an interruption: %s", call)));
 }
 
-/* How many it has rotated, how many a second, and the microseconds that the rest may take. */
+/* Reports how many have been rotated, the rate per second, and the estimated remaining time in microseconds. */
 void
 tell_bulk(CredentialKind kind, int64 done, int64 total, int64 rate, int64 time_left)
 {
 	ereport(NOTICE,
-			(errmsg(INT64_FORMAT " of " INT64_FORMAT " %s done, " INT64_FORMAT " a second, about " INT64_FORMAT " s left",
+			(errmsg("rotated " INT64_FORMAT " of " INT64_FORMAT " %s, " INT64_FORMAT " per second, about " INT64_FORMAT " s left",
 					done, total, plural_name(kind), rate, (time_left + USECS_PER_SEC - 1) / USECS_PER_SEC)));
 }
 
-/* What it came to. */
+/* Reports the result of a bulk rotation. */
 void
 tell_bulk_end(CredentialKind kind, int64 done)
 {
-	ereport(NOTICE, (errmsg("%s given a new secret: " INT64_FORMAT, plural_name(kind), done)));
+	ereport(NOTICE, (errmsg("%s rotated: " INT64_FORMAT, plural_name(kind), done)));
 }
 
-/* A credential can have no further version, and so keeps its secret.  A warning; returns. */
+/* Warns that a credential has reached its last version, and was not rotated. Returns. */
 void
 warn_last_version(CredentialKind kind, const char *identifier)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-			 errmsg("%s \"%s\" has its last version and keeps its secret", kind == CREDENTIAL_APP ? "app" : "zone", identifier),
-			 errhint("Make another and delete this one.")));
+			 errmsg("%s \"%s\" has reached its last version and was not rotated", kind == CREDENTIAL_APP ? "app" : "zone", identifier),
+			 errhint("Create another %s and delete this one.", kind == CREDENTIAL_APP ? "app" : "zone")));
 }

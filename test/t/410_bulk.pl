@@ -76,7 +76,7 @@ sub resuming_call
 	wait_until(
 		sub {
 			$session->{run}->pump_nb;
-			($call) = $session->{stderr} =~ /NOTICE:  \w+: apps to be given a new secret: \d+\nHINT:  If this is stopped, resume it by (CALL .*)\n/m;
+			($call) = $session->{stderr} =~ /NOTICE:  \w+: apps to rotate: \d+\nHINT:  To resume it after an interruption: (CALL .*)\n/m;
 			return $call;
 		}) or die "no call to resume with in: $session->{stderr}";
 	return $call;
