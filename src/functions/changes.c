@@ -1,15 +1,15 @@
 /*
  * changes.c
- *	  The change feed: each committed change of a credential once, after a position that the reader keeps.
+ *	  The change feed: each committed change of a credential once, after a position that the reader stores.
  *
- * A position says where a reading ended, and in which history: system, database, timeline and place in the WAL at
- * the time.  After a restore, or a failover to a standby that had not received everything, numbers of transactions
- * are given out a second time, and a reader that went on from such a position would miss what they change.  So a
- * position counts only where its server's history includes it.  One that a standby has not come to yet is no error
- * there, while the timeline is the same: nothing comes after it.  A server that was set back without a new timeline,
- * as by a copy of its files, is found out by its log, which has not the change that the position is of.
+ * A position identifies the last change that was read, and the history that it belongs to: system, database, timeline
+ * and WAL location at that time.  After a restore, or a failover to a standby that had not received everything,
+ * transaction IDs are assigned a second time, and a reader that continued from its position would miss their changes.
+ * So a position is accepted only if the server's history includes it.  On a standby that has not replayed as far, it is
+ * accepted if the timeline is the same, and nothing comes after it.  If a server was set back without a new timeline,
+ * for example by copying its files, its log lacks the change of that position, which is therefore refused.
  *
- * What is a change, and in which order changes are read, is change_statements.c's and credential.c's.
+ * change_statements.c determines the order of changes, credential.c which requests are changes.
  */
 #include "base/compat.h"
 
@@ -47,7 +47,7 @@ enum
 	CHANGED_COLUMNS
 };
 
-/* Where this server stands, or stood when it gave a position. */
+/* The state of this server now, or when it returned a position. */
 typedef struct History
 {
 	uint64		system;
@@ -77,7 +77,7 @@ history_now(void)
 	return now;
 }
 
-/* Whether all that had happened by then is in the history of this server, or, on a standby, may yet come to be. */
+/* Whether the history of this server includes that state or, on a standby, may still come to include it. */
 static bool
 history_includes(const History *now, const History *then)
 {
@@ -102,7 +102,7 @@ position_to_text(const History *history, const ChangePlace *place, char text[POS
 			 (uint64_t) place->transaction, (uint64_t) pg_ntoh64(halves[0]), (uint64_t) pg_ntoh64(halves[1]));
 }
 
-/* Reads the hex digits at the cursor, up to so many, and the character after them, if it is the one that is due. */
+/* Reads hex digits at the cursor, up to a maximum, and the character after them; false if that is another one. */
 static bool
 read_field(const char **cursor, int digits, char after, uint64 *value)
 {
@@ -118,7 +118,7 @@ read_field(const char **cursor, int digits, char after, uint64 *value)
 	return *(*cursor)++ == after;
 }
 
-/* Reads a position, and tells whether it is one: whether it is written just so. */
+/* Parses a position; false unless it is written exactly as keyrot writes it. */
 static bool
 position_from_text(const char *text, History *history, ChangePlace *place)
 {
@@ -142,7 +142,7 @@ position_from_text(const char *text, History *history, ChangePlace *place)
 	return strcmp(text, written) == 0;
 }
 
-/* The place that a position stands for; raises 22023 for what is no position, and for one of another history. */
+/* Returns the place in the changes of a position; raises 22023 if it is malformed or of another history. */
 static ChangePlace
 read_after(FunctionCallInfo fcinfo, const History *now)
 {

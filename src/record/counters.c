@@ -2,9 +2,9 @@
  * counters.c
  *	  How often what happened since the server started: requests by their action, failures by their reason.
  *
- * Owns two lists of names with a count each, in shared memory, where keyrot is preloaded and has a database to
- * record in.  Names are added as they come, and never leave; what comes when a list is full is counted under
- * the name "other".  To count is to find the name and to add to an atomic: no lock is taken but for a new name.
+ * Owns two lists of names, each with a count, in shared memory, if keyrot is preloaded and has a database to
+ * record in.  Names are added when they first occur, and are never removed; when a list is full, further names are
+ * counted as "other".  Counting finds the name and adds to an atomic; only adding a name takes a lock.
  */
 #include "record/counters.h"
 
@@ -77,7 +77,7 @@ start_up(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Asks for the shared memory, where keyrot is preloaded and has a database to record in. */
+/* Requests the shared memory, if keyrot is preloaded and has a database to record in. */
 void
 counters_init(void)
 {
@@ -89,7 +89,7 @@ counters_init(void)
 	shmem_startup_hook = start_up;
 }
 
-/* The count of this name among those in use; NULL: it has none yet. */
+/* The count of this name; NULL if the list does not have the name yet. */
 static Count *
 find(pg_atomic_uint32 *used, Count *counts, const char *name)
 {
@@ -102,7 +102,7 @@ find(pg_atomic_uint32 *used, Count *counts, const char *name)
 	return NULL;
 }
 
-/* The last of the counts is for all names that come once the others are taken.  Under the lock. */
+/* Adds a name. The last count is for all names that occur when the list is full. The caller holds the lock. */
 static Count *
 append(pg_atomic_uint32 *used, Count *counts, int room, const char *name)
 {
@@ -134,8 +134,8 @@ add_one(pg_atomic_uint32 *used, Count *counts, int room, const char *name)
 }
 
 /*
- * Counts a request that is over, whose outcome is "ok" or why it failed.  Only in sessions of the database that
- * the worker records in; never waits for long, and never raises.
+ * Counts a request that has ended, by its outcome: "ok", an SQLSTATE, or "rolled back".  Counts only in sessions of
+ * the database that the worker records in.  Holds the lock only to add a name, and never raises an error.
  */
 void
 counters_add_request(const char *action, const char *outcome)
@@ -155,14 +155,14 @@ hand_out(pg_atomic_uint32 *used, Count *counts, CountReader reader, void *reader
 		reader(counts[i].name, pg_atomic_read_u64(&counts[i].count), reader_state);
 }
 
-/* Hands the reader the number of requests of each action that there was; likewise the next one. */
+/* Passes each action and the number of its requests to the reader. */
 void
 counters_read_actions(CountReader reader, void *reader_state)
 {
 	hand_out(&counters->actions_used, counters->actions, reader, reader_state);
 }
 
-/* Hands the reader the number of failures of each SQLSTATE, and of those that were rolled back. */
+/* Passes each SQLSTATE, and "rolled back", and the number of its failures to the reader. */
 void
 counters_read_failures(CountReader reader, void *reader_state)
 {

@@ -3,9 +3,9 @@
  *	  How far long work has come, for other sessions to see: in the place that PostgreSQL keeps for that in each
  *	  session's entry of pg_stat_activity.
  *
- * There VACUUM and CREATE INDEX tell of theirs.  It needs neither a table nor preloading, is seen before anything is
- * committed, and is gone when the work fails or its session ends, however it ends.  The price: where track_activities
- * is off, nothing is shown.
+ * VACUUM and CREATE INDEX report their progress in the same way.  It needs neither a table nor preloading, can be seen
+ * before anything is committed, and disappears when the work fails or its session ends, in whatever way.  The
+ * disadvantage: if track_activities is off, nothing is shown.
  */
 #include "record/progress.h"
 
@@ -14,10 +14,10 @@
 #include "utils/backend_progress.h"
 #include "utils/backend_status.h"
 
-/* None of PostgreSQL's own commands, whose views therefore pass over it. */
+/* Differs from all of PostgreSQL's own commands, so that their views ignore it. */
 #define OURS ((ProgressCommandType) 0x6b6579)	/* "key" */
 
-/* Positions of what is shown. */
+/* Positions of the values shown. */
 enum
 {
 	SHOWN_ACTION,
@@ -33,7 +33,7 @@ static const char *const names[] = {
 	[PROGRESS_REFRESH_ZONES] = "refresh_zones",
 };
 
-/* Shows how far this session's work has come, in place of what was shown before. */
+/* Shows the progress of this session's work, in place of what was shown before. */
 void
 progress_show(const Progress *progress)
 {
@@ -44,7 +44,7 @@ progress_show(const Progress *progress)
 	pgstat_progress_update_multi_param(SHOWN_COUNT, positions, values);
 }
 
-/* Shows no more of this session's work. */
+/* Stops showing this session's work. */
 void
 progress_end(void)
 {
@@ -58,7 +58,7 @@ progress_action_name(ProgressAction action)
 	return names[action];
 }
 
-/* About how long the rest takes, in microseconds; -1: nothing is done yet that would tell. */
+/* Estimates the remaining time in microseconds; -1 if nothing is done yet. */
 int64
 progress_time_left(const Progress *progress, TimestampTz now)
 {
@@ -69,7 +69,7 @@ progress_time_left(const Progress *progress, TimestampTz now)
 	return (int64) (spent / (double) progress->done * (double) Max(progress->total - progress->done, 0));
 }
 
-/* Hands over what the sessions of this database have under way.  Like pg_stat_activity, one moment's in a transaction. */
+/* Passes the work of all sessions of this database to the reader; the same within a transaction, like pg_stat_activity. */
 void
 progress_read(ProgressReader reader, void *reader_state)
 {

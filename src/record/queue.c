@@ -36,29 +36,32 @@
 #define REFUSED_CALLERS 128		/* at once */
 #define OUTCOME_OF_REFUSAL "53400"
 
-/* Looking for expired versions takes at most a hundredth of the time, and happens once an hour anyway. */
+/* The search for expired versions takes at most a hundredth of the time, and runs at least once an hour. */
 #define SWEEP_PAUSE_FACTOR 100
 #define SWEEP_PAUSE_MIN (5 * USECS_PER_SEC)
 #define SWEEP_PAUSE_MAX USECS_PER_HOUR
 
-/* How old a census may be before whoever reads it has it taken again. */
+/* Age of the counts of credentials from which reading them causes a new search. */
 #define CENSUS_MAX_AGE (30 * USECS_PER_SEC)
 
-/* Whose requests share a part of the queue: the same caller, behind a definer's function, may be many. */
+/*
+ * Requests of the same session user and caller share a part of the queue.  The caller alone would not do: through a
+ * SECURITY DEFINER function, many session users have the same one.
+ */
 typedef struct Asker
 {
 	Oid			session_user;
 	Oid			caller;
 } Asker;
 
-/* How much of the queue an asker has; only while it has any. */
+/* The part of the queue that an asker uses; exists only while it uses any. */
 typedef struct Share
 {
 	Asker		asker;			/* the key, which comes first */
 	int			rows;
 } Share;
 
-/* How many refusals of an asker were queued in a second. */
+/* The number of refusals of an asker that were queued in a second. */
 typedef struct Refusals
 {
 	Asker		asker;
@@ -129,7 +132,7 @@ start_up(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	queue = ShmemInitStruct(TRANCHE, queue_bytes(), &found);
 	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
-	/* There are never more askers than rows, so that each finds a place. */
+	/* There are never more askers than rows, so each finds an entry. */
 	shares = ShmemInitHash(SHARES, keyrot_request_queue_size, keyrot_request_queue_size, &control, HASH_ELEM | HASH_BLOBS);
 	if (!found)
 	{
@@ -141,7 +144,7 @@ start_up(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Asks for the shared memory, where keyrot is preloaded and has a database to record in. */
+/* Requests the shared memory, if keyrot is preloaded and has a database to record in. */
 void
 queue_init(void)
 {
@@ -159,7 +162,7 @@ queue_exists(void)
 	return queue != NULL;
 }
 
-/* Tells what waits and what was lost.  Only where queue_exists(), as all that follows. */
+/* Returns what waits and what was lost. This function and those below require queue_exists(). */
 void
 queue_look(QueueView *view)
 {
@@ -180,7 +183,7 @@ is_same(Asker a, Asker b)
 	return a.session_user == b.session_user && a.caller == b.caller;
 }
 
-/* Whether this refusal is one of the first of its caller in this second.  Under the lock. */
+/* Whether this refusal is one of the first of its asker in this second. The caller holds the lock. */
 static bool
 admit_refusal(Asker asker, int64 second)
 {
@@ -207,7 +210,7 @@ asker_of(const RequestRow *row)
 	return (Asker) {.session_user = row->session_user.oid, .caller = row->caller.oid};
 }
 
-/* Takes room for a row, unless there is none or its asker has had its share.  Under the lock. */
+/* Reserves room for a row; false if there is none, or its asker has used its share. The caller holds the lock. */
 static bool
 take_room(Asker asker)
 {
@@ -227,7 +230,7 @@ take_room(Asker asker)
 	return true;
 }
 
-/* Gives back the room of a row that is taken off.  Under the lock. */
+/* Releases the room of a row that is removed. The caller holds the lock. */
 static void
 give_room(const RequestRow *row)
 {
@@ -238,7 +241,7 @@ give_room(const RequestRow *row)
 		hash_search(shares, &asker, HASH_REMOVE, NULL);
 }
 
-/* The latch of who is to hear that there is something to do.  Under the lock. */
+/* The latch of the process to wake when there is work. The caller holds the lock. */
 static Latch *
 listener(void)
 {
@@ -252,7 +255,7 @@ wake(Latch *latch)
 		SetLatch(latch);
 }
 
-/* Puts a request into the queue, or counts it where there is no room; never waits and never raises. */
+/* Adds a request to the queue, or counts it if there is no room. Never waits, and never raises an error. */
 void
 queue_put(const RequestRow *row)
 {
@@ -277,7 +280,7 @@ queue_put(const RequestRow *row)
 	wake(latch);
 }
 
-/* A session of the database is there: a worker that could not reach the database may try again. */
+/* Tells that a session is in the database, so a worker that could not connect to it should try again. */
 void
 queue_show_life(void)
 {
@@ -291,8 +294,8 @@ queue_show_life(void)
 }
 
 /*
- * Tells how many credentials there were at the last search.  Where that is long ago, another is due: so those are
- * counted often whose numbers somebody reads, and others once an hour.  For sessions of the queue's database.
+ * Returns the counts of credentials of the last search.  If they are old, another search becomes due: so credentials
+ * are counted often while somebody reads the counts, and otherwise once an hour.  For sessions of the queue's database.
  */
 void
 queue_ask_census(QueueCensus *census)
@@ -312,7 +315,7 @@ queue_ask_census(QueueCensus *census)
 	wake(latch);
 }
 
-/* Sees to it that expired versions are looked for once this time has come. */
+/* Schedules a search for expired versions at this time. */
 void
 queue_expect_expiry(TimestampTz valid_until)
 {
@@ -334,7 +337,7 @@ detach_launcher(int code pg_attribute_unused(), Datum arg pg_attribute_unused())
 	LWLockRelease(lock);
 }
 
-/* Makes this process, until it ends, the one that is woken when there is something to do and no worker. */
+/* Makes this process, until it ends, the one to wake when there is work and no worker. */
 void
 queue_attach_launcher(void)
 {
@@ -354,8 +357,8 @@ queue_start_worker(void)
 }
 
 /*
- * The worker ended while it recorded rows.  They are tried again singly; one that fails by itself goes to
- * the end, so that it is in nobody's way.  Under the lock.
+ * The worker ended while it recorded rows.  They are tried again one at a time; a row that fails alone is moved to
+ * the end, so that it does not block others.  The caller holds the lock.
  */
 static void
 be_careful(void)
@@ -371,7 +374,7 @@ be_careful(void)
 	queue->taken = 0;
 }
 
-/* The worker is gone, in whatever way; returns how far it came.  A sweep that it left undone is due again. */
+/* The worker has ended, in whatever way; returns how far it got. A search that it did not finish is due again. */
 WorkerState
 queue_end_worker(void)
 {
@@ -391,7 +394,7 @@ queue_end_worker(void)
 	return state;
 }
 
-/* Makes this process, which has come to be connected, the one that is woken. */
+/* Makes this process, which is now connected to the database, the one to wake. */
 void
 queue_attach_worker(void)
 {
@@ -401,7 +404,7 @@ queue_attach_worker(void)
 	LWLockRelease(lock);
 }
 
-/* Lets the worker go unless something has come in; from then on the launcher is woken. */
+/* Lets the worker exit unless there is new work; from then on the launcher is woken. */
 bool
 queue_worker_may_leave(void)
 {
@@ -418,7 +421,7 @@ queue_worker_may_leave(void)
 	return may_leave;
 }
 
-/* Says how the worker's run ends. */
+/* Reports how the worker's run ends. */
 void
 queue_set_worker(WorkerState state)
 {
@@ -427,7 +430,7 @@ queue_set_worker(WorkerState state)
 	LWLockRelease(lock);
 }
 
-/* Copies the oldest rows, for which there is room, to be recorded, and returns how many. */
+/* Copies as many of the oldest rows as fit, to be recorded, and returns their number. */
 int
 queue_copy_oldest(RequestRow *rows, int room)
 {
@@ -443,8 +446,8 @@ queue_copy_oldest(RequestRow *rows, int room)
 }
 
 /*
- * Takes off the oldest rows, once they are committed, and counts those of them that could not be written.  Nobody but the
- * one worker takes any.
+ * Removes the oldest rows once they are committed, and counts those of them that could not be written.  Only the
+ * worker removes rows.
  */
 void
 queue_remove_oldest(int count, int lost)
@@ -460,7 +463,7 @@ queue_remove_oldest(int count, int lost)
 	LWLockRelease(lock);
 }
 
-/* Whether it is time to look for expired versions, and then begins to. */
+/* Whether a search for expired versions is due; if so, records that it has begun. */
 bool
 queue_begin_sweep(void)
 {
@@ -479,8 +482,8 @@ queue_begin_sweep(void)
 }
 
 /*
- * All were looked at, which took so many microseconds.  A rotation that was not committed by then, and one
- * that this server only restored, is found by the sweep that comes in any case.
+ * The search has ended, and took so many microseconds.  A rotation that was not committed by then, or that this
+ * server has only replayed, is found by the hourly search.
  */
 void
 queue_end_sweep(const QueueCensus *census, int64 duration)

@@ -3,22 +3,21 @@
  *	  The background worker: records the requests that wait in the queue, writes down when credentials were last used,
  *	  and wipes expired versions.
  *
- * Why two processes?  A worker that stayed connected to keyrot.database would make DROP DATABASE and
- * CREATE DATABASE ... TEMPLATE fail: they wait five seconds for other sessions, and then give up.  So a
- * launcher, which is connected to no database, starts the worker when there is something to do, and the
- * worker leaves as soon as that is done; before each transaction it looks whether somebody has locked the
- * database for such a command, and then leaves at once.  New requests to record come from sessions in that
- * database only, which are in the way of those commands themselves.
+ * Why two processes?  If a worker stayed connected to keyrot.database, DROP DATABASE and CREATE DATABASE ...
+ * TEMPLATE would fail: they wait five seconds for other sessions, and then give up.  So a launcher, which is not
+ * connected to any database, starts the worker when there is work, and the worker exits when that is done; before
+ * each transaction it checks whether somebody has locked the database for such a command, and if so exits at once.
+ * New requests to record come only from sessions in that database, which themselves block those commands.
  *
- * An error ends the worker, and the launcher starts another, later each time.  Neither starts before
- * recovery has ended: a standby has nothing to record.
+ * After an error the worker exits, and the launcher starts another one, after a longer pause each time.  Neither
+ * starts before recovery has ended, because a standby has nothing to record.
  *
- * To find expired versions, both tables are read from one end to the other, a piece for each transaction:
- * an index on the end of a grace would cost every rotation its HOT update.  queue.c knows when the next
- * grace ends, so nothing is read while nothing is in grace, once an hour excepted.
+ * To find expired versions it reads both tables from beginning to end, in pieces, each in its own transaction: an
+ * index on the end of the grace period would prevent HOT updates in rotations.  queue.c knows when the next grace
+ * period ends, so while there is none the tables are read only once an hour.
  *
- * Each transaction works as the tables' owner, in a security-restricted operation, and on relations that
- * are the extension's own and locked.
+ * Each transaction runs as the tables' owner, in a security-restricted operation, and uses only relations that are
+ * members of the extension and that it has locked.
  */
 #include "record/worker.h"
 
@@ -62,7 +61,7 @@
 #define UNREACHABLE_PAUSE_MAX_MS 300000 /* where there is no database or no extension */
 #define IDLE_MS 60000
 
-/* What the launcher remembers of the last run that failed. */
+/* What the launcher knows about the last run that failed. */
 typedef struct Retry
 {
 	int			pause;			/* milliseconds; 0: it did not fail */
@@ -70,7 +69,7 @@ typedef struct Retry
 	TimestampTz ended_at;
 } Retry;
 
-/* How far the search for expired versions has come. */
+/* Progress of the search for expired versions. */
 typedef struct Sweep
 {
 	bool		under_way;
@@ -85,7 +84,7 @@ typedef struct Sweep
  * The worker
  */
 
-/* What an administrator set for the database's sessions is not meant for us. */
+/* Settings that an administrator made for the database's sessions do not apply to the worker. */
 static void
 set_settings(void)
 {
@@ -111,7 +110,7 @@ leave(WorkerState state)
 	proc_exit(0);
 }
 
-/* Whether nobody wants the database for themselves.  Whoever comes later waits until our transaction ends. */
+/* Whether nobody waits for exclusive use of the database. A command that starts later waits until our transaction ends. */
 static bool
 lock_database(void)
 {
@@ -121,7 +120,7 @@ lock_database(void)
 	return LockAcquire(&tag, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 
-/* Locks keyrot's tables, so that they stay what they are, and returns their owner; InvalidOid: none there. */
+/* Locks keyrot's tables, so that they cannot change, and returns their owner; InvalidOid if there are none. */
 static Oid
 lock_tables(void)
 {
@@ -141,7 +140,7 @@ lock_tables(void)
 	return before.owner;
 }
 
-/* Begins a transaction in which keyrot's tables can be written; leaves where that is not to be. */
+/* Begins a transaction in which keyrot's tables can be written; exits if that is not possible. */
 static void
 begin_work(const char *what)
 {
@@ -171,13 +170,13 @@ commit_work(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	/* Only now: what is deferred to the commit has no more rights than the rest. */
+	/* The rights are restored only after the commit, because deferred triggers run in it. */
 	SetUserIdAndSecContext(GetSessionUserId(), 0);
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* Records some of the requests that wait; tells whether there were any. */
+/* Records some of the waiting requests; false if there were none. */
 static bool
 record_some(void)
 {
@@ -196,7 +195,7 @@ record_some(void)
 	return true;
 }
 
-/* Tells rows of one kind when their grace period began; returns whether no more of them wait to be told. */
+/* Writes the beginning of grace periods to rows of one kind; false if some remain to be written. */
 static bool
 begin_graces_of(CredentialKind kind)
 {
@@ -216,7 +215,7 @@ begin_graces_of(CredentialKind kind)
 	return all;
 }
 
-/* Begins the grace periods whose first use has come; tells whether it looked for any. */
+/* Writes the beginning of grace periods whose first use has occurred; false if it had no reason to look for any. */
 static bool
 begin_graces(void)
 {
@@ -233,7 +232,7 @@ begin_graces(void)
 	return true;
 }
 
-/* Writes down when credentials were last used, where a minute has passed; tells whether it did. */
+/* Writes last uses to their table, if a minute has passed since the last time; false if not. */
 static bool
 write_uses(void)
 {
@@ -253,7 +252,7 @@ write_uses(void)
 	return true;
 }
 
-/* Wipes what has expired in the next piece of a table; tells whether there is more to search. */
+/* Wipes expired versions in the next piece of a table; false if the search has ended. */
 static bool
 sweep_some(Sweep *sweep)
 {
@@ -295,7 +294,7 @@ sweep_some(Sweep *sweep)
 	return true;
 }
 
-/* The worker: does what there is to do, and leaves.  Requests go before the search. */
+/* The worker: does all work that there is, and exits. Requests have priority over the search. */
 void
 keyrot_worker_main(Datum argument pg_attribute_unused())
 {
@@ -329,7 +328,7 @@ keyrot_worker_main(Datum argument pg_attribute_unused())
  * The launcher
  */
 
-/* Milliseconds until there is something to do for a worker; at most as long as one may sleep. */
+/* Milliseconds until there is work for a worker, up to a maximum. */
 static long
 time_to_work(const Retry *retry)
 {
@@ -365,7 +364,7 @@ start_worker(BackgroundWorkerHandle **handle)
 	return RegisterDynamicBackgroundWorker(&worker, handle);
 }
 
-/* No worker could be had; the log is told once, however often it is tried. */
+/* No worker could be started; this is logged only once, however often it is tried. */
 static void
 note_no_slot(const QueueView *view)
 {
@@ -374,7 +373,7 @@ note_no_slot(const QueueView *view)
 		log_no_worker_slot();
 }
 
-/* Has a worker do what there is to do, and decides when another may follow. */
+/* Starts a worker, waits for its end, and decides when the next one may start. */
 static void
 run_worker(Retry *retry)
 {
@@ -403,7 +402,7 @@ run_worker(Retry *retry)
 		retry->pause = Min(Max(2 * retry->pause, PAUSE_MIN_MS), longest);
 }
 
-/* The launcher: waits until there is something to do for a worker, and starts one at a time. */
+/* The launcher: waits until there is work, and starts one worker at a time. */
 void
 keyrot_launcher_main(Datum argument pg_attribute_unused())
 {
@@ -434,11 +433,11 @@ keyrot_launcher_main(Datum argument pg_attribute_unused())
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 	}
-	/* Only a failure is followed by a restart, which is what somebody who ended us alone would want. */
+	/* The postmaster restarts the launcher only after a failure, so report one if only this process is terminated. */
 	proc_exit(1);
 }
 
-/* Registers the launcher, where there is a queue to be. */
+/* Registers the launcher, if there will be a queue. */
 void
 worker_init(void)
 {
@@ -452,7 +451,7 @@ worker_init(void)
 		.bgw_function_name = "keyrot_launcher_main",
 	};
 
-	/* pg_upgrade wants nobody to write, and its servers live for minutes. */
+	/* Nothing may be written during pg_upgrade. */
 	if (settings_preloaded() && keyrot_database[0] != '\0' && !IsBinaryUpgrade)
 		RegisterBackgroundWorker(&launcher);
 }

@@ -3,8 +3,8 @@
  *	  The statements that lock and write many credentials at once: one for all rows of a batch, whose values go
  *	  in as arrays.
  *
- * The rows are locked when they are read, so that writing them needs no second look: each is there, and as it was.
- * Whatever keeps one of them from being written, or changes what is written, is an error.
+ * The rows are locked when they are read, so they need not be checked again when they are written.  If a trigger or
+ * policy keeps one of them from being written, or changes what is written, that is an error.
  */
 #include "store/bulk_statements.h"
 
@@ -15,7 +15,7 @@
 #include "store/statement.h"
 #include "base/errors.h"
 
-/* What is read of a credential, in the order of these positions. */
+/* Positions of what is read of a credential. */
 enum
 {
 	READ_IDENTIFIER,
@@ -38,7 +38,7 @@ enum
 	" rotate_after, lifetime, policy_grace, " due ", " previous_app_key
 #define NO_APP_KEY "NULL::pg_catalog.text"
 
-/* Whom locked credentials are handed to. */
+/* The function that receives locked credentials. */
 typedef struct RotationSink
 {
 	CredentialKind kind;
@@ -46,7 +46,7 @@ typedef struct RotationSink
 	void	   *reader_state;
 } RotationSink;
 
-/* A value that is NULL or fits into the buffer, for it was accepted as such; else the empty string. */
+/* A value that is NULL or, because it was accepted at that length, fits into the buffer; otherwise the empty string. */
 static void
 copy_text(NullableDatum value, char *buffer, size_t size)
 {
@@ -55,7 +55,7 @@ copy_text(NullableDatum value, char *buffer, size_t size)
 		text_to_cstring_buffer(DatumGetTextPP(value.value), buffer, size);
 }
 
-/* One that is too long to have been sealed becomes one byte, which does not open. */
+/* A value that is too long for a sealed secret is replaced by one byte, which cannot be opened. */
 static void
 copy_sealed(NullableDatum value, Sealed *sealed)
 {
@@ -119,7 +119,7 @@ read_rotation(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	sink->reader(&rotation, sink->reader_state);
 }
 
-/* Those that a filter means, by its parameters $1 to $3. */
+/* The condition of a filter, with its parameters $1 to $3. */
 #define MEANT \
 	" WHERE secret IS NOT NULL AND modified_at OPERATOR(pg_catalog.<) $1" \
 	"   AND ($2 IS NULL OR (owner OPERATOR(pg_catalog.=) $2 AND owner_name OPERATOR(pg_catalog.=) $3))"
@@ -146,7 +146,7 @@ read_count(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
 }
 
-/* How many credentials a filter means; reads them all. */
+/* The number of credentials that match a filter; reads them all. */
 int64
 bulk_statements_count(const BulkFilter *filter)
 {
@@ -167,8 +167,8 @@ bulk_statements_count(const BulkFilter *filter)
 }
 
 /*
- * Locks the next credentials that a filter means, in the order of their identifiers after this one, and hands them over;
- * at most so many.  Waits for whoever holds one, and judges it again then.
+ * Locks the next credentials that match a filter, at most "count", in the order of their identifiers, after a given one,
+ * and passes them to the receiver.  Waits for a row that another session has locked, and then checks it again.
  */
 void
 bulk_statements_lock_next(const BulkFilter *filter, const char *after, int limit, RotationReader reader, void *reader_state)
@@ -203,7 +203,7 @@ array_of_texts(char **texts, int count)
 	return PointerGetDatum(construct_array(values, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* The same for those of these identifiers that a filter means. */
+/* The same for those of these identifiers that match a filter. */
 void
 bulk_statements_lock_listed(const BulkFilter *filter, char **identifiers, int count,
 							RotationReader reader, void *reader_state)
@@ -227,8 +227,9 @@ bulk_statements_lock_listed(const BulkFilter *filter, char **identifiers, int co
 }
 
 /*
- * What is older than max_age, of $1 and $2: the latest time of a rotation that is, and max_age as an interval of
- * microseconds alone, whose length depends on no time zone.  NULLs where there is none, or all of time is not enough.
+ * Computes $1 and $2 from max_age: the latest time of a rotation that is older than max_age, and max_age as an
+ * interval of microseconds only, whose length does not depend on a time zone.  NULLs if there is no max_age, or if it
+ * reaches back further than any timestamp.
  */
 static void
 add_age(Parameters *parameters, const DueFilter *filter)
@@ -249,8 +250,8 @@ add_age(Parameters *parameters, const DueFilter *filter)
 }
 
 /*
- * Locks the credentials that are due and that the caller may act on, earliest first, and hands them over, at most so many;
- * none that is disabled, none that somebody else holds, and none at its last version, which can have no next one.
+ * Locks the credentials that are due and that the caller may act on, earliest first, and passes them to the receiver, at
+ * most "count".  Skips those that are disabled, locked by another session, or at their last version.
  */
 void
 bulk_statements_lock_due(const DueFilter *filter, int limit, RotationReader reader, void *reader_state)
@@ -285,7 +286,7 @@ bulk_statements_lock_due(const DueFilter *filter, int limit, RotationReader read
 #undef DUE
 }
 
-/* Wipes what these retired AppKeys still hold for their grace; raises 55000 where something keeps it. */
+/* Wipes the secrets that these retired AppKeys keep for their grace period; raises 55000 if a row was not written. */
 void
 bulk_statements_end_grace_of(char **app_keys, int count)
 {
@@ -310,7 +311,7 @@ bulk_statements_end_grace_of(char **app_keys, int count)
 		error_not_written("app");
 }
 
-/* What is written of each rotation, as an array for each column. */
+/* What is written for each rotation, as one array per column. */
 typedef struct Arrays
 {
 	int			count;
@@ -349,7 +350,7 @@ put_sealed(Arrays *arrays, const Sealed *sealed)
 	put_value(arrays, PointerGetDatum(value));
 }
 
-/* Makes a parameter of what was put, and begins the next column. */
+/* Makes a parameter of the values collected, and begins the next column. */
 static void
 add_array(Parameters *parameters, Arrays *arrays, Oid type, int16 length, bool by_value, char align)
 {
@@ -384,7 +385,7 @@ add_secrets(Parameters *parameters, Arrays *arrays, const Rotation *rotations)
 	add_array(parameters, arrays, BYTEAOID, -1, false, TYPALIGN_INT);
 }
 
-/* A column of times, which stands at this offset in a credential. */
+/* A column of times, at this offset in a credential. */
 static void
 add_times(Parameters *parameters, Arrays *arrays, const Rotation *rotations, size_t offset)
 {
@@ -394,8 +395,8 @@ add_times(Parameters *parameters, Arrays *arrays, const Rotation *rotations, siz
 }
 
 /*
- * Writes the new versions of credentials that were locked; the previous one stays where it has an end.  Raises 55000
- * where a row was not written, or other than this.
+ * Writes the new versions of locked credentials, and the previous version if it has a grace period.  Raises 55000 if a
+ * row was not written, or was written with other values.
  */
 void
 bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count, TimestampTz modified_at)
@@ -435,8 +436,8 @@ bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count,
 }
 
 /*
- * Records the requests of rotations, which have id, target and version of their own and all else in common.  Raises
- * 55000 where a row was not written.
+ * Records the requests of rotations; each has its own id, target and version, and shares everything else.  Raises 55000
+ * if a row was not written.
  */
 void
 bulk_statements_record(const RequestRow *common, const Rotation *rotations, int count)

@@ -9,7 +9,7 @@
 
 #include "store/rows.h"
 
-/* Which credentials of a kind are meant: those that have a secret, last rotated before then. */
+/* A filter: credentials of a kind that have a secret and were last rotated before a given time. */
 typedef struct BulkFilter
 {
 	CredentialKind kind;
@@ -18,7 +18,7 @@ typedef struct BulkFilter
 	TimestampTz rotated_before;
 } BulkFilter;
 
-/* When a credential is due, and for whom. */
+/* When a credential is due, and for which caller. */
 typedef struct DueFilter
 {
 	CredentialKind kind;
@@ -28,7 +28,7 @@ typedef struct DueFilter
 	NullableDatum max_age;		/* microseconds; NULL: without a policy, none is due */
 } DueFilter;
 
-/* A credential to be rotated, and what becomes of it. */
+/* A credential to be rotated, and its new version. */
 typedef struct Rotation
 {
 	Credential	credential;
@@ -37,7 +37,7 @@ typedef struct Rotation
 	pg_uuid_t	request_id;
 } Rotation;
 
-/* Is told of one locked credential after the other. */
+/* Called for each locked credential. */
 typedef void (*RotationReader) (const Rotation *rotation, void *reader_state);
 
 extern int64 bulk_statements_count(const BulkFilter *filter);

@@ -2,10 +2,10 @@
  * change_statements.c
  *	  The statement that reads the changes of credentials from the request log, each once.
  *
- * The obvious order, by time or by RequestId, skips changes: a transaction that began earlier may commit later,
- * when a reader has gone past it.  So changes are ordered by their transactions, and read only below the oldest
- * transaction that is still open: what is below has ended, and nothing will be added to it.  A standby's snapshot
- * knows the primary's open transactions from the WAL, top-level ones in any case.
+ * The obvious order, by time or by RequestId, would skip changes: a transaction that began earlier may commit later,
+ * when a reader is already past it.  So changes are ordered by their transactions, and read only below the oldest
+ * transaction that is still open: all those below have ended, and nothing will be added to them.  A standby's snapshot
+ * knows the primary's open transactions from the WAL, at least those at top level.
  */
 #include "store/change_statements.h"
 
@@ -51,8 +51,8 @@ read_change(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * Whether the log has the change of this place, or had it, as far as can be told: one whose transaction the query
- * does not see as ended may yet come to be, and one before all that the log has was pruned.
+ * Whether the log has the change at this position, or may have it: if its transaction has not ended in the query's
+ * snapshot, the change may still be committed; if it is older than everything in the log, it may have been pruned.
  */
 bool
 change_statements_know(const ChangePlace *place)
@@ -75,8 +75,8 @@ change_statements_know(const ChangePlace *place)
 }
 
 /*
- * Hands the reader the first changes after a place, in their order, that the query sees which this runs in, and the
- * caller in the log.
+ * Passes the first changes after a position to the reader, in their order: those that are visible to the current
+ * query, and to the caller in the log.
  */
 void
 change_statements_read(const ChangePlace *after, int max_count, Oid caller, bool sees_all, ChangeReader reader,

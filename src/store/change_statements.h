@@ -9,7 +9,7 @@
 
 #include "store/records.h"
 
-/* Where a reading of the changes ended: the transaction of the last one, and its RequestId. */
+/* A position in the changes: the transaction of the last change that was read, and its RequestId. */
 typedef struct ChangePlace
 {
 	uint64		transaction;
@@ -27,7 +27,7 @@ typedef struct Change
 	char		target[SEAL_MAX_IDENTIFIER + 1];
 } Change;
 
-/* Is told of one change after the other. */
+/* Called for each change. */
 typedef void (*ChangeReader) (const Change *change, void *reader_state);
 
 extern bool change_statements_know(const ChangePlace *place);
