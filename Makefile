@@ -50,10 +50,10 @@ OBJS = \
 	src/functions/app.o \
 	src/functions/bulk.o \
 	src/functions/changes.o \
+	src/functions/credentials.o \
 	src/functions/find.o \
 	src/functions/keys.o \
 	src/functions/metrics.o \
-	src/functions/policy.o \
 	src/functions/procedure.o \
 	src/functions/request_ids.o \
 	src/functions/reseal.o \

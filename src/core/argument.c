@@ -32,80 +32,90 @@ argument_bytes(FunctionCallInfo fcinfo, int position)
 	return (Bytes) {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
 }
 
-static void
-copy_identifier(Bytes value, char *identifier)
+static bool
+is_word(Bytes value, const char *word)
 {
+	return value.length == strlen(word) && memcmp(value.bytes, word, value.length) == 0;
+}
+
+/* Raises 22004 for NULL. */
+void
+argument_require(FunctionCallInfo fcinfo, int position, Parameter parameter)
+{
+	if (PG_ARGISNULL(position))
+		error_missing(parameter);
+}
+
+/* Copies an identifier; false, and the empty string, for NULL and for one without this form. */
+bool
+argument_copy_identifier(FunctionCallInfo fcinfo, int position, IdentifierForm form, char *identifier)
+{
+	Bytes		value;
+
+	identifier[0] = '\0';
+	if (PG_ARGISNULL(position))
+		return false;
+	value = argument_bytes(fcinfo, position);
+	if (!form(value.bytes, value.length))
+		return false;
 	memcpy(identifier, value.bytes, value.length);
 	identifier[value.length] = '\0';
+	return true;
+}
+
+static void
+read_optional(FunctionCallInfo fcinfo, int position, Parameter parameter, IdentifierForm form, char *identifier)
+{
+	if (!argument_copy_identifier(fcinfo, position, form, identifier) && !PG_ARGISNULL(position))
+		error_malformed(parameter);
 }
 
 /* An AppKey; raises 22004 for NULL and 22023 for anything malformed. */
 void
 argument_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter, char app_key[APP_KEY_MAX + 1])
 {
-	if (PG_ARGISNULL(position))
-		error_missing(parameter);
-	argument_optional_app_key(fcinfo, position, parameter, app_key);
+	argument_require(fcinfo, position, parameter);
+	read_optional(fcinfo, position, parameter, identifier_is_app_key, app_key);
 }
 
-/* An AppKey, or nothing: then it becomes the empty string. */
+/* An AppKey, or nothing: then it becomes the empty string, as the next ones do. */
 void
 argument_optional_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
 						  char app_key[APP_KEY_MAX + 1])
 {
-	Bytes		value;
+	read_optional(fcinfo, position, parameter, identifier_is_app_key, app_key);
+}
 
-	app_key[0] = '\0';
-	if (PG_ARGISNULL(position))
-		return;
-	value = argument_bytes(fcinfo, position);
-	if (!identifier_is_app_key(value.bytes, value.length))
-		error_malformed(parameter);
-	copy_identifier(value, app_key);
+/* A GatewayId, or nothing. */
+void
+argument_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_ID_MAX + 1])
+{
+	read_optional(fcinfo, position, PARAM_GATEWAY_ID, identifier_is_zone_id, gateway_id);
+}
+
+/* A client_token, or nothing. */
+void
+argument_client_token(FunctionCallInfo fcinfo, int position, char client_token[CLIENT_TOKEN_MAX + 1])
+{
+	read_optional(fcinfo, position, PARAM_CLIENT_TOKEN, identifier_is_client_token, client_token);
 }
 
 /* A ZoneId; raises 22004 for NULL and 22023 for anything malformed. */
 void
 argument_zone_id(FunctionCallInfo fcinfo, int position, char zone_id[ZONE_ID_MAX + 1])
 {
-	Bytes		value;
-
-	if (PG_ARGISNULL(position))
-		error_missing(PARAM_ZONE_ID);
-	value = argument_bytes(fcinfo, position);
-	if (!identifier_is_zone_id(value.bytes, value.length))
-		error_malformed(PARAM_ZONE_ID);
-	copy_identifier(value, zone_id);
+	argument_require(fcinfo, position, PARAM_ZONE_ID);
+	read_optional(fcinfo, position, PARAM_ZONE_ID, identifier_is_zone_id, zone_id);
 }
 
-/* A GatewayId, or nothing: then it becomes the empty string. */
+/* The first argument: the AppKey or ZoneId that a function is about. */
 void
-argument_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_ID_MAX + 1])
+argument_target(FunctionCallInfo fcinfo, CredentialKind kind, char identifier[SEAL_MAX_IDENTIFIER + 1])
 {
-	Bytes		value;
-
-	gateway_id[0] = '\0';
-	if (PG_ARGISNULL(position))
-		return;
-	value = argument_bytes(fcinfo, position);
-	if (!identifier_is_gateway_id(value.bytes, value.length))
-		error_malformed(PARAM_GATEWAY_ID);
-	copy_identifier(value, gateway_id);
-}
-
-/* A client_token, or nothing: then it becomes the empty string. */
-void
-argument_client_token(FunctionCallInfo fcinfo, int position, char client_token[CLIENT_TOKEN_MAX + 1])
-{
-	Bytes		value;
-
-	client_token[0] = '\0';
-	if (PG_ARGISNULL(position))
-		return;
-	value = argument_bytes(fcinfo, position);
-	if (!identifier_is_client_token(value.bytes, value.length))
-		error_malformed(PARAM_CLIENT_TOKEN);
-	copy_identifier(value, client_token);
+	if (kind == CREDENTIAL_APP)
+		argument_app_key(fcinfo, 0, PARAM_APP_KEY, identifier);
+	else
+		argument_zone_id(fcinfo, 0, identifier);
 }
 
 /* Reads a secret by its form, and wipes the copy that detoasting may have made. */
@@ -211,15 +221,14 @@ argument_description(FunctionCallInfo fcinfo, int position)
  * are compared; one that is too long for that becomes the longest.  Raises 22004 for NULL; 22023 for a
  * negative or infinite one.
  */
-static int64
-read_duration(FunctionCallInfo fcinfo, int position, Parameter parameter)
+int64
+argument_age(FunctionCallInfo fcinfo, int position, Parameter parameter)
 {
 	const Interval *duration;
 	int64		days;
 	int64		microseconds;
 
-	if (PG_ARGISNULL(position))
-		error_missing(parameter);
+	argument_require(fcinfo, position, parameter);
 	duration = PG_GETARG_INTERVAL_P(position);
 	if (KEYROT_INTERVAL_IS_INFINITE(duration))
 		error_malformed(parameter);
@@ -232,11 +241,11 @@ read_duration(FunctionCallInfo fcinfo, int position, Parameter parameter)
 	return microseconds;
 }
 
-/* A grace period, as read_duration() reads it; 22023 also for one longer than keyrot.max_grace. */
+/* A grace period, read likewise; raises 22023 also for one longer than keyrot.max_grace. */
 int64
 argument_grace(FunctionCallInfo fcinfo, int position)
 {
-	int64		grace = read_duration(fcinfo, position, PARAM_GRACE_PERIOD);
+	int64		grace = argument_age(fcinfo, position, PARAM_GRACE_PERIOD);
 
 	if (grace > (int64) keyrot_max_grace * USECS_PER_SEC)
 		error_grace_too_long();
@@ -252,12 +261,11 @@ argument_from_first_use(FunctionCallInfo fcinfo, int position)
 {
 	Bytes		value;
 
-	if (PG_ARGISNULL(position))
-		error_missing(PARAM_GRACE_FROM);
+	argument_require(fcinfo, position, PARAM_GRACE_FROM);
 	value = argument_bytes(fcinfo, position);
-	if (value.length == strlen("rotation") && memcmp(value.bytes, "rotation", value.length) == 0)
+	if (is_word(value, "rotation"))
 		return false;
-	if (value.length != strlen("first_use") || memcmp(value.bytes, "first_use", value.length) != 0)
+	if (!is_word(value, "first_use"))
 		error_malformed(PARAM_GRACE_FROM);
 	if (!usage_exists())
 		error_no_first_use(settings_preloaded());
@@ -276,13 +284,6 @@ argument_optional_period(FunctionCallInfo fcinfo, int position, Parameter parame
 		error_malformed(parameter);
 }
 
-/* A minimum age, as read by read_duration(). */
-int64
-argument_age(FunctionCallInfo fcinfo, int position, Parameter parameter)
-{
-	return read_duration(fcinfo, position, parameter);
-}
-
 /*
  * The role that an owner argument means, and its name in the current memory context; raises 22004 for
  * NULL, 42704 for no role, 22021 for one whose name is not valid in the database's encoding.
@@ -292,8 +293,7 @@ argument_owner(FunctionCallInfo fcinfo, int position, const char **name)
 {
 	Oid			role;
 
-	if (PG_ARGISNULL(position))
-		error_missing(PARAM_OWNER);
+	argument_require(fcinfo, position, PARAM_OWNER);
 	role = PG_GETARG_OID(position);
 	*name = GetUserNameFromId(role, true);
 	if (*name == NULL)
@@ -307,8 +307,7 @@ argument_owner(FunctionCallInfo fcinfo, int position, const char **name)
 bool
 argument_boolean(FunctionCallInfo fcinfo, int position, Parameter parameter)
 {
-	if (PG_ARGISNULL(position))
-		error_missing(parameter);
+	argument_require(fcinfo, position, parameter);
 	return PG_GETARG_BOOL(position);
 }
 
@@ -316,8 +315,7 @@ argument_boolean(FunctionCallInfo fcinfo, int position, Parameter parameter)
 int
 argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter)
 {
-	if (PG_ARGISNULL(position))
-		error_missing(parameter);
+	argument_require(fcinfo, position, parameter);
 	if (PG_GETARG_INT32(position) < 1)
 		error_malformed(parameter);
 	return PG_GETARG_INT32(position);
@@ -335,12 +333,14 @@ argument_batch_size(FunctionCallInfo fcinfo, int position)
 }
 
 /*
- * The identifiers of an array, and their number, in the current memory context; raises 22004 for a NULL among them, and
- * 22023 for one that is malformed.
+ * The identifiers of an array of AppKeys or ZoneIds that is not NULL, and their number, in the current memory context;
+ * raises 22004 for a NULL among them, and 22023 for one that is malformed.
  */
-static char **
-read_identifiers(FunctionCallInfo fcinfo, int position, Parameter parameter, bool (*form) (const char *, size_t), int *count)
+char **
+argument_identifiers(FunctionCallInfo fcinfo, int position, CredentialKind kind, int *count)
 {
+	Parameter	parameter = kind == CREDENTIAL_APP ? PARAM_APP_KEYS : PARAM_ZONE_IDS;
+	IdentifierForm form = kind == CREDENTIAL_APP ? identifier_is_app_key : identifier_is_zone_id;
 	Datum	   *values;
 	bool	   *nulls;
 	char	  **identifiers;
@@ -358,20 +358,6 @@ read_identifiers(FunctionCallInfo fcinfo, int position, Parameter parameter, boo
 	return identifiers;
 }
 
-/* The AppKeys of an array that is not NULL, as read_identifiers() reads them. */
-char **
-argument_app_keys(FunctionCallInfo fcinfo, int position, int *count)
-{
-	return read_identifiers(fcinfo, position, PARAM_APP_KEYS, identifier_is_app_key, count);
-}
-
-/* The ZoneIds of an array that is not NULL, as read_identifiers() reads them. */
-char **
-argument_zone_ids(FunctionCallInfo fcinfo, int position, int *count)
-{
-	return read_identifiers(fcinfo, position, PARAM_ZONE_IDS, identifier_is_zone_id, count);
-}
-
 /* The algorithm of a signature; raises 22023 for an unknown one and for NULL. */
 CryptoHash
 argument_algorithm(FunctionCallInfo fcinfo, int position)
@@ -383,9 +369,9 @@ argument_algorithm(FunctionCallInfo fcinfo, int position)
 	if (PG_ARGISNULL(position))
 		error_malformed(PARAM_ALGORITHM);
 	value = argument_bytes(fcinfo, position);
-	if (value.length == 4 && memcmp(value.bytes, "sha1", 4) == 0)
+	if (is_word(value, "sha1"))
 		hash = CRYPTO_SHA1;
-	else if (value.length != 6 || memcmp(value.bytes, "sha256", 6) != 0)
+	else if (!is_word(value, "sha256"))
 		error_malformed(PARAM_ALGORITHM);
 	status = crypto_hash_ready(hash);
 	if (status != CRYPTO_OK)

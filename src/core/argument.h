@@ -18,7 +18,13 @@ typedef struct Bytes
 	size_t		length;
 } Bytes;
 
+/* Whether a text can be an identifier. */
+typedef bool (*IdentifierForm) (const char *text, size_t length);
+
 extern Bytes argument_bytes(FunctionCallInfo fcinfo, int position);
+extern void argument_require(FunctionCallInfo fcinfo, int position, Parameter parameter);
+extern bool argument_copy_identifier(FunctionCallInfo fcinfo, int position, IdentifierForm form, char *identifier);
+extern void argument_target(FunctionCallInfo fcinfo, CredentialKind kind, char identifier[SEAL_MAX_IDENTIFIER + 1]);
 extern void argument_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
 							 char app_key[APP_KEY_MAX + 1]);
 extern void argument_optional_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
@@ -38,8 +44,7 @@ extern Oid	argument_owner(FunctionCallInfo fcinfo, int position, const char **na
 extern bool argument_boolean(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern int	argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter);
 extern int	argument_batch_size(FunctionCallInfo fcinfo, int position);
-extern char **argument_app_keys(FunctionCallInfo fcinfo, int position, int *count);
-extern char **argument_zone_ids(FunctionCallInfo fcinfo, int position, int *count);
+extern char **argument_identifiers(FunctionCallInfo fcinfo, int position, CredentialKind kind, int *count);
 extern CryptoHash argument_algorithm(FunctionCallInfo fcinfo, int position);
 
 #endif

@@ -108,14 +108,14 @@ credential_find(Oid caller, CredentialKind kind, const char *identifier, Credent
 }
 
 /*
- * As credential_find, and holds the credential against other writers until the transaction ends.  Waits for
- * other transactions that hold it, up to lock_timeout.
+ * As credential_find, for the request's target and into request->credential, and holds it against other writers until the
+ * transaction ends.  Waits for other transactions that hold it, up to lock_timeout.
  */
 void
-credential_lock(Oid caller, CredentialKind kind, const char *identifier, Credential *credential)
+credential_lock(Request *request, CredentialKind kind)
 {
-	if (!rows_lock_credential(kind, identifier, judge_current, caller, credential))
-		error_no_such(kind, identifier);
+	if (!rows_lock_credential(kind, request->target, judge_current, request->caller, &request->credential))
+		error_no_such(kind, request->target);
 }
 
 /* Makes a secret of the credential's kind, where the caller gave none. */
@@ -576,8 +576,7 @@ credential_reseal(Credential *credential)
 }
 
 /*
- * Like credential_lock, regardless of the owner and of whether the credential is retired; returns whether it
- * exists.
+ * Holds a credential likewise, regardless of the owner and of whether it is retired; returns whether it exists.
  */
 bool
 credential_lock_any(CredentialKind kind, const char *identifier, Credential *credential)

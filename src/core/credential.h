@@ -13,7 +13,7 @@
 extern void credential_require_rights(Oid caller, const Credential *credential);
 extern bool credential_look_up(CredentialKind kind, const char *identifier, Credential *credential);
 extern void credential_find(Oid caller, CredentialKind kind, const char *identifier, Credential *credential);
-extern void credential_lock(Oid caller, CredentialKind kind, const char *identifier, Credential *credential);
+extern void credential_lock(Request *request, CredentialKind kind);
 
 extern void credential_issue(Request *request, CredentialKind kind, const char *identifier);
 extern void credential_reissue(Request *request);

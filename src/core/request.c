@@ -219,7 +219,8 @@ perform(Request *request)
 	tables_lock_access_share();
 	if (OidIsValid(request->misnamed))
 		error_role_name(request->misnamed);
-	action->read(request);
+	if (action->read != NULL)
+		action->read(request);
 	limit_admit(request->caller, action->name, rate_limit_of(action));
 	action->act(request);
 }
@@ -266,6 +267,12 @@ attempt(Request *request, LedgerEntry **entry)
 	return error;
 }
 
+static Datum
+answer(Request *request)
+{
+	return request->action->answer == NULL ? (Datum) 0 : request->action->answer(request);
+}
+
 /* Performs the request and answers it; without a refusal function its failures are raised. */
 static Datum
 respond(Request *request, Refusal refuse, LedgerEntry **entry)
@@ -277,14 +284,14 @@ respond(Request *request, Refusal refuse, LedgerEntry **entry)
 		perform(request);
 		if (request->action->family != REQUEST_OF_MANY)
 			*entry = write_record(request, "ok");
-		return request->action->answer(request);
+		return answer(request);
 	}
 	error = attempt(request, entry);
 	if (error == NULL)
 	{
 		if (*entry == NULL)
 			*entry = write_record(request, "ok");
-		return request->action->answer(request);
+		return answer(request);
 	}
 	if (conditions_must_be_raised(error))
 		ReThrowError(error);
@@ -307,8 +314,18 @@ forget_secrets(Request *request)
 		crypto_wipe(request->result_text, VARSIZE_ANY(request->result_text));
 }
 
-static Datum
-run_request(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
+/*
+ * Runs an SQL function as a request: reads, is admitted, acts, records, answers.  The answer, which may hold
+ * a secret, comes last, so that nothing can fail once it is formed; it is in the memory context of the call.
+ * Raises what the action raises, 53400 for a call above the limit, 25006 if nothing can be written, 42501
+ * inside a security-restricted operation, and 22021 for a caller whose name is not valid in the database's
+ * encoding.
+ *
+ * With a refusal function, an error of the action is undone, recorded with its SQLSTATE in the caller's transaction, and
+ * answered by that function; errors for which conditions_must_be_raised() are still raised.
+ */
+Datum
+request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 {
 	Request		request;
 	ErrorContextCallback context;
@@ -348,28 +365,4 @@ run_request(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
 	error_context_stack = context.previous;
 	forget_secrets(&request);
 	return result;
-}
-
-/*
- * Runs an SQL function as a request: reads, is admitted, acts, records, answers.  The answer, which may hold
- * a secret, comes last, so that nothing can fail once it is formed; it is in the memory context of the call.
- * Raises what the action raises, 53400 for a call above the limit, 25006 if nothing can be written, 42501
- * inside a security-restricted operation, and 22021 for a caller whose name is not valid in the database's
- * encoding.
- */
-Datum
-request_run(FunctionCallInfo fcinfo, const Action *action)
-{
-	return run_request(fcinfo, action, NULL);
-}
-
-/*
- * Like request_run(), but an error of the action is undone, recorded with its SQLSTATE in the caller's
- * transaction, and answered by the refusal function; errors for which conditions_must_be_raised() are still
- * raised.
- */
-Datum
-request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse)
-{
-	return run_request(fcinfo, action, refuse);
 }

@@ -62,9 +62,9 @@ typedef struct Action
 {
 	const char *name;			/* the function's */
 	RequestFamily family;
-	void		(*read) (Request *request);
+	void		(*read) (Request *request); /* NULL: it has nothing to read */
 	void		(*act) (Request *request);
-	Datum		(*answer) (Request *request);
+	Datum		(*answer) (Request *request);	/* NULL: nothing, or rows that are in the result set */
 } Action;
 
 /* Answers a request that failed, instead of raising its error. */
@@ -75,7 +75,12 @@ extern int64 request_unix_time(TimestampTz time);
 extern void request_require_writable(const char *function);
 extern void request_give_id(Request *request, pg_uuid_t *id);
 extern void request_make_row(const Request *request, const char *outcome, RequestRow *row);
-extern Datum request_run(FunctionCallInfo fcinfo, const Action *action);
 extern Datum request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse);
+
+static inline Datum
+request_run(FunctionCallInfo fcinfo, const Action *action)
+{
+	return request_run_answering(fcinfo, action, NULL);
+}
 
 #endif

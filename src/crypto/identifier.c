@@ -75,18 +75,11 @@ identifier_is_app_key(const char *text, size_t length)
 		is_name(text, length, "_.-") && !looks_like_a_secret(text, length);
 }
 
-/* 1 to 64 of A-Za-z0-9_- beginning with a letter or digit. */
+/* 1 to 64 of A-Za-z0-9_- beginning with a letter or digit.  GatewayIds have the same form. */
 bool
 identifier_is_zone_id(const char *text, size_t length)
 {
 	return length >= 1 && length <= ZONE_ID_MAX && is_name(text, length, "_-") && !looks_like_a_secret(text, length);
-}
-
-/* Like a ZoneId. */
-bool
-identifier_is_gateway_id(const char *text, size_t length)
-{
-	return identifier_is_zone_id(text, length);
 }
 
 /* 1 to 64 printable ASCII characters without spaces. */

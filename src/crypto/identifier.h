@@ -16,7 +16,6 @@
 
 extern bool identifier_is_app_key(const char *text, size_t length);
 extern bool identifier_is_zone_id(const char *text, size_t length);
-extern bool identifier_is_gateway_id(const char *text, size_t length);
 extern bool identifier_is_client_token(const char *text, size_t length);
 
 extern CryptoStatus identifier_make_app_key(CryptoDraw *draw, char text[APP_KEY_MADE_LENGTH + 1]);

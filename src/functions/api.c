@@ -16,8 +16,7 @@
 
 #include "functions/api_read.h"
 #include "functions/api_shape.h"
-#include "functions/app.h"
-#include "functions/zone.h"
+#include "functions/function.h"
 #include "core/request.h"
 #include "core/result.h"
 #include "store/app_statements.h"
@@ -147,7 +146,7 @@ answer_apps(Request *request, JsonbParseState **state)
 
 static const ApiAction actions[] = {
 	{
-		"CreateApp", &api_alibaba, &app_create_action, answer_app_id, {
+		"CreateApp", &api_alibaba, &create_app_action, answer_app_id, {
 			NAME(PARAM_APP_NAME, 0, REQUIRED),
 			NAME(PARAM_APP_KEY, 1, OPTIONAL),
 			SECRET(PARAM_APP_SECRET, 2, OPTIONAL),
@@ -155,18 +154,18 @@ static const ApiAction actions[] = {
 		}
 	},
 	{
-		"DescribeAppSecurity", &api_alibaba, &app_describe_security_action, answer_app_security, {
+		"DescribeAppSecurity", &api_alibaba, &describe_app_security_action, answer_app_security, {
 			APP_ID,
 			NAME(PARAM_APP_KEY, 0, NAMES_APP)
 		}
 	},
 	{
-		"DescribeAppSecurities", &api_alibaba, &app_describe_security_action, answer_app_securities, {
+		"DescribeAppSecurities", &api_alibaba, &describe_app_security_action, answer_app_securities, {
 			APP_ID
 		}
 	},
 	{
-		"ResetAppSecret", &api_alibaba, &app_reset_secret_action, answer_nothing, {
+		"ResetAppSecret", &api_alibaba, &reset_app_secret_action, answer_nothing, {
 			NAME(PARAM_APP_KEY, 0, REQUIRED),
 			NAME(PARAM_NEW_APP_KEY, 1, OPTIONAL),
 			SECRET(PARAM_NEW_APP_SECRET, 2, OPTIONAL),
@@ -176,7 +175,7 @@ static const ApiAction actions[] = {
 		}
 	},
 	{
-		"ModifyApp", &api_alibaba, &app_modify_action, answer_nothing, {
+		"ModifyApp", &api_alibaba, &modify_app_action, answer_nothing, {
 			APP_ID,
 			NAME(PARAM_APP_KEY, 0, NAMES_APP),
 			NAME(PARAM_APP_NAME, 1, OPTIONAL),
@@ -185,7 +184,7 @@ static const ApiAction actions[] = {
 		}
 	},
 	{
-		"DescribeAppAttributes", &api_alibaba, &app_list_action, answer_apps, {
+		"DescribeAppAttributes", &api_alibaba, &list_apps_action, answer_apps, {
 			{PARAM_APP_ID, VALUE_INT8, 0, OPTIONAL, 1, PG_INT64_MAX, 0},
 			NAME(PARAM_APP_KEY, 1, OPTIONAL),
 			NAME(PARAM_APP_NAME, 2, OPTIONAL),
@@ -195,33 +194,33 @@ static const ApiAction actions[] = {
 		}
 	},
 	{
-		"DescribeApp", &api_alibaba, &app_describe_action, answer_app, {
+		"DescribeApp", &api_alibaba, &describe_app_action, answer_app, {
 			APP_ID
 		}
 	},
 	/* An app has no tags here; this tells it to clients that ask for them before each read. */
 	{
-		"ListTagResources", &api_alibaba, &app_list_nothing_action, answer_no_tags, {{0}}
+		"ListTagResources", &api_alibaba, &list_nothing_action, answer_no_tags, {{0}}
 	},
 	{
-		"DeleteApp", &api_alibaba, &app_delete_action, answer_nothing, {
+		"DeleteApp", &api_alibaba, &delete_app_action, answer_nothing, {
 			APP_ID,
 			NAME(PARAM_APP_KEY, 0, NAMES_APP)
 		}
 	},
 	{
-		"CreateMultiPathGatewaySecretKey", &api_tencent, &zone_create_key_action, answer_nothing, {
+		"CreateMultiPathGatewaySecretKey", &api_tencent, &create_zone_key_action, answer_nothing, {
 			NAME(PARAM_ZONE_ID, 0, REQUIRED),
 			SECRET(PARAM_SECRET_KEY, 1, OPTIONAL_OR_EMPTY)
 		}
 	},
 	{
-		"DescribeMultiPathGatewaySecretKey", &api_tencent, &zone_describe_key_action, answer_secret_key, {
+		"DescribeMultiPathGatewaySecretKey", &api_tencent, &describe_zone_key_action, answer_secret_key, {
 			NAME(PARAM_ZONE_ID, 0, REQUIRED)
 		}
 	},
 	{
-		"RefreshMultiPathGatewaySecretKey", &api_tencent, &zone_refresh_key_action, answer_secret_key, {
+		"RefreshMultiPathGatewaySecretKey", &api_tencent, &refresh_zone_key_action, answer_secret_key, {
 			NAME(PARAM_ZONE_ID, 0, REQUIRED),
 			GRACE(1),
 			TOKEN(2),
@@ -229,7 +228,7 @@ static const ApiAction actions[] = {
 		}
 	},
 	{
-		"ModifyMultiPathGatewaySecretKey", &api_tencent, &zone_modify_key_action, answer_nothing, {
+		"ModifyMultiPathGatewaySecretKey", &api_tencent, &modify_zone_key_action, answer_nothing, {
 			NAME(PARAM_ZONE_ID, 0, REQUIRED),
 			SECRET(PARAM_SECRET_KEY, 1, REQUIRED),
 			GRACE(2),
@@ -290,10 +289,10 @@ act_on_call(Request *request)
 
 	request->arguments.listed = collect_app;
 	call->row->action->act(request);
-	if (call->row->action == &app_list_action && call->app_count == 0)
+	if (call->row->action == &list_apps_action && call->app_count == 0)
 		call->total_count = app_statements_count(&request->arguments.filter);
 	/* It was deleted between the two look-ups. */
-	if (call->row->action == &app_describe_action && call->app_count == 0)
+	if (call->row->action == &describe_app_action && call->app_count == 0)
 		error_no_such_app_id(request->arguments.app_id);
 }
 

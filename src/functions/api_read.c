@@ -319,7 +319,8 @@ read_arguments(const ApiCall *call, Request *request)
 	InitFunctionCallInfoData(*inner, NULL, API_MAX_ARGUMENTS, InvalidOid, NULL, NULL);
 	memcpy(inner->args, call->arguments, sizeof(call->arguments));
 	request->fcinfo = inner;
-	call->row->action->read(request);
+	if (call->row->action->read != NULL)
+		call->row->action->read(request);
 	request->fcinfo = call->fcinfo;
 }
 

@@ -5,30 +5,17 @@
  * An app is identified by its AppKey or, if api() reads the arguments, by its number, which is looked up only
  * after all checks that do not need the tables.
  */
-#include "base/compat.h"
+#include "functions/function.h"
 
-#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "functions/app.h"
 #include "core/argument.h"
 #include "core/credential.h"
-#include "core/request.h"
 #include "core/result.h"
 #include "core/retry.h"
 #include "core/rights.h"
 #include "store/app_statements.h"
-
-PG_FUNCTION_INFO_V1(keyrot_create_app);
-PG_FUNCTION_INFO_V1(keyrot_reset_app_secret);
-PG_FUNCTION_INFO_V1(keyrot_describe_app_security);
-PG_FUNCTION_INFO_V1(keyrot_modify_app);
-PG_FUNCTION_INFO_V1(keyrot_set_app_owner);
-PG_FUNCTION_INFO_V1(keyrot_delete_app);
-PG_FUNCTION_INFO_V1(keyrot_end_app_grace);
-PG_FUNCTION_INFO_V1(keyrot_revert_app_secret);
-PG_FUNCTION_INFO_V1(keyrot_list_apps);
 
 /* Reads the AppKey that the request is about, which may be missing where the app's number is known. */
 static void
@@ -64,7 +51,7 @@ lock_app(Request *request)
 
 	if (request->arguments.app_id == 0)
 	{
-		credential_lock(request->caller, CREDENTIAL_APP, request->target, &request->credential);
+		credential_lock(request, CREDENTIAL_APP);
 		return;
 	}
 	strlcpy(given, request->target, sizeof(given));
@@ -85,8 +72,7 @@ read_new_app(Request *request)
 
 	argument_optional_app_key(fcinfo, 1, PARAM_APP_KEY, request->target);
 	arguments->app_name = argument_app_name(fcinfo, 0);
-	if (arguments->app_name.isnull)
-		error_missing(PARAM_APP_NAME);
+	argument_require(fcinfo, 0, PARAM_APP_NAME);
 	argument_app_secret(fcinfo, 2, PARAM_APP_SECRET, &request->secret);
 	arguments->description = argument_description(fcinfo, 3);
 }
@@ -115,22 +101,17 @@ create_app(Request *request)
 static Datum
 answer_created_app(Request *request)
 {
-	Datum		values[3];
+	Datum		values[] = {
+		Int64GetDatum(request->credential.app_id),
+		CStringGetTextDatum(request->credential.identifier),
+		UUIDPGetDatum(&request->id),
+	};
 
-	values[0] = Int64GetDatum(request->credential.app_id);
-	values[1] = CStringGetTextDatum(request->credential.identifier);
-	values[2] = UUIDPGetDatum(&request->id);
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
-const Action app_create_action = {"create_app", REQUEST_OF_APPS, read_new_app, create_app, answer_created_app};
-
 /* create_app(app_name, OUT app_id, INOUT app_key, app_secret, description, OUT request_id) */
-Datum
-keyrot_create_app(PG_FUNCTION_ARGS)
-{
-	return request_run(fcinfo, &app_create_action);
-}
+REQUEST_FUNCTION(create_app, REQUEST_OF_APPS, read_new_app, create_app, answer_created_app);
 
 
 static void
@@ -157,16 +138,8 @@ reset_app_secret(Request *request)
 	retry_remember(request, request->version);
 }
 
-const Action app_reset_secret_action = {
-	"reset_app_secret", REQUEST_OF_APPS, read_reset, reset_app_secret, result_request_id
-};
-
 /* reset_app_secret(app_key, new_app_key, new_app_secret, grace_period, client_token, grace_from) */
-Datum
-keyrot_reset_app_secret(PG_FUNCTION_ARGS)
-{
-	return request_run(fcinfo, &app_reset_secret_action);
-}
+REQUEST_FUNCTION(reset_app_secret, REQUEST_OF_APPS, read_reset, reset_app_secret, result_request_id);
 
 
 static void
@@ -182,28 +155,21 @@ static Datum
 answer_app_security(Request *request)
 {
 	const Credential *app = &request->credential;
-	Datum		values[7];
+	Datum		values[] = {
+		Int64GetDatum(app->app_id),
+		CStringGetTextDatum(app->identifier),
+		result_secret(request),
+		Int32GetDatum(app->version),
+		TimestampTzGetDatum(app->created_at),
+		TimestampTzGetDatum(app->modified_at),
+		UUIDPGetDatum(&request->id),
+	};
 
-	values[0] = Int64GetDatum(app->app_id);
-	values[1] = CStringGetTextDatum(app->identifier);
-	values[2] = result_secret(request);
-	values[3] = Int32GetDatum(app->version);
-	values[4] = TimestampTzGetDatum(app->created_at);
-	values[5] = TimestampTzGetDatum(app->modified_at);
-	values[6] = UUIDPGetDatum(&request->id);
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
-const Action app_describe_security_action = {
-	"describe_app_security", REQUEST_OF_APPS, read_app_key, describe_app_security, answer_app_security
-};
-
 /* describe_app_security(OUT app_id, INOUT app_key, OUT app_secret, OUT version, ..., OUT request_id) */
-Datum
-keyrot_describe_app_security(PG_FUNCTION_ARGS)
-{
-	return request_run(fcinfo, &app_describe_security_action);
-}
+REQUEST_FUNCTION(describe_app_security, REQUEST_OF_APPS, read_app_key, describe_app_security, answer_app_security);
 
 
 static void
@@ -228,38 +194,8 @@ modify_app(Request *request)
 		app_statements_modify(request->target, arguments->app_name, arguments->description);
 }
 
-const Action app_modify_action = {"modify_app", REQUEST_OF_APPS, read_modification, modify_app, result_request_id};
-
 /* modify_app(app_key, app_name, description) */
-Datum
-keyrot_modify_app(PG_FUNCTION_ARGS)
-{
-	return request_run(fcinfo, &app_modify_action);
-}
-
-
-static void
-read_owner(Request *request)
-{
-	read_app_key(request);
-	request->arguments.owner = argument_owner(request->fcinfo, 1, &request->arguments.owner_name);
-}
-
-static void
-set_app_owner(Request *request)
-{
-	lock_app(request);
-	credential_set_owner(request);
-}
-
-/* set_app_owner(app_key, owner) */
-Datum
-keyrot_set_app_owner(PG_FUNCTION_ARGS)
-{
-	static const Action action = {"set_app_owner", REQUEST_OF_APPS, read_owner, set_app_owner, result_request_id};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(modify_app, REQUEST_OF_APPS, read_modification, modify_app, result_request_id);
 
 
 static void
@@ -269,50 +205,8 @@ delete_app(Request *request)
 	credential_retire(request);
 }
 
-const Action app_delete_action = {"delete_app", REQUEST_OF_APPS, read_app_key, delete_app, result_request_id};
-
 /* delete_app(app_key) */
-Datum
-keyrot_delete_app(PG_FUNCTION_ARGS)
-{
-	return request_run(fcinfo, &app_delete_action);
-}
-
-
-static void
-end_app_grace(Request *request)
-{
-	lock_app(request);
-	credential_end_grace(request);
-}
-
-/* end_app_grace(app_key) */
-Datum
-keyrot_end_app_grace(PG_FUNCTION_ARGS)
-{
-	static const Action action = {"end_app_grace", REQUEST_OF_APPS, read_app_key, end_app_grace, result_request_id};
-
-	return request_run(fcinfo, &action);
-}
-
-
-static void
-revert_app_secret(Request *request)
-{
-	lock_app(request);
-	credential_revert(request);
-}
-
-/* revert_app_secret(app_key) */
-Datum
-keyrot_revert_app_secret(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"revert_app_secret", REQUEST_OF_APPS, read_app_key, revert_app_secret, result_request_id
-	};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(delete_app, REQUEST_OF_APPS, read_app_key, delete_app, result_request_id);
 
 
 /* Adds one listed app to the result, with the RequestId before its last column. */
@@ -358,6 +252,9 @@ list_apps(Request *request)
 	app_statements_list(filter, request->arguments.listed, request);
 }
 
+/* list_apps(INOUT app_id, INOUT app_key, INOUT app_name, page_number, page_size, newest_first, OUT ...) */
+ROWS_FUNCTION(list_apps, REQUEST_OF_APPS, read_listing, list_apps);
+
 /* Lists the one app that the request names, by its number. */
 static void
 describe_app(Request *request)
@@ -373,27 +270,12 @@ describe_app(Request *request)
 	app_statements_list(filter, request->arguments.listed, request);
 }
 
+const Action describe_app_action = {"list_apps", REQUEST_OF_APPS, read_app_key, describe_app, NULL};
+
 /* Lists what apps have none of. */
 static void
-read_nothing(Request *request pg_attribute_unused())
+list_nothing(Request *request pg_attribute_unused())
 {
 }
 
-/* The listed apps are in the result set already. */
-static Datum
-answer_listing(Request *request pg_attribute_unused())
-{
-	return (Datum) 0;
-}
-
-const Action app_list_action = {"list_apps", REQUEST_OF_APPS, read_listing, list_apps, answer_listing};
-const Action app_describe_action = {"list_apps", REQUEST_OF_APPS, read_app_key, describe_app, answer_listing};
-const Action app_list_nothing_action = {"list_apps", REQUEST_OF_APPS, read_nothing, read_nothing, answer_listing};
-
-/* list_apps(INOUT app_id, INOUT app_key, INOUT app_name, page_number, page_size, newest_first, OUT ...) */
-Datum
-keyrot_list_apps(PG_FUNCTION_ARGS)
-{
-	InitMaterializedSRF(fcinfo, 0);
-	return request_run(fcinfo, &app_list_action);
-}
+const Action list_nothing_action = {"list_apps", REQUEST_OF_APPS, NULL, list_nothing, NULL};

@@ -7,9 +7,8 @@
  * two of them never wait for each other in a circle.  What is not to be rotated twice is told by the time of its last
  * rotation: all that this call, or one that it resumes, has rotated is younger than rotated_before.
  */
-#include "base/compat.h"
+#include "functions/function.h"
 
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -21,7 +20,6 @@
 #include "core/batch.h"
 #include "core/credential.h"
 #include "core/lifetime.h"
-#include "core/request.h"
 #include "core/rights.h"
 #include "record/progress.h"
 #include "store/bulk_statements.h"
@@ -30,21 +28,9 @@
 #include "base/notices.h"
 #include "base/settings.h"
 
-PG_FUNCTION_INFO_V1(keyrot_rotate_due);
-PG_FUNCTION_INFO_V1(keyrot_reset_apps);
-PG_FUNCTION_INFO_V1(keyrot_refresh_zones);
 
 /* How many of the due are locked and written by one statement. */
 #define DUE_AT_ONCE 1000
-
-enum
-{
-	ROTATED_KIND,
-	ROTATED_ID,
-	ROTATED_VERSION,
-	ROTATED_REQUEST_ID,
-	ROTATED_COLUMNS
-};
 
 /* Positions of the procedures' arguments. */
 enum
@@ -75,13 +61,6 @@ typedef struct Bulk
 	bool		found_any;		/* in this batch */
 	MemoryContext context;		/* of one batch */
 } Bulk;
-
-static Datum
-answer_nothing(Request *request pg_attribute_unused())
-{
-	return (Datum) 0;
-}
-
 
 /* What is due */
 
@@ -148,13 +127,14 @@ put_rotated(Request *request, const Rotation *rotation)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) request->fcinfo->resultinfo;
 	const Credential *credential = &rotation->credential;
-	Datum		row[ROTATED_COLUMNS];
-	bool		nulls[ROTATED_COLUMNS] = {false};
+	Datum		row[] = {
+		CStringGetTextDatum(credential->kind == CREDENTIAL_APP ? "app" : "zone"),
+		CStringGetTextDatum(credential->identifier),
+		Int32GetDatum(credential->version),
+		UUIDPGetDatum(&rotation->request_id),
+	};
+	bool		nulls[lengthof(row)] = {false};
 
-	row[ROTATED_KIND] = CStringGetTextDatum(credential->kind == CREDENTIAL_APP ? "app" : "zone");
-	row[ROTATED_ID] = CStringGetTextDatum(credential->identifier);
-	row[ROTATED_VERSION] = Int32GetDatum(credential->version);
-	row[ROTATED_REQUEST_ID] = UUIDPGetDatum(&rotation->request_id);
 	tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 }
 
@@ -217,14 +197,7 @@ rotate_due(Request *request)
 }
 
 /* rotate_due(max_age, grace_period, max_count, OUT kind, OUT id, OUT version, OUT request_id) */
-Datum
-keyrot_rotate_due(PG_FUNCTION_ARGS)
-{
-	static const Action action = {"rotate_due", REQUEST_OF_MANY, read_rotate_due, rotate_due, answer_nothing};
-
-	InitMaterializedSRF(fcinfo, 0);
-	return request_run(fcinfo, &action);
-}
+ROWS_FUNCTION(rotate_due, REQUEST_OF_MANY, read_rotate_due, rotate_due);
 
 
 /* Those of an owner, of a list, or all */
@@ -285,8 +258,7 @@ read_list(Bulk *bulk)
 	bulk->is_list = !PG_ARGISNULL(BULK_LIST);
 	if (!bulk->is_list)
 		return;
-	bulk->list = bulk->filter.kind == CREDENTIAL_APP ? argument_app_keys(fcinfo, BULK_LIST, &bulk->list_length)
-		: argument_zone_ids(fcinfo, BULK_LIST, &bulk->list_length);
+	bulk->list = argument_identifiers(fcinfo, BULK_LIST, bulk->filter.kind, &bulk->list_length);
 	sort_list(bulk);
 }
 
@@ -439,7 +411,7 @@ rotate_next(Bulk *bulk)
 	return any;
 }
 
-/* Nothing is changed before the first commit. */
+/* Nothing is changed before the first commit.  Arguments are read here, for a list may be long and has to stay. */
 static void
 rotate_many(Request *request, CredentialKind kind)
 {
@@ -456,12 +428,6 @@ rotate_many(Request *request, CredentialKind kind)
 	MemoryContextDelete(bulk.context);
 }
 
-/* Its arguments are read when it acts, for a list may be long and has to stay. */
-static void
-read_later(Request *request pg_attribute_unused())
-{
-}
-
 static void
 reset_apps(Request *request)
 {
@@ -475,19 +441,7 @@ refresh_zones(Request *request)
 }
 
 /* reset_apps(owner, grace_period, batch_size, all_owners, app_keys, rotated_before) */
-Datum
-keyrot_reset_apps(PG_FUNCTION_ARGS)
-{
-	static const Action action = {"reset_apps", REQUEST_OF_MANY, read_later, reset_apps, answer_nothing};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(reset_apps, REQUEST_OF_MANY, NULL, reset_apps, NULL);
 
 /* refresh_zones(owner, grace_period, batch_size, all_owners, zone_ids, rotated_before) */
-Datum
-keyrot_refresh_zones(PG_FUNCTION_ARGS)
-{
-	static const Action action = {"refresh_zones", REQUEST_OF_MANY, read_later, refresh_zones, answer_nothing};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(refresh_zones, REQUEST_OF_MANY, NULL, refresh_zones, NULL);

@@ -11,18 +11,16 @@
  *
  * change_statements.c determines the order of changes, credential.c which requests are changes.
  */
-#include "base/compat.h"
+#include "functions/function.h"
 
 #include "access/timeline.h"
 #include "access/xlog.h"
 #include "access/xlogrecovery.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 
 #include "core/argument.h"
@@ -33,19 +31,6 @@
 PG_FUNCTION_INFO_V1(keyrot_changes);
 
 #define POSITION_TEXT 120		/* with its end */
-#define ANYTHING ' '			/* may follow a field */
-
-enum
-{
-	CHANGED_POSITION,
-	CHANGED_REQUEST_ID,
-	CHANGED_KIND,
-	CHANGED_ID,
-	CHANGED_VERSION,
-	CHANGED_ACTION,
-	CHANGED_AT,
-	CHANGED_COLUMNS
-};
 
 /* The state of this server now, or when it returned a position. */
 typedef struct History
@@ -91,7 +76,7 @@ history_includes(const History *now, const History *then)
 	return tliInHistory(then->timeline, timelines) && then->end <= tliSwitchPoint(then->timeline, timelines, NULL);
 }
 
-static void
+static const char *
 position_to_text(const History *history, const ChangePlace *place, char text[POSITION_TEXT])
 {
 	uint64		halves[2];
@@ -100,46 +85,33 @@ position_to_text(const History *history, const ChangePlace *place, char text[POS
 	snprintf(text, POSITION_TEXT, "%" PRIx64 "-%x-%x-%" PRIx64 "-%" PRIx64 "-%016" PRIx64 "%016" PRIx64,
 			 (uint64_t) history->system, history->database, history->timeline, (uint64_t) history->end,
 			 (uint64_t) place->transaction, (uint64_t) pg_ntoh64(halves[0]), (uint64_t) pg_ntoh64(halves[1]));
-}
-
-/* Reads hex digits at the cursor, up to a maximum, and the character after them; false if that is another one. */
-static bool
-read_field(const char **cursor, int digits, char after, uint64 *value)
-{
-	*value = 0;
-	for (; digits > 0 && isxdigit((unsigned char) **cursor); digits--, (*cursor)++)
-	{
-		char		c = **cursor;
-
-		*value = *value << 4 | (uint64) (c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-	}
-	if (after == ANYTHING)
-		return true;
-	return *(*cursor)++ == after;
+	return text;
 }
 
 /* Parses a position; false unless it is written exactly as keyrot writes it. */
 static bool
-position_from_text(const char *text, History *history, ChangePlace *place)
+position_from_text(const char *whole, History *history, ChangePlace *place)
 {
-	const char *cursor = text;
-	uint64		database;
-	uint64		timeline;
-	uint64		halves[2];
+	const char *text = whole;
 	char		written[POSITION_TEXT];
+	char		half[17];
+	uint64		fields[5];
+	uint64		halves[2];
+	char	   *end;
 
-	if (!read_field(&cursor, 16, '-', &history->system) || !read_field(&cursor, 8, '-', &database) ||
-		!read_field(&cursor, 8, '-', &timeline) || !read_field(&cursor, 16, '-', &history->end) ||
-		!read_field(&cursor, 16, '-', &place->transaction) || !read_field(&cursor, 16, ANYTHING, &halves[0]) ||
-		!read_field(&cursor, 16, '\0', &halves[1]))
-		return false;
-	history->database = (Oid) database;
-	history->timeline = (TimeLineID) timeline;
-	halves[0] = pg_hton64(halves[0]);
-	halves[1] = pg_hton64(halves[1]);
+	for (int i = 0; i < (int) lengthof(fields); i++, text = end + 1)
+	{
+		fields[i] = strtoull(text, &end, 16);
+		if (*end != '-')
+			return false;
+	}
+	strlcpy(half, text, sizeof(half));
+	halves[0] = pg_hton64(strtoull(half, NULL, 16));
+	halves[1] = pg_hton64(strtoull(text + strlen(half), NULL, 16));
 	memcpy(place->request_id.data, halves, sizeof(halves));
-	position_to_text(history, place, written);
-	return strcmp(text, written) == 0;
+	*history = (History) {fields[0], (Oid) fields[1], (TimeLineID) fields[2], fields[3]};
+	place->transaction = fields[4];
+	return strcmp(whole, position_to_text(history, place, written)) == 0;
 }
 
 /* Returns the place in the changes of a position; raises 22023 if it is malformed or of another history. */
@@ -163,18 +135,17 @@ put_change(const Change *change, void *reader_state)
 {
 	const Feed *feed = reader_state;
 	char		position[POSITION_TEXT];
-	Datum		row[CHANGED_COLUMNS];
-	bool		nulls[CHANGED_COLUMNS] = {false};
+	Datum		row[] = {
+		CStringGetTextDatum(position_to_text(&feed->now, &change->place, position)),
+		UUIDPGetDatum(&change->place.request_id),
+		CStringGetTextDatum(change->kind == CREDENTIAL_APP ? "app" : "zone"),
+		CStringGetTextDatum(change->target),
+		Int32GetDatum(change->version),
+		CStringGetTextDatum(change->action),
+		TimestampTzGetDatum(change->changed_at),
+	};
+	bool		nulls[lengthof(row)] = {[4] = change->version == 0};
 
-	position_to_text(&feed->now, &change->place, position);
-	row[CHANGED_POSITION] = CStringGetTextDatum(position);
-	row[CHANGED_REQUEST_ID] = UUIDPGetDatum(&change->place.request_id);
-	row[CHANGED_KIND] = CStringGetTextDatum(change->kind == CREDENTIAL_APP ? "app" : "zone");
-	row[CHANGED_ID] = CStringGetTextDatum(change->target);
-	row[CHANGED_VERSION] = Int32GetDatum(change->version);
-	nulls[CHANGED_VERSION] = change->version == 0;
-	row[CHANGED_ACTION] = CStringGetTextDatum(change->action);
-	row[CHANGED_AT] = TimestampTzGetDatum(change->changed_at);
 	tuplestore_putvalues(feed->result->setResult, feed->result->setDesc, row, nulls);
 }
 

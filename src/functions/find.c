@@ -5,9 +5,8 @@
  * Why not store a hash of each secret in an index?  It would allow anyone who can read it to test guesses, in
  * each backup and on each standby.
  */
-#include "base/compat.h"
+#include "functions/function.h"
 
-#include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
@@ -16,20 +15,9 @@
 #include "core/credential.h"
 #include "core/grace.h"
 #include "core/lifetime.h"
-#include "core/request.h"
 #include "core/rights.h"
 #include "store/rows.h"
 
-PG_FUNCTION_INFO_V1(keyrot_find_secret);
-
-enum
-{
-	FOUND_KIND,
-	FOUND_ID,
-	FOUND_VERSION,
-	FOUND_STATE,
-	FOUND_COLUMNS
-};
 
 /* What is looked for, and by whom. */
 typedef struct Search
@@ -45,8 +33,7 @@ read_secret(Request *request)
 {
 	Bytes		text;
 
-	if (request->fcinfo->args[0].isnull)
-		error_missing(PARAM_SECRET);
+	argument_require(request->fcinfo, 0, PARAM_SECRET);
 	text = argument_bytes(request->fcinfo, 0);
 	(void) secret_from_app_secret(text.bytes, text.length, &request->secret);
 	(void) secret_from_secret_key(text.bytes, text.length, &request->current);
@@ -56,13 +43,14 @@ static void
 put_found(Search *search, const Credential *credential, int32 version, const char *state)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) search->request->fcinfo->resultinfo;
-	Datum		row[FOUND_COLUMNS];
-	bool		nulls[FOUND_COLUMNS] = {false};
+	Datum		row[] = {
+		CStringGetTextDatum(credential->kind == CREDENTIAL_APP ? "app" : "zone"),
+		CStringGetTextDatum(credential->identifier),
+		Int32GetDatum(version),
+		CStringGetTextDatum(credential->disabled_at != NO_TIME ? "disabled" : state),
+	};
+	bool		nulls[lengthof(row)] = {false};
 
-	row[FOUND_KIND] = CStringGetTextDatum(credential->kind == CREDENTIAL_APP ? "app" : "zone");
-	row[FOUND_ID] = CStringGetTextDatum(credential->identifier);
-	row[FOUND_VERSION] = Int32GetDatum(version);
-	row[FOUND_STATE] = CStringGetTextDatum(credential->disabled_at != NO_TIME ? "disabled" : state);
 	tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 }
 
@@ -112,21 +100,5 @@ find_secret(Request *request)
 	search_table(request, CREDENTIAL_ZONE, &request->current);
 }
 
-/* What was found is in the result set already. */
-static Datum
-answer_found(Request *request pg_attribute_unused())
-{
-	return (Datum) 0;
-}
-
 /* find_secret(secret, OUT kind, OUT id, OUT version, OUT state) */
-Datum
-keyrot_find_secret(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"find_secret", REQUEST_OF_ADMINISTRATION, read_secret, find_secret, answer_found
-	};
-
-	InitMaterializedSRF(fcinfo, 0);
-	return request_run(fcinfo, &action);
-}
+ROWS_FUNCTION(find_secret, REQUEST_OF_ADMINISTRATION, read_secret, find_secret);

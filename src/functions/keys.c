@@ -3,26 +3,17 @@
  *	  The functions that create and replace the master key and data keys, as requests whose target is the
  *	  fingerprint of the resulting master key, or the id of the resulting data key.
  */
-#include "base/compat.h"
+#include "functions/function.h"
 
 #include "utils/builtins.h"
 
-#include "core/request.h"
+#include "core/argument.h"
 #include "keys/keyring.h"
 #include "keys/master.h"
 #include "keys/master_file.h"
 #include "base/errors.h"
 #include "base/notices.h"
 
-PG_FUNCTION_INFO_V1(keyrot_create_master_key);
-PG_FUNCTION_INFO_V1(keyrot_rotate_master_key);
-PG_FUNCTION_INFO_V1(keyrot_rewrap_data_keys);
-PG_FUNCTION_INFO_V1(keyrot_rotate_data_key);
-
-static void
-read_nothing(Request *request pg_attribute_unused())
-{
-}
 
 static Datum
 answer_fingerprint(Request *request)
@@ -75,21 +66,12 @@ create_master_key(Request *request)
 }
 
 /* create_master_key() */
-Datum
-keyrot_create_master_key(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"create_master_key", REQUEST_OF_ADMINISTRATION, read_nothing, create_master_key, answer_fingerprint
-	};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(create_master_key, REQUEST_OF_ADMINISTRATION, NULL, create_master_key, answer_fingerprint);
 
 static void
 read_rotate_master_key(Request *request)
 {
-	if (request->fcinfo->args[0].isnull)
-		error_missing(PARAM_REWRAP);
+	argument_require(request->fcinfo, 0, PARAM_REWRAP);
 }
 
 /*
@@ -115,15 +97,7 @@ rotate_master_key(Request *request)
 }
 
 /* rotate_master_key(rewrap) */
-Datum
-keyrot_rotate_master_key(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"rotate_master_key", REQUEST_OF_ADMINISTRATION, read_rotate_master_key, rotate_master_key, answer_fingerprint
-	};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(rotate_master_key, REQUEST_OF_ADMINISTRATION, read_rotate_master_key, rotate_master_key, answer_fingerprint);
 
 static void
 rewrap_data_keys(Request *request)
@@ -132,15 +106,7 @@ rewrap_data_keys(Request *request)
 }
 
 /* rewrap_data_keys() */
-Datum
-keyrot_rewrap_data_keys(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"rewrap_data_keys", REQUEST_OF_ADMINISTRATION, read_nothing, rewrap_data_keys, answer_rows
-	};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(rewrap_data_keys, REQUEST_OF_ADMINISTRATION, NULL, rewrap_data_keys, answer_rows);
 
 static void
 rotate_data_key(Request *request)
@@ -150,12 +116,4 @@ rotate_data_key(Request *request)
 }
 
 /* rotate_data_key() */
-Datum
-keyrot_rotate_data_key(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"rotate_data_key", REQUEST_OF_ADMINISTRATION, read_nothing, rotate_data_key, answer_rows
-	};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(rotate_data_key, REQUEST_OF_ADMINISTRATION, NULL, rotate_data_key, answer_rows);

@@ -32,17 +32,16 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "functions/function.h"
 #include "functions/procedure.h"
 #include "core/argument.h"
 #include "core/credential.h"
-#include "core/request.h"
 #include "record/progress.h"
 #include "keys/keyring.h"
 #include "store/tables.h"
 #include "base/errors.h"
 #include "base/notices.h"
 
-PG_FUNCTION_INFO_V1(keyrot_reseal);
 
 #define EXCLUDES 0x6f740002		/* "ot", lock 2 */
 #define INDICATES 0x6f740003	/* "ot", lock 3 */
@@ -348,22 +347,8 @@ reseal_all(Request *request)
 	EnsurePortalSnapshotExists();
 }
 
-static Datum
-answer_nothing(Request *request pg_attribute_unused())
-{
-	return (Datum) 0;
-}
-
 /* reseal(batch_size) */
-Datum
-keyrot_reseal(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"reseal", REQUEST_OF_ADMINISTRATION, read_reseal, reseal_all, answer_nothing
-	};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(reseal, REQUEST_OF_ADMINISTRATION, read_reseal, reseal_all, NULL);
 
 /*
  * Returns whether a reseal is running or was stopped, and its progress.  A standby cannot determine this,

@@ -6,9 +6,8 @@
  * core/signing.c computes the result.  A problem with an argument of a verification is not an error, but a
  * result.
  */
-#include "base/compat.h"
+#include "functions/function.h"
 
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
@@ -16,22 +15,6 @@
 #include "core/argument.h"
 #include "core/encoding.h"
 #include "core/result.h"
-
-PG_FUNCTION_INFO_V1(keyrot_verify_app_signature);
-PG_FUNCTION_INFO_V1(keyrot_verify_zone_signature);
-PG_FUNCTION_INFO_V1(keyrot_verify_gateway_signature);
-PG_FUNCTION_INFO_V1(keyrot_verify_app_string);
-PG_FUNCTION_INFO_V1(keyrot_verify_zone_string);
-PG_FUNCTION_INFO_V1(keyrot_verify_gateway_string);
-PG_FUNCTION_INFO_V1(keyrot_check_app_string);
-PG_FUNCTION_INFO_V1(keyrot_check_zone_string);
-PG_FUNCTION_INFO_V1(keyrot_check_gateway_string);
-PG_FUNCTION_INFO_V1(keyrot_sign_for_app);
-PG_FUNCTION_INFO_V1(keyrot_sign_for_zone);
-PG_FUNCTION_INFO_V1(keyrot_sign_string_for_app);
-PG_FUNCTION_INFO_V1(keyrot_sign_string_for_zone);
-PG_FUNCTION_INFO_V1(keyrot_sign_string_with_all_for_app);
-PG_FUNCTION_INFO_V1(keyrot_sign_string_with_all_for_zone);
 
 #define BASE64_MAC_ROOM 64
 
@@ -60,9 +43,8 @@ read_presented_text(FunctionCallInfo fcinfo, int position)
 	Presented	presented = {.hash = argument_algorithm(fcinfo, position + 2), .message = {"", 0}, .worth = REASON_OK};
 	Bytes		signature;
 
-	if (fcinfo->args[position].isnull || fcinfo->args[position + 1].isnull)
-		return presented;
-	if (!encoding_to_utf8(argument_bytes(fcinfo, position), &presented.message))
+	if (fcinfo->args[position].isnull || fcinfo->args[position + 1].isnull ||
+		!encoding_to_utf8(argument_bytes(fcinfo, position), &presented.message))
 		return presented;
 	signature = argument_bytes(fcinfo, position + 1);
 	if (!crypto_base64_decode(signature.bytes, signature.length, presented.mac, sizeof(presented.mac),
@@ -73,32 +55,16 @@ read_presented_text(FunctionCallInfo fcinfo, int position)
 
 typedef Presented (*PresentedReader) (FunctionCallInfo fcinfo, int position);
 
-/* Copies an identifier argument, or tells that it is NULL or malformed. */
-static bool
-read_identifier(FunctionCallInfo fcinfo, int position, bool (*form) (const char *, size_t),
-				char *identifier)
-{
-	Bytes		value;
-
-	if (fcinfo->args[position].isnull)
-		return false;
-	value = argument_bytes(fcinfo, position);
-	if (!form(value.bytes, value.length))
-		return false;
-	memcpy(identifier, value.bytes, value.length);
-	identifier[value.length] = '\0';
-	return true;
-}
-
 /* Reads who is said to have signed, the first argument, and with a gateway the second, too; raises nothing. */
 Signer
 signature_read_signer(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway)
 {
 	Signer		signer = {.kind = kind, .has_gateway = has_gateway};
 
-	signer.well_formed = read_identifier(fcinfo, 0, kind == CREDENTIAL_APP ? identifier_is_app_key : identifier_is_zone_id,
-										 signer.identifier) &&
-		(!has_gateway || read_identifier(fcinfo, 1, identifier_is_gateway_id, signer.gateway_id));
+	signer.well_formed =
+		argument_copy_identifier(fcinfo, 0, kind == CREDENTIAL_APP ? identifier_is_app_key : identifier_is_zone_id,
+								 signer.identifier) &&
+		(!has_gateway || argument_copy_identifier(fcinfo, 1, identifier_is_zone_id, signer.gateway_id));
 	return signer;
 }
 
@@ -135,68 +101,20 @@ check_string(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway)
 	return result_row_with_nulls(fcinfo, columns, SIGNATURE_VERDICT_COLUMNS);
 }
 
-/* verify_app_signature(app_key, message, signature, algorithm) */
-Datum
-keyrot_verify_app_signature(PG_FUNCTION_ARGS)
-{
-	return verify_presented(fcinfo, CREDENTIAL_APP, false, read_presented_bytes);
-}
+/* verify_app_signature(app_key, message, signature, algorithm), and by zone_id, or zone_id and gateway_id */
+SQL_FUNCTION(verify_app_signature, verify_presented(fcinfo, CREDENTIAL_APP, false, read_presented_bytes));
+SQL_FUNCTION(verify_zone_signature, verify_presented(fcinfo, CREDENTIAL_ZONE, false, read_presented_bytes));
+SQL_FUNCTION(verify_gateway_signature, verify_presented(fcinfo, CREDENTIAL_ZONE, true, read_presented_bytes));
 
-/* verify_app_string(app_key, string_to_sign, signature, algorithm) */
-Datum
-keyrot_verify_app_string(PG_FUNCTION_ARGS)
-{
-	return verify_presented(fcinfo, CREDENTIAL_APP, false, read_presented_text);
-}
+/* verify_app_string(app_key, string_to_sign, signature, algorithm), and so on */
+SQL_FUNCTION(verify_app_string, verify_presented(fcinfo, CREDENTIAL_APP, false, read_presented_text));
+SQL_FUNCTION(verify_zone_string, verify_presented(fcinfo, CREDENTIAL_ZONE, false, read_presented_text));
+SQL_FUNCTION(verify_gateway_string, verify_presented(fcinfo, CREDENTIAL_ZONE, true, read_presented_text));
 
-/* verify_zone_signature(zone_id, message, signature, algorithm) */
-Datum
-keyrot_verify_zone_signature(PG_FUNCTION_ARGS)
-{
-	return verify_presented(fcinfo, CREDENTIAL_ZONE, false, read_presented_bytes);
-}
-
-/* verify_zone_string(zone_id, string_to_sign, signature, algorithm) */
-Datum
-keyrot_verify_zone_string(PG_FUNCTION_ARGS)
-{
-	return verify_presented(fcinfo, CREDENTIAL_ZONE, false, read_presented_text);
-}
-
-/* verify_gateway_signature(zone_id, gateway_id, message, signature, algorithm) */
-Datum
-keyrot_verify_gateway_signature(PG_FUNCTION_ARGS)
-{
-	return verify_presented(fcinfo, CREDENTIAL_ZONE, true, read_presented_bytes);
-}
-
-/* verify_gateway_string(zone_id, gateway_id, string_to_sign, signature, algorithm) */
-Datum
-keyrot_verify_gateway_string(PG_FUNCTION_ARGS)
-{
-	return verify_presented(fcinfo, CREDENTIAL_ZONE, true, read_presented_text);
-}
-
-/* check_app_string(app_key, string_to_sign, signature, algorithm, OUT valid, OUT reason, OUT version, OUT previous) */
-Datum
-keyrot_check_app_string(PG_FUNCTION_ARGS)
-{
-	return check_string(fcinfo, CREDENTIAL_APP, false);
-}
-
-/* check_zone_string(zone_id, string_to_sign, signature, algorithm, OUT valid, OUT reason, OUT version, OUT previous) */
-Datum
-keyrot_check_zone_string(PG_FUNCTION_ARGS)
-{
-	return check_string(fcinfo, CREDENTIAL_ZONE, false);
-}
-
-/* check_gateway_string(zone_id, gateway_id, string_to_sign, signature, algorithm, OUT valid, OUT reason, OUT version, OUT previous) */
-Datum
-keyrot_check_gateway_string(PG_FUNCTION_ARGS)
-{
-	return check_string(fcinfo, CREDENTIAL_ZONE, true);
-}
+/* check_app_string(app_key, string_to_sign, signature, algorithm, OUT valid, OUT reason, OUT version, OUT previous), and so on */
+SQL_FUNCTION(check_app_string, check_string(fcinfo, CREDENTIAL_APP, false));
+SQL_FUNCTION(check_zone_string, check_string(fcinfo, CREDENTIAL_ZONE, false));
+SQL_FUNCTION(check_gateway_string, check_string(fcinfo, CREDENTIAL_ZONE, true));
 
 /* Reads whose secret is to sign, the first argument; raises 22004 and 22023, and 42501 where nothing may be signed. */
 void
@@ -204,10 +122,7 @@ signature_read_own(FunctionCallInfo fcinfo, CredentialKind kind, const char *fun
 {
 	if (InSecurityRestrictedOperation())
 		error_restricted(function);
-	if (kind == CREDENTIAL_APP)
-		argument_app_key(fcinfo, 0, PARAM_APP_KEY, identifier);
-	else
-		argument_zone_id(fcinfo, 0, identifier);
+	argument_target(fcinfo, kind, identifier);
 }
 
 static Datum
@@ -220,8 +135,7 @@ sign_bytes(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
 	bytea	   *result;
 
 	signature_read_own(fcinfo, kind, function, identifier);
-	if (PG_ARGISNULL(1))
-		error_missing(PARAM_MESSAGE);
+	argument_require(fcinfo, 1, PARAM_MESSAGE);
 	length = signing_sign(kind, identifier, hash, argument_bytes(fcinfo, 1), mac);
 	result = palloc(VARHDRSZ + length);
 	SET_VARSIZE(result, VARHDRSZ + length);
@@ -234,8 +148,7 @@ read_string_to_sign(FunctionCallInfo fcinfo)
 {
 	Bytes		message;
 
-	if (PG_ARGISNULL(1))
-		error_missing(PARAM_STRING_TO_SIGN);
+	argument_require(fcinfo, 1, PARAM_STRING_TO_SIGN);
 	if (!encoding_to_utf8(argument_bytes(fcinfo, 1), &message))
 		error_malformed(PARAM_STRING_TO_SIGN);
 	return message;
@@ -289,44 +202,14 @@ sign_string_with_all(FunctionCallInfo fcinfo, CredentialKind kind, const char *f
 	return (Datum) 0;
 }
 
-/* sign_for_app(app_key, message, algorithm) */
-Datum
-keyrot_sign_for_app(PG_FUNCTION_ARGS)
-{
-	return sign_bytes(fcinfo, CREDENTIAL_APP, "sign_for_app");
-}
+/* sign_for_app(app_key, message, algorithm), sign_for_zone(zone_id, message, algorithm) */
+SQL_FUNCTION(sign_for_app, sign_bytes(fcinfo, CREDENTIAL_APP, "sign_for_app"));
+SQL_FUNCTION(sign_for_zone, sign_bytes(fcinfo, CREDENTIAL_ZONE, "sign_for_zone"));
 
-/* sign_for_zone(zone_id, message, algorithm) */
-Datum
-keyrot_sign_for_zone(PG_FUNCTION_ARGS)
-{
-	return sign_bytes(fcinfo, CREDENTIAL_ZONE, "sign_for_zone");
-}
+/* sign_string_for_app(app_key, string_to_sign, algorithm), and by zone_id */
+SQL_FUNCTION(sign_string_for_app, sign_string(fcinfo, CREDENTIAL_APP, "sign_string_for_app"));
+SQL_FUNCTION(sign_string_for_zone, sign_string(fcinfo, CREDENTIAL_ZONE, "sign_string_for_zone"));
 
-/* sign_string_for_app(app_key, string_to_sign, algorithm) */
-Datum
-keyrot_sign_string_for_app(PG_FUNCTION_ARGS)
-{
-	return sign_string(fcinfo, CREDENTIAL_APP, "sign_string_for_app");
-}
-
-/* sign_string_for_zone(zone_id, string_to_sign, algorithm) */
-Datum
-keyrot_sign_string_for_zone(PG_FUNCTION_ARGS)
-{
-	return sign_string(fcinfo, CREDENTIAL_ZONE, "sign_string_for_zone");
-}
-
-/* sign_string_with_all_for_app(app_key, string_to_sign, algorithm, OUT id, OUT version, OUT signature) */
-Datum
-keyrot_sign_string_with_all_for_app(PG_FUNCTION_ARGS)
-{
-	return sign_string_with_all(fcinfo, CREDENTIAL_APP, "sign_string_with_all_for_app");
-}
-
-/* sign_string_with_all_for_zone(zone_id, string_to_sign, algorithm, OUT id, OUT version, OUT signature) */
-Datum
-keyrot_sign_string_with_all_for_zone(PG_FUNCTION_ARGS)
-{
-	return sign_string_with_all(fcinfo, CREDENTIAL_ZONE, "sign_string_with_all_for_zone");
-}
+/* sign_string_with_all_for_app(app_key, string_to_sign, algorithm, OUT id, OUT version, OUT signature), and by zone_id */
+SQL_FUNCTION(sign_string_with_all_for_app, sign_string_with_all(fcinfo, CREDENTIAL_APP, "sign_string_with_all_for_app"));
+SQL_FUNCTION(sign_string_with_all_for_zone, sign_string_with_all(fcinfo, CREDENTIAL_ZONE, "sign_string_with_all_for_zone"));

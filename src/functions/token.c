@@ -6,7 +6,7 @@
  * not conform exactly is malformed, and PostgreSQL's parsers, which raise errors for some input, are given
  * only what crypto/jwt.c has checked.  A malformed token takes the same work as any other.
  */
-#include "base/compat.h"
+#include "functions/function.h"
 
 #include "common/jsonapi.h"
 #include "datatype/timestamp.h"
@@ -280,8 +280,7 @@ read_claims_to_sign(FunctionCallInfo fcinfo)
 	char	   *text;
 	Bytes		json;
 
-	if (PG_ARGISNULL(1))
-		error_missing(PARAM_CLAIMS);
+	argument_require(fcinfo, 1, PARAM_CLAIMS);
 	claims = PG_GETARG_JSONB_P(1);
 	if (!JB_ROOT_IS_OBJECT(claims))
 		error_malformed(PARAM_CLAIMS);

@@ -14,17 +14,6 @@
 
 PG_FUNCTION_INFO_V1(keyrot_running_work);
 
-enum
-{
-	WORK_ACTION,
-	WORK_DONE,
-	WORK_TOTAL,
-	WORK_STARTED_AT,
-	WORK_TIME_LEFT,
-	WORK_PID,
-	WORK_COLUMNS
-};
-
 static bool
 may_see(const Progress *progress)
 {
@@ -39,18 +28,18 @@ put_work(const Progress *progress, void *reader_state)
 	ReturnSetInfo *result = reader_state;
 	int64		left = progress_time_left(progress, GetCurrentTimestamp());
 	Interval	interval = {.time = left};
-	Datum		row[WORK_COLUMNS];
-	bool		nulls[WORK_COLUMNS] = {[WORK_TIME_LEFT] = left < 0};
+	Datum		row[] = {
+		CStringGetTextDatum(progress_action_name(progress->action)),
+		Int64GetDatum(progress->done),
+		Int64GetDatum(progress->total),
+		TimestampTzGetDatum(progress->started_at),
+		IntervalPGetDatum(&interval),
+		Int32GetDatum(progress->pid),
+	};
+	bool		nulls[lengthof(row)] = {[4] = left < 0};
 
-	if (!may_see(progress))
-		return;
-	row[WORK_ACTION] = CStringGetTextDatum(progress_action_name(progress->action));
-	row[WORK_DONE] = Int64GetDatum(progress->done);
-	row[WORK_TOTAL] = Int64GetDatum(progress->total);
-	row[WORK_STARTED_AT] = TimestampTzGetDatum(progress->started_at);
-	row[WORK_TIME_LEFT] = IntervalPGetDatum(&interval);
-	row[WORK_PID] = Int32GetDatum(progress->pid);
-	tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
+	if (may_see(progress))
+		tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 }
 
 /* running_work(OUT action, OUT done, OUT total, OUT started_at, OUT time_left, OUT pid) */

@@ -2,31 +2,18 @@
  * zone.c
  *	  The SQL functions on zones, their keys and gateways.
  */
-#include "base/compat.h"
+#include "functions/function.h"
 
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-#include "functions/zone.h"
 #include "core/argument.h"
 #include "core/credential.h"
-#include "core/request.h"
 #include "core/result.h"
 #include "core/retry.h"
 #include "core/rights.h"
 #include "store/rows.h"
 #include "store/zone_statements.h"
-
-PG_FUNCTION_INFO_V1(keyrot_create_zone_key);
-PG_FUNCTION_INFO_V1(keyrot_refresh_zone_key);
-PG_FUNCTION_INFO_V1(keyrot_modify_zone_key);
-PG_FUNCTION_INFO_V1(keyrot_describe_zone_key);
-PG_FUNCTION_INFO_V1(keyrot_set_zone_owner);
-PG_FUNCTION_INFO_V1(keyrot_delete_zone_key);
-PG_FUNCTION_INFO_V1(keyrot_end_zone_grace);
-PG_FUNCTION_INFO_V1(keyrot_revert_zone_key);
-PG_FUNCTION_INFO_V1(keyrot_add_gateway);
-PG_FUNCTION_INFO_V1(keyrot_remove_gateway);
 
 /* Reads the ZoneId that the request is about. */
 static void
@@ -34,14 +21,6 @@ read_zone_id(Request *request)
 {
 	argument_zone_id(request->fcinfo, 0, request->target);
 }
-
-/* Locks the zone that the request is about. */
-static void
-lock_zone(Request *request)
-{
-	credential_lock(request->caller, CREDENTIAL_ZONE, request->target, &request->credential);
-}
-
 
 static void
 read_new_key(Request *request)
@@ -78,16 +57,8 @@ create_zone_key(Request *request)
 	zone_statements_revive(zone);
 }
 
-const Action zone_create_key_action = {
-	"create_zone_key", REQUEST_OF_ZONES, read_new_key, create_zone_key, result_request_id
-};
-
 /* create_zone_key(zone_id, secret_key) */
-Datum
-keyrot_create_zone_key(PG_FUNCTION_ARGS)
-{
-	return request_run(fcinfo, &zone_create_key_action);
-}
+REQUEST_FUNCTION(create_zone_key, REQUEST_OF_ZONES, read_new_key, create_zone_key, result_request_id);
 
 
 static void
@@ -104,7 +75,7 @@ refresh_zone_key(Request *request)
 {
 	if (retry_is_repetition(request, CREDENTIAL_ZONE))
 		return;
-	lock_zone(request);
+	credential_lock(request, CREDENTIAL_ZONE);
 	credential_rotate(request);
 	retry_remember(request, request->version);
 }
@@ -112,31 +83,20 @@ refresh_zone_key(Request *request)
 static Datum
 answer_new_key(Request *request)
 {
-	Datum		values[2];
+	Datum		values[] = {result_secret(request), result_request_id(request)};
 
-	values[0] = result_secret(request);
-	values[1] = result_request_id(request);
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
-const Action zone_refresh_key_action = {
-	"refresh_zone_key", REQUEST_OF_ZONES, read_refresh, refresh_zone_key, answer_new_key
-};
-
 /* refresh_zone_key(zone_id, grace_period, client_token, grace_from, OUT secret_key, OUT request_id) */
-Datum
-keyrot_refresh_zone_key(PG_FUNCTION_ARGS)
-{
-	return request_run(fcinfo, &zone_refresh_key_action);
-}
+REQUEST_FUNCTION(refresh_zone_key, REQUEST_OF_ZONES, read_refresh, refresh_zone_key, answer_new_key);
 
 
 static void
 read_given_key(Request *request)
 {
 	read_zone_id(request);
-	if (request->fcinfo->args[1].isnull)
-		error_missing(PARAM_SECRET_KEY);
+	argument_require(request->fcinfo, 1, PARAM_SECRET_KEY);
 	argument_secret_key(request->fcinfo, 1, &request->secret);
 	request->arguments.grace = argument_grace(request->fcinfo, 2);
 	argument_client_token(request->fcinfo, 3, request->arguments.client_token);
@@ -152,22 +112,14 @@ modify_zone_key(Request *request)
 {
 	if (retry_is_repetition(request, CREDENTIAL_ZONE))
 		return;
-	lock_zone(request);
+	credential_lock(request, CREDENTIAL_ZONE);
 	if (!credential_has_secret(request))
 		credential_rotate(request);
 	retry_remember(request, request->credential.version);
 }
 
-const Action zone_modify_key_action = {
-	"modify_zone_key", REQUEST_OF_ZONES, read_given_key, modify_zone_key, result_request_id
-};
-
 /* modify_zone_key(zone_id, secret_key, grace_period, client_token, grace_from) */
-Datum
-keyrot_modify_zone_key(PG_FUNCTION_ARGS)
-{
-	return request_run(fcinfo, &zone_modify_key_action);
-}
+REQUEST_FUNCTION(modify_zone_key, REQUEST_OF_ZONES, read_given_key, modify_zone_key, result_request_id);
 
 
 static void
@@ -181,106 +133,31 @@ static Datum
 answer_zone_key(Request *request)
 {
 	const Credential *zone = &request->credential;
-	Datum		values[5];
+	Datum		values[] = {
+		result_secret(request),
+		Int32GetDatum(zone->version),
+		TimestampTzGetDatum(zone->created_at),
+		TimestampTzGetDatum(zone->modified_at),
+		UUIDPGetDatum(&request->id),
+	};
 
-	values[0] = result_secret(request);
-	values[1] = Int32GetDatum(zone->version);
-	values[2] = TimestampTzGetDatum(zone->created_at);
-	values[3] = TimestampTzGetDatum(zone->modified_at);
-	values[4] = UUIDPGetDatum(&request->id);
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
-const Action zone_describe_key_action = {
-	"describe_zone_key", REQUEST_OF_ZONES, read_zone_id, describe_zone_key, answer_zone_key
-};
-
 /* describe_zone_key(zone_id, OUT secret_key, OUT version, OUT created_at, OUT modified_at, OUT request_id) */
-Datum
-keyrot_describe_zone_key(PG_FUNCTION_ARGS)
-{
-	return request_run(fcinfo, &zone_describe_key_action);
-}
-
-
-static void
-read_owner(Request *request)
-{
-	read_zone_id(request);
-	request->arguments.owner = argument_owner(request->fcinfo, 1, &request->arguments.owner_name);
-}
-
-static void
-set_zone_owner(Request *request)
-{
-	lock_zone(request);
-	credential_set_owner(request);
-}
-
-/* set_zone_owner(zone_id, owner) */
-Datum
-keyrot_set_zone_owner(PG_FUNCTION_ARGS)
-{
-	static const Action action = {"set_zone_owner", REQUEST_OF_ZONES, read_owner, set_zone_owner, result_request_id};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(describe_zone_key, REQUEST_OF_ZONES, read_zone_id, describe_zone_key, answer_zone_key);
 
 
 static void
 delete_zone_key(Request *request)
 {
-	lock_zone(request);
+	credential_lock(request, CREDENTIAL_ZONE);
 	zone_statements_delete_gateways(request->target);
 	credential_retire(request);
 }
 
 /* delete_zone_key(zone_id) */
-Datum
-keyrot_delete_zone_key(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"delete_zone_key", REQUEST_OF_ZONES, read_zone_id, delete_zone_key, result_request_id
-	};
-
-	return request_run(fcinfo, &action);
-}
-
-
-static void
-end_zone_grace(Request *request)
-{
-	lock_zone(request);
-	credential_end_grace(request);
-}
-
-/* end_zone_grace(zone_id) */
-Datum
-keyrot_end_zone_grace(PG_FUNCTION_ARGS)
-{
-	static const Action action = {"end_zone_grace", REQUEST_OF_ZONES, read_zone_id, end_zone_grace, result_request_id};
-
-	return request_run(fcinfo, &action);
-}
-
-
-static void
-revert_zone_key(Request *request)
-{
-	lock_zone(request);
-	credential_revert(request);
-}
-
-/* revert_zone_key(zone_id) */
-Datum
-keyrot_revert_zone_key(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"revert_zone_key", REQUEST_OF_ZONES, read_zone_id, revert_zone_key, result_request_id
-	};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(delete_zone_key, REQUEST_OF_ZONES, read_zone_id, delete_zone_key, result_request_id);
 
 
 static void
@@ -301,7 +178,7 @@ add_gateway(Request *request)
 	bool		given = gateway_id[0] != '\0';
 	bool		inserted;
 
-	lock_zone(request);
+	credential_lock(request, CREDENTIAL_ZONE);
 	do
 	{
 		CryptoStatus status = given ? CRYPTO_OK : identifier_make_gateway_id(&request->draw, gateway_id);
@@ -318,46 +195,29 @@ add_gateway(Request *request)
 static Datum
 answer_gateway(Request *request)
 {
-	Datum		values[2];
+	Datum		values[] = {CStringGetTextDatum(request->arguments.gateway_id), UUIDPGetDatum(&request->id)};
 
-	values[0] = CStringGetTextDatum(request->arguments.gateway_id);
-	values[1] = UUIDPGetDatum(&request->id);
 	return result_row(request->fcinfo, values, lengthof(values));
 }
 
 /* add_gateway(zone_id, INOUT gateway_id, OUT request_id) */
-Datum
-keyrot_add_gateway(PG_FUNCTION_ARGS)
-{
-	static const Action action = {"add_gateway", REQUEST_OF_ZONES, read_gateway, add_gateway, answer_gateway};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(add_gateway, REQUEST_OF_ZONES, read_gateway, add_gateway, answer_gateway);
 
 
 static void
 read_known_gateway(Request *request)
 {
 	read_gateway(request);
-	if (request->arguments.gateway_id[0] == '\0')
-		error_missing(PARAM_GATEWAY_ID);
+	argument_require(request->fcinfo, 1, PARAM_GATEWAY_ID);
 }
 
 static void
 remove_gateway(Request *request)
 {
-	lock_zone(request);
+	credential_lock(request, CREDENTIAL_ZONE);
 	if (!zone_statements_delete_gateway(request->target, request->arguments.gateway_id))
 		error_no_such_gateway(request->target, request->arguments.gateway_id);
 }
 
 /* remove_gateway(zone_id, gateway_id) */
-Datum
-keyrot_remove_gateway(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"remove_gateway", REQUEST_OF_ZONES, read_known_gateway, remove_gateway, result_request_id
-	};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(remove_gateway, REQUEST_OF_ZONES, read_known_gateway, remove_gateway, result_request_id);

@@ -322,7 +322,7 @@ try_names(CryptoStatus *status)
 		return app_key[0] == '\0';
 	*status = identifier_make_gateway_id(&draw, gateway_id);
 	return *status != CRYPTO_OK ? gateway_id[0] == '\0' :
-		identifier_is_app_key(app_key, strlen(app_key)) && identifier_is_gateway_id(gateway_id, strlen(gateway_id));
+		identifier_is_app_key(app_key, strlen(app_key)) && identifier_is_zone_id(gateway_id, strlen(gateway_id));
 }
 
 static const struct

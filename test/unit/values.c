@@ -123,7 +123,6 @@ form_tests(void)
 {
 	check_forms("AppKey", identifier_is_app_key, app_key_forms, lengthof(app_key_forms));
 	check_forms("ZoneId", identifier_is_zone_id, zone_id_forms, lengthof(zone_id_forms));
-	check_forms("GatewayId", identifier_is_gateway_id, zone_id_forms, lengthof(zone_id_forms));
 	check_forms("AppSecret", is_app_secret, app_secret_forms, lengthof(app_secret_forms));
 	check_forms("SecretKey", is_secret_key, secret_key_forms, lengthof(secret_key_forms));
 }
@@ -185,7 +184,7 @@ make_gateway_id(CryptoDraw *draw, char *text)
 {
 	return identifier_make_gateway_id(draw, text) == CRYPTO_OK && strlen(text) == GATEWAY_ID_MADE_LENGTH &&
 		strncmp(text, "mpgw-", 5) == 0 && strspn(text + 5, "0123456789abcdefghijklmnopqrstuvwxyz") == 10 &&
-		identifier_is_gateway_id(text, GATEWAY_ID_MADE_LENGTH);
+		identifier_is_zone_id(text, GATEWAY_ID_MADE_LENGTH);
 }
 
 static bool
