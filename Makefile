@@ -17,7 +17,6 @@ DOCS = $(wildcard doc/*.md doc/*.svg)
 PGFILEDESC = "keyrot - rotation of API credentials"
 
 OBJS = \
-	src/base/bulk_errors.o \
 	src/base/conditions.o \
 	src/base/errors.o \
 	src/base/notices.o \

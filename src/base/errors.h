@@ -10,6 +10,16 @@
 #include "crypto/crypto.h"
 #include "crypto/seal.h"
 
+/* Defines a function that reports this, with its name and parameters; and one that raises it. */
+#define REPORT_FUNCTION(level, name, parameters, ...) \
+	void \
+	name parameters \
+	{ \
+		ereport(level, (__VA_ARGS__)); \
+	} \
+	extern int	no_such_variable
+#define ERROR_FUNCTION(name, parameters, ...) REPORT_FUNCTION(ERROR, name, parameters, __VA_ARGS__)
+
 /* Room for what is wrong with the master key, as a sentence and what to do about it. */
 typedef struct KeyProblem
 {

@@ -19,17 +19,6 @@
 #include "crypto/secret.h"
 
 #define PREFIX "keyrot"
-#define SECONDS_PER_DAY 86400
-#define DEFAULT_MAX_GRACE (30 * SECONDS_PER_DAY)
-#define DEFAULT_RATE_LIMIT_ENTRIES 512
-#define DEFAULT_KEY_TIMEOUT 10000	/* milliseconds */
-#define MIN_KEY_TIMEOUT 100
-#define MAX_KEY_TIMEOUT 600000
-#define DEFAULT_QUEUE_SIZE 4096
-#define DEFAULT_USAGE_ENTRIES 65536
-#define MAX_USAGE_ENTRIES 4194304
-#define MIN_QUEUE_SIZE 64
-#define MAX_QUEUE_SIZE 65536
 
 char	   *keyrot_master_key_file;
 char	   *keyrot_master_key_command;
@@ -107,125 +96,6 @@ count_reload(const char *value pg_attribute_unused(), void *extra pg_attribute_u
 		(void) pg_atomic_fetch_add_u64(reloads, 1);
 }
 
-/* The source of the master keys; separate from settings_init() because of its length. */
-static void
-define_master_key(void)
-{
-	DefineCustomStringVariable("keyrot.master_key_file",
-							   "File with the master key that wraps keyrot's data keys.",
-							   "64 hex digits per line, the current key first. A relative path is taken from the data directory.",
-							   &keyrot_master_key_file,
-							   "keyrot_master.key",
-							   PGC_SIGHUP,
-							   GUC_SUPERUSER_ONLY,
-							   NULL, NULL, NULL);
-
-	DefineCustomStringVariable("keyrot.master_key_command",
-							   "Shell command that prints the master key that wraps keyrot's data keys.",
-							   "64 hex digits per line, the current key first. If empty, keyrot.master_key_file is read.",
-							   &keyrot_master_key_command,
-							   "",
-							   PGC_SIGHUP,
-							   GUC_SUPERUSER_ONLY,
-							   NULL, count_reload, NULL);
-
-	DefineCustomIntVariable("keyrot.master_key_timeout",
-							"Maximum time that keyrot.master_key_command may take.",
-							NULL,
-							&keyrot_master_key_timeout,
-							DEFAULT_KEY_TIMEOUT,
-							MIN_KEY_TIMEOUT,
-							MAX_KEY_TIMEOUT,
-							PGC_SIGHUP,
-							GUC_UNIT_MS,
-							NULL, NULL, NULL);
-}
-
-/* The rate limits; separate from settings_init() because of its length. */
-static void
-define_rate_limits(void)
-{
-	DefineCustomIntVariable("keyrot.zone_rate_limit",
-							"Maximum number of calls per second that a caller may make of each zone function.",
-							"0 means no limit.",
-							&keyrot_zone_rate_limit,
-							20,
-							0,
-							MAX_RATE_LIMIT,
-							PGC_SUSET,
-							0,
-							NULL, NULL, NULL);
-
-	DefineCustomIntVariable("keyrot.app_rate_limit",
-							"Maximum number of calls per second that a caller may make of each app function.",
-							"0 means no limit.",
-							&keyrot_app_rate_limit,
-							0,
-							0,
-							MAX_RATE_LIMIT,
-							PGC_SUSET,
-							0,
-							NULL, NULL, NULL);
-
-	/*
-	 * The size of the shared table is fixed at server start.  Such a setting cannot be defined later, so in a
-	 * session that loads the library itself it is defined as a reloadable one; without a definition, each
-	 * such session would warn about a valid setting.
-	 */
-	DefineCustomIntVariable("keyrot.rate_limit_entries",
-							"Maximum number of callers and functions whose calls are counted at the same time.",
-							"Each takes 8 kB of shared memory, allocated at server start, if keyrot is preloaded; otherwise of the session's memory, when needed.",
-							&keyrot_rate_limit_entries,
-							DEFAULT_RATE_LIMIT_ENTRIES,
-							16,
-							65536,
-							preloaded ? PGC_POSTMASTER : PGC_SIGHUP,
-							0,
-							NULL, NULL, NULL);
-}
-
-/*
- * Defines the settings that take effect at server start.  A library that is loaded later cannot define such
- * settings, but would warn about them in the server's configuration if it did not define them at all: so in
- * that case they can be read, but have no effect.
- */
-static void
-define_server_settings(void)
-{
-	GucContext	context = preloaded ? PGC_POSTMASTER : PGC_SIGHUP;
-
-	DefineCustomStringVariable("keyrot.database",
-							   "Database whose failed requests are recorded and whose expired secrets are wiped.",
-							   "Takes effect only if keyrot is in shared_preload_libraries. If empty, there is no such database.",
-							   &keyrot_database,
-							   "",
-							   context,
-							   0,
-							   NULL, NULL, NULL);
-
-	DefineCustomIntVariable("keyrot.request_queue_size",
-							"Maximum number of failed requests that wait in shared memory to be recorded.",
-							NULL,
-							&keyrot_request_queue_size,
-							DEFAULT_QUEUE_SIZE,
-							MIN_QUEUE_SIZE,
-							MAX_QUEUE_SIZE,
-							context,
-							0,
-							NULL, NULL, NULL);
-
-	DefineCustomIntVariable("keyrot.usage_entries",
-							"How many credentials' last use is kept in shared memory.",
-							"Each takes about 240 bytes. 0: last use is not kept, and no grace period can begin with the first use.",
-							&keyrot_usage_entries,
-							DEFAULT_USAGE_ENTRIES,
-							0,
-							MAX_USAGE_ENTRIES,
-							context,
-							0,
-							NULL, NULL, NULL);
-}
-
 static bool
 check_app_secret_prefix(char **value, void **extra pg_attribute_unused(), GucSource source pg_attribute_unused())
 {
@@ -235,43 +105,98 @@ check_app_secret_prefix(char **value, void **extra pg_attribute_unused(), GucSou
 	return false;
 }
 
+/* Settings that hold for the whole server and may change with a reload. */
 static void
-define_app_secret_prefix(void)
+define_master_key(void)
 {
+	DefineCustomStringVariable("keyrot.master_key_file",
+							   "File with the master key that wraps keyrot's data keys.",
+							   "64 hex digits per line, the current key first. A relative path is taken from the data directory.",
+							   &keyrot_master_key_file, "keyrot_master.key",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomStringVariable("keyrot.master_key_command",
+							   "Shell command that prints the master key that wraps keyrot's data keys.",
+							   "64 hex digits per line, the current key first. If empty, keyrot.master_key_file is read.",
+							   &keyrot_master_key_command, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, count_reload, NULL);
+	DefineCustomIntVariable("keyrot.master_key_timeout",
+							"Maximum time that keyrot.master_key_command may take.",
+							NULL,
+							&keyrot_master_key_timeout, 10000, 100, 600000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+/*
+ * Settings that take effect at server start.  A library that is loaded later cannot define such settings, but would warn
+ * about them in the server's configuration if it did not define them at all: so in that case they can be read, but have
+ * no effect.
+ */
+static void
+define_server_settings(void)
+{
+	GucContext	context = preloaded ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomStringVariable("keyrot.database",
+							   "Database whose failed requests are recorded and whose expired secrets are wiped.",
+							   "Takes effect only if keyrot is in shared_preload_libraries. If empty, there is no such database.",
+							   &keyrot_database, "",
+							   context, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("keyrot.request_queue_size",
+							"Maximum number of failed requests that wait in shared memory to be recorded.",
+							NULL,
+							&keyrot_request_queue_size, 4096, 64, 65536,
+							context, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("keyrot.usage_entries",
+							"How many credentials' last use is kept in shared memory.",
+							"Each takes about 240 bytes. 0: last use is not kept, and no grace period can begin with the first use.",
+							&keyrot_usage_entries, 65536, 0, 4194304,
+							context, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("keyrot.rate_limit_entries",
+							"Maximum number of callers and functions whose calls are counted at the same time.",
+							"Each takes 8 kB of shared memory, allocated at server start, if keyrot is preloaded; otherwise of the session's memory, when needed.",
+							&keyrot_rate_limit_entries, 512, 16, 65536,
+							context, 0, NULL, NULL, NULL);
+}
+
+/* Settings of sessions, for superusers. */
+static void
+define_session_settings(void)
+{
+	DefineCustomStringVariable("keyrot.operator_role",
+							   "Role whose members may act on every credential.",
+							   "If empty, or if the role does not exist, only superusers may.",
+							   &keyrot_operator_role, "",
+							   PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("keyrot.max_grace",
+							"Maximum grace period of a rotation.",
+							NULL,
+							&keyrot_max_grace, 30 * SECS_PER_DAY, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("keyrot.zone_rate_limit",
+							"Maximum number of calls per second that a caller may make of each zone function.",
+							"0 means no limit.",
+							&keyrot_zone_rate_limit, 20, 0, MAX_RATE_LIMIT,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("keyrot.app_rate_limit",
+							"Maximum number of calls per second that a caller may make of each app function.",
+							"0 means no limit.",
+							&keyrot_app_rate_limit, 0, 0, MAX_RATE_LIMIT,
+							PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("keyrot.app_secret_prefix",
 							   "Prefix of generated AppSecrets, so that scanners for leaked secrets recognize them.",
 							   "Secrets with a prefix end with a checksum. If empty, secrets of 64 hex digits are generated.",
-							   &keyrot_app_secret_prefix,
-							   "",
-							   PGC_SUSET,
-							   0,
-							   check_app_secret_prefix, NULL, NULL);
-}
-
-static void
-define_redaction(void)
-{
+							   &keyrot_app_secret_prefix, "",
+							   PGC_SUSET, 0, check_app_secret_prefix, NULL, NULL);
 	DefineCustomBoolVariable("keyrot.redact_log",
 							 "Keeps secrets out of the server log and of statement statistics.",
 							 NULL,
-							 &keyrot_redact_log,
-							 true,
-							 PGC_SUSET,
-							 0,
-							 NULL, NULL, NULL);
-}
-
-static void
-define_notification(void)
-{
+							 &keyrot_redact_log, true,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("keyrot.notify",
 							 "Notifies listeners on the channel \"keyrot\" of each committed rotation.",
 							 "Transactions that notify commit one after the other, and cannot be prepared.",
-							 &keyrot_notify,
-							 false,
-							 PGC_SUSET,
-							 0,
-							 NULL, NULL, NULL);
+							 &keyrot_notify, false,
+							 PGC_SUSET, 0, NULL, NULL, NULL);
 }
 
 /* Defines the settings; must be called first when the library is loaded. May raise 42501 or 55P02, see above. */
@@ -282,34 +207,9 @@ settings_init(void)
 	pg_atomic_init_u64(&own_reloads, 0);
 	if (!preloaded)
 		refuse_session_values();
-
 	define_master_key();
-
-	DefineCustomStringVariable("keyrot.operator_role",
-							   "Role whose members may act on every credential.",
-							   "If empty, or if the role does not exist, only superusers may.",
-							   &keyrot_operator_role,
-							   "",
-							   PGC_SUSET,
-							   0,
-							   NULL, NULL, NULL);
-
-	DefineCustomIntVariable("keyrot.max_grace",
-							"Maximum grace period of a rotation.",
-							NULL,
-							&keyrot_max_grace,
-							DEFAULT_MAX_GRACE,
-							0,
-							INT_MAX,
-							PGC_SUSET,
-							GUC_UNIT_S,
-							NULL, NULL, NULL);
-
-	define_rate_limits();
 	define_server_settings();
-	define_app_secret_prefix();
-	define_redaction();
-	define_notification();
+	define_session_settings();
 	MarkGUCPrefixReserved(PREFIX);
 }
 
