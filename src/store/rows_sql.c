@@ -244,7 +244,6 @@ rows_sql_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot sn
 /* Data keys, in an array of the caller's that grows. */
 typedef struct DataKeys
 {
-	MemoryContext context;
 	DataKeyRow *rows;
 	int			count;
 } DataKeys;
@@ -254,8 +253,7 @@ read_data_key(HeapTuple tuple, TupleDesc desc, void *reader_state)
 {
 	DataKeys   *keys = reader_state;
 
-	keys->rows = keys->rows == NULL ? MemoryContextAlloc(keys->context, sizeof(DataKeyRow)) :
-		repalloc(keys->rows, (keys->count + 1) * sizeof(DataKeyRow));
+	keys->rows = repalloc(keys->rows, (keys->count + 1) * sizeof(DataKeyRow));
 	decode_data_key(tuple, desc, &keys->rows[keys->count++]);
 }
 
@@ -268,7 +266,7 @@ rows_sql_read_data_keys(Snapshot snapshot, DataKeyRow **rows)
 		.stable = true,
 	};
 	Parameters	none = {0};
-	DataKeys	keys = {.context = CurrentMemoryContext};
+	DataKeys	keys = {.rows = palloc(sizeof(DataKeyRow))};
 
 	snapshot = RegisterSnapshot(snapshot != NULL ? snapshot : GetCatalogSnapshot(tables_get()->data_key));
 	(void) read_as_of(snapshot, &select, &none, read_data_key, &keys);

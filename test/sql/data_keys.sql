@@ -13,6 +13,10 @@ CREATE EXTENSION keyrot;
 -- The master key of this server is there; nothing is made.
 SELECT keyrot.create_master_key() = value AS of_the_server FROM keyrot.status() WHERE item = 'master_key';
 RESET client_min_messages;
+-- A table of data keys that is read by SQL may be empty, too.
+CREATE TRIGGER t BEFORE TRUNCATE ON keyrot.data_key EXECUTE FUNCTION suppress_redundant_updates_trigger();
+SELECT keyrot.verify_app_signature('nobody', 'message', 'signature');
+DROP TRIGGER t ON keyrot.data_key;
 
 -- Which data key each secret is sealed with.
 CREATE FUNCTION key_of(sealed bytea) RETURNS int LANGUAGE sql AS
