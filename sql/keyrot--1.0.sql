@@ -230,9 +230,25 @@ CREATE VIEW keyrot.credentials WITH (security_barrier) AS
      WHERE keyrot.has_rights_of(owner_id, owner);
 REVOKE ALL ON TABLE keyrot.credentials FROM PUBLIC;
 COMMENT ON VIEW keyrot.credentials IS 'apps and zones that the reader may act on, with state, version, age, grace, lifetime and last use';
-COMMENT ON COLUMN keyrot.credentials.last_used_at IS 'when the current version last verified';
+COMMENT ON COLUMN keyrot.credentials.kind IS 'app or zone';
+COMMENT ON COLUMN keyrot.credentials.id IS 'the AppKey, or the ZoneId';
+COMMENT ON COLUMN keyrot.credentials.app_id IS 'of an app, the same for all its AppKeys; NULL for a zone';
+COMMENT ON COLUMN keyrot.credentials.name IS 'of an app; NULL for a zone';
+COMMENT ON COLUMN keyrot.credentials.description IS 'of an app, if it has any; NULL for a zone';
+COMMENT ON COLUMN keyrot.credentials.owner IS 'the owner''s name';
+COMMENT ON COLUMN keyrot.credentials.state IS
+    'current, disabled or expired; retiring: an old AppKey in its grace period; retired: replaced or deleted';
+COMMENT ON COLUMN keyrot.credentials.version IS '1, 2, 3 and so on';
+COMMENT ON COLUMN keyrot.credentials.created_at IS 'when it was created';
+COMMENT ON COLUMN keyrot.credentials.modified_at IS 'when it was last rotated';
+COMMENT ON COLUMN keyrot.credentials.age IS 'how long ago it was last rotated';
+COMMENT ON COLUMN keyrot.credentials.previous_valid_until IS
+    'when the current grace period ends, at the latest where it waits for a first use; else NULL';
+COMMENT ON COLUMN keyrot.credentials.valid_until IS 'when the current version''s lifetime ends; NULL: never';
+COMMENT ON COLUMN keyrot.credentials.due_at IS 'when its policy has it rotated next; NULL: never';
+COMMENT ON COLUMN keyrot.credentials.last_used_at IS 'when the current version last verified; NULL: never, or not known';
 COMMENT ON COLUMN keyrot.credentials.previous_last_used_at IS
-    'when the version before it last verified, whether or not that is in grace still';
+    'when the version before it last verified, whether or not that is in grace still; NULL: never, or not known';
 
 CREATE VIEW keyrot.gateways WITH (security_barrier) AS
     SELECT g.zone_id, g.gateway_id, g.added_at
@@ -240,6 +256,9 @@ CREATE VIEW keyrot.gateways WITH (security_barrier) AS
      WHERE keyrot.has_rights_of(z.owner, z.owner_name);
 REVOKE ALL ON TABLE keyrot.gateways FROM PUBLIC;
 COMMENT ON VIEW keyrot.gateways IS 'gateways of the zones that the reader may act on';
+COMMENT ON COLUMN keyrot.gateways.zone_id IS 'the zone whose key covers it';
+COMMENT ON COLUMN keyrot.gateways.gateway_id IS 'the gateway';
+COMMENT ON COLUMN keyrot.gateways.added_at IS 'when it was added';
 
 CREATE VIEW keyrot.requests WITH (security_barrier) AS
     SELECT request_id, target, requested_at, action, caller, caller_oid,
@@ -248,8 +267,20 @@ CREATE VIEW keyrot.requests WITH (security_barrier) AS
      WHERE keyrot.has_rights_of(caller_oid, caller);
 REVOKE ALL ON TABLE keyrot.requests FROM PUBLIC;
 COMMENT ON VIEW keyrot.requests IS 'requests made by roles whose privileges the reader has; operators see all';
+COMMENT ON COLUMN keyrot.requests.request_id IS 'the RequestId, a UUID of version 7, which sorts by time';
+COMMENT ON COLUMN keyrot.requests.target IS 'the AppKey or ZoneId of the call, before any renaming; empty where there was none';
+COMMENT ON COLUMN keyrot.requests.requested_at IS 'when it was called';
+COMMENT ON COLUMN keyrot.requests.action IS 'the function that was called';
+COMMENT ON COLUMN keyrot.requests.caller IS 'the name of current_user at the call';
+COMMENT ON COLUMN keyrot.requests.caller_oid IS 'that role''s OID';
 COMMENT ON COLUMN keyrot.requests.session_user IS
     'the role that logged in; write requests.session_user, because session_user alone is an SQL keyword';
+COMMENT ON COLUMN keyrot.requests.session_user_oid IS 'that role''s OID';
+COMMENT ON COLUMN keyrot.requests.client_addr IS 'the client''s address; NULL for a Unix socket';
+COMMENT ON COLUMN keyrot.requests.pid IS 'the server process of the session';
+COMMENT ON COLUMN keyrot.requests.outcome IS 'ok, rolled back, or the SQLSTATE of the error';
+COMMENT ON COLUMN keyrot.requests.version IS 'the version that it created; NULL: none';
+COMMENT ON COLUMN keyrot.requests.retry_of IS 'the request that this one repeated; NULL: none';
 
 CREATE FUNCTION keyrot.running_work(OUT action text, OUT done bigint, OUT total bigint, OUT started_at timestamptz,
                                     OUT time_left interval, OUT pid integer)
@@ -265,6 +296,12 @@ CREATE VIEW keyrot.progress WITH (security_barrier) AS
 REVOKE ALL ON TABLE keyrot.progress FROM PUBLIC;
 COMMENT ON VIEW keyrot.progress IS
     'bulk work that runs now: reset_apps, refresh_zones and reseal, how far it has come, and about how long it still takes';
+COMMENT ON COLUMN keyrot.progress.action IS 'reset_apps, refresh_zones or reseal';
+COMMENT ON COLUMN keyrot.progress.done IS 'credentials that are done';
+COMMENT ON COLUMN keyrot.progress.total IS 'credentials that there were to do when it began';
+COMMENT ON COLUMN keyrot.progress.started_at IS 'when it began';
+COMMENT ON COLUMN keyrot.progress.time_left IS 'about how long the rest takes; NULL before the first batch';
+COMMENT ON COLUMN keyrot.progress.pid IS 'the server process of the session that runs it';
 
 
 /* Apps. */

@@ -113,6 +113,8 @@ put_server(Metrics *metrics)
 	put_labelled(metrics, "keyrot_build_info", (Labels) {.version = KEYROT_VERSION}, 1, "of the library");
 	put(metrics, "keyrot_in_recovery", RecoveryInProgress(), "1 on a standby");
 	put(metrics, "keyrot_limit_full_total", (double) limit_overflows(), "calls refused for\nlack of an entry");
+	if (usage_exists())
+		put(metrics, "keyrot_usage_entries", usage_entries_in_use(), "of last use that\nare taken");
 }
 
 /* One for each item of status(); those that have several rows have a problem in none of them. */
@@ -163,7 +165,7 @@ put_requests(Metrics *metrics)
 	queue_look(&view);
 	counters_read_actions(put_action, metrics);
 	counters_read_failures(put_failure, metrics);
-	for (Reason reason = 0; reason < REASON_OK; reason++)
+	for (Reason reason = 0; reason < REASON_OK && usage_exists(); reason++)
 		put_failure(signing_reason(reason), usage_failures(reason), metrics);
 	put(metrics, "keyrot_queue_waiting", view.waiting, "not recorded yet");
 	put(metrics, "keyrot_queue_lost_total", (double) view.lost, "never recorded");
@@ -182,6 +184,7 @@ put_census(Metrics *metrics, const char *kind, const Census *census, TimestampTz
 		[CENSUS_IN_GRACE] = {"keyrot_credential_in_grace", "grace is open"},
 		[CENSUS_OVERDUE] = {"keyrot_credential_overdue", "due for rotation"},
 		[CENSUS_EXPIRING] = {"keyrot_credential_expiring", "within 7 days"},
+		[CENSUS_MAY_END] = {"keyrot_credential_may_end", "grace not used\nfor a day"},
 	};
 	const Labels labels = {.kind = kind};
 	int64		grace = census->last_expiry == DT_NOBEGIN ? 0 : census->last_expiry - now;
@@ -205,6 +208,9 @@ put_credentials(Metrics *metrics)
 	queue_ask_census(&census);
 	if (census.counted_at == 0)
 		return;
+	/* What is written down of uses that are not noted any more tells nothing. */
+	if (!usage_exists())
+		census.apps.counts[CENSUS_MAY_END] = census.zones.counts[CENSUS_MAY_END] = 0;
 	put(metrics, "keyrot_counted_seconds", seconds(now - census.counted_at), "since these were\ncounted");
 	put_census(metrics, "app", &census.apps, now);
 	put_census(metrics, "zone", &census.zones, now);

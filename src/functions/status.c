@@ -15,6 +15,7 @@
 #include "core/limit.h"
 #include "record/ledger.h"
 #include "record/queue.h"
+#include "record/usage.h"
 #include "keys/master_cache.h"
 #include "keys/master_file.h"
 #include "store/tables.h"
@@ -25,7 +26,7 @@
 PG_FUNCTION_INFO_V1(keyrot_status);
 
 #define STATUS_COLUMNS 3
-#define ROWS_BESIDE_MASTERS 20
+#define ROWS_BESIDE_MASTERS 21
 #define VALUE_WIDTH 26
 #define PROBLEM_WIDTH 49
 
@@ -60,12 +61,14 @@ tell_library(Status *status)
 static void
 tell_limits(Status *status)
 {
+	const char *uses = psprintf("%d of %d", usage_entries_in_use(), keyrot_usage_entries);
 	int64		overflows = limit_overflows();
 
 	put_item(status, "rate_limits", settings_preloaded() ? "of all sessions" : "of each session",
 		 settings_preloaded() ? NULL : "rate limits hold per session: keyrot is not preloaded");
 	put_item(status, "limit_overflows", number(overflows),
 		 overflows == 0 ? NULL : "calls were refused for lack of room: raise keyrot.rate_limit_entries");
+	put_item(status, "usage_entries", usage_exists() ? uses : "none", NULL);
 }
 
 /* Whether no key can be swapped out, neither of this session's nor of those that the sessions share. */

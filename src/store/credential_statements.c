@@ -169,12 +169,29 @@ add_counts(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	census->oldest_version = Min(census->oldest_version, oldest_version);
 }
 
+/*
+ * Whether the previous version in this row was not used for a day, since its rotation either, while the current one is
+ * in use.  After a NewAppKey that is in another row, which has uses of its own.
+ */
+#define USE_OF(kind, id, version) \
+	"FROM keyrot.credential_use AS u WHERE u.kind OPERATOR(pg_catalog.=) '" kind "'" \
+	" AND u.id OPERATOR(pg_catalog.=) " id " AND u.version OPERATOR(pg_catalog.=) " version
+#define UNUSED_IN_ROW(kind) \
+	"(modified_at OPERATOR(pg_catalog.<=) $4 AND (SELECT u.last_used_at IS NOT NULL" \
+	"  AND (u.earlier_last_used_at OPERATOR(pg_catalog.>) $4) IS NOT TRUE " USE_OF(kind, "c.id", "c.version") "))"
+#define UNUSED_BESIDE_NEW_APP_KEY \
+	"((SELECT n.modified_at OPERATOR(pg_catalog.<=) $4 AND EXISTS (SELECT " USE_OF("app", "n.app_key", "n.version") \
+	"           AND u.last_used_at IS NOT NULL)" \
+	"    FROM keyrot.app AS n WHERE n.app_id OPERATOR(pg_catalog.=) c.app_id" \
+	"     AND n.previous_app_key OPERATOR(pg_catalog.=) c.id)" \
+	" AND (SELECT u.last_used_at OPERATOR(pg_catalog.>) $4 " USE_OF("app", "c.id", "c.version") ") IS NOT TRUE)"
+
 /* Counts the credentials of these blocks, as they stand at that time, and adds them to the census. */
 void
 credential_statements_count(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now, Census *census)
 {
 #define COUNT(condition) "pg_catalog.count(*) FILTER (WHERE " condition "), "
-#define CENSUS_OF(table) \
+#define CENSUS_OF(table, columns, unused) \
 	"SELECT " COUNT("live AND NOT off AND NOT expired") \
 	COUNT("NOT live AND grace AND NOT off") \
 	COUNT("NOT live AND NOT grace") \
@@ -183,28 +200,30 @@ credential_statements_count(CredentialKind kind, BlockNumber first, BlockNumber 
 	COUNT("grace AND previous_secret IS NOT NULL") \
 	COUNT("live AND NOT off AND due_at OPERATOR(pg_catalog.<=) $3") \
 	COUNT("live AND NOT off AND NOT expired AND valid_until OPERATOR(pg_catalog.-) '7 days'::interval OPERATOR(pg_catalog.<=) $3") \
+	COUNT("CASE WHEN grace AND previous_secret IS NOT NULL AND NOT off AND NOT expired THEN " unused " END") \
 	"pg_catalog.min(previous_valid_until), pg_catalog.max(previous_valid_until) FILTER (WHERE grace), " \
 	"pg_catalog.min(modified_at) FILTER (WHERE live AND NOT off AND NOT expired)" \
 	"  FROM (SELECT secret IS NOT NULL AS live, disabled_at IS NOT NULL AS off," \
 	"               (valid_until OPERATOR(pg_catalog.<=) $3) IS TRUE AS expired," \
 	"               (previous_valid_until OPERATOR(pg_catalog.>) $3) IS TRUE AS grace," \
-	"               valid_until, due_at, modified_at, previous_secret, previous_valid_until" \
+	"               valid_until, due_at, modified_at, previous_secret, previous_valid_until, version, " columns \
 	"          FROM keyrot." table \
 	"         WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2) AS c"
 	static Statement census_of_apps = {
-		.text = CENSUS_OF("app"),
+		.text = CENSUS_OF("app", "app_key AS id, app_id", "CASE WHEN live THEN " UNUSED_IN_ROW("app") " ELSE " UNUSED_BESIDE_NEW_APP_KEY " END"),
 		.success = SPI_OK_SELECT,
-		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
+		.types = {TIDOID, TIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 	};
 	static Statement census_of_zones = {
-		.text = CENSUS_OF("zone"),
+		.text = CENSUS_OF("zone", "zone_id AS id", UNUSED_IN_ROW("zone")),
 		.success = SPI_OK_SELECT,
-		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
+		.types = {TIDOID, TIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 	};
 	Parameters	parameters = {0};
 
 	add_blocks(&parameters, first, next);
 	parameters_add_time(&parameters, now);
+	parameters_add_time(&parameters, now - USECS_PER_DAY);
 	(void) statement_run(kind == CREDENTIAL_APP ? &census_of_apps : &census_of_zones, &parameters, add_counts, census);
 #undef CENSUS_OF
 #undef COUNT

@@ -20,6 +20,7 @@ typedef enum CensusItem
 	CENSUS_IN_GRACE,			/* a previous version is accepted still */
 	CENSUS_OVERDUE,				/* due for rotation, and not disabled */
 	CENSUS_EXPIRING,			/* within 7 days, and not disabled */
+	CENSUS_MAY_END,				/* a grace that nobody has needed for a day, as far as is written down */
 	CENSUS_ITEMS
 } CensusItem;
 

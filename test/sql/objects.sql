@@ -53,6 +53,9 @@ SELECT kind, count(*), count(*) FILTER (WHERE obj_description(oid, class::text::
                                          AND d.refclassid = 'pg_extension'::regclass)) AS members
   FROM object AS o GROUP BY kind ORDER BY kind;
 SELECT kind, name FROM object WHERE kind NOT IN ('function', 'index') ORDER BY kind, name;
+-- So has every column of the views.
+SELECT count(*) AS columns, count(*) FILTER (WHERE col_description(attrelid, attnum) ~ '^\S.{7,}') AS with_comment
+  FROM pg_attribute WHERE attrelid IN (SELECT oid FROM object WHERE kind = 'view') AND attnum > 0;
 -- Operators, types of their own, triggers, rules and policies: none.
 SELECT (SELECT count(*) FROM pg_operator WHERE oprnamespace = 'keyrot'::regnamespace) AS operators,
        (SELECT count(*) FROM pg_type
