@@ -13,6 +13,7 @@
 #include "utils/array.h"
 
 #include "store/statement.h"
+#include "store/tables.h"
 #include "base/errors.h"
 
 /* Positions of what is read of a credential. */
@@ -297,15 +298,19 @@ bulk_statements_end_grace_of(char **app_keys, int count)
 		.types = {TEXTARRAYOID},
 	};
 	static Statement update = {
-		.text = "UPDATE keyrot.app SET previous_secret = NULL, previous_valid_until = NULL, grace_after_use = NULL"
-		" WHERE app_key OPERATOR(pg_catalog.=) ANY ($1) AND previous_valid_until IS NOT NULL",
-		.success = SPI_OK_UPDATE,
+		.text = "WITH ended AS (UPDATE keyrot.app"
+		"   SET previous_secret = NULL, previous_valid_until = NULL, grace_after_use = NULL"
+		" WHERE app_key OPERATOR(pg_catalog.=) ANY ($1) AND previous_valid_until IS NOT NULL"
+		" RETURNING previous_secret IS NULL AND previous_valid_until IS NULL AS as_given)"
+		" SELECT FROM ended WHERE as_given",
+		.success = SPI_OK_SELECT,
 		.types = {TEXTARRAYOID},
 	};
 	Parameters	parameters = {0};
 
 	if (count == 0)
 		return;
+	tables_refuse_rules();
 	parameters_add(&parameters, array_of_texts(app_keys, count));
 	if (statement_run_without_rows(&lock, &parameters) != statement_run_without_rows(&update, &parameters))
 		error_not_written("app");
@@ -348,6 +353,7 @@ put_sealed(Arrays *arrays, const Sealed *sealed)
 	SET_VARSIZE(value, VARHDRSZ + sealed->length);
 	memcpy(VARDATA(value), sealed->bytes, sealed->length);
 	put_value(arrays, PointerGetDatum(value));
+	arrays->nulls[arrays->filled - 1] = sealed->length == 0;
 }
 
 /* Makes a parameter of the values collected, and begins the next column. */
@@ -377,11 +383,12 @@ add_versions(Parameters *parameters, Arrays *arrays, const Rotation *rotations)
 	add_array(parameters, arrays, INT4OID, sizeof(int32), true, TYPALIGN_INT);
 }
 
+/* A column of sealed secrets, at this offset in a credential. */
 static void
-add_secrets(Parameters *parameters, Arrays *arrays, const Rotation *rotations)
+add_secrets(Parameters *parameters, Arrays *arrays, const Rotation *rotations, size_t offset)
 {
 	for (int i = 0; i < arrays->count; i++)
-		put_sealed(arrays, &rotations[i].credential.secret);
+		put_sealed(arrays, (const Sealed *) ((const char *) &rotations[i].credential + offset));
 	add_array(parameters, arrays, BYTEAOID, -1, false, TYPALIGN_INT);
 }
 
@@ -404,17 +411,19 @@ bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count,
 #define WRITE(table, identifier) { \
 	.text = "WITH written AS (UPDATE keyrot." table " AS c" \
 	"   SET version = n.version, secret = n.secret," \
-	"       previous_secret = CASE WHEN n.previous_valid_until IS NOT NULL THEN c.secret END," \
-	"       previous_valid_until = n.previous_valid_until, grace_after_use = NULL, modified_at = $7," \
+	"       previous_secret = n.previous_secret," \
+	"       previous_valid_until = n.previous_valid_until, grace_after_use = NULL, modified_at = $8," \
 	"       valid_until = n.valid_until, due_at = n.due_at" \
 	"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)," \
-	"                  pg_catalog.unnest($5), pg_catalog.unnest($6))" \
-	"       AS n (id, version, secret, previous_valid_until, valid_until, due_at)" \
+	"                  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))" \
+	"       AS n (id, version, secret, previous_secret, previous_valid_until, valid_until, due_at)" \
 	" WHERE c." identifier " OPERATOR(pg_catalog.=) n.id" \
-	" RETURNING c.version OPERATOR(pg_catalog.=) n.version AND c.secret OPERATOR(pg_catalog.=) n.secret AS as_given)" \
+	" RETURNING c.version OPERATOR(pg_catalog.=) n.version AND c.secret OPERATOR(pg_catalog.=) n.secret AND " \
+	SAME("c.previous_secret", "n.previous_secret") " AS as_given)" \
 	" SELECT pg_catalog.count(*) FROM written WHERE as_given", \
 	.success = SPI_OK_SELECT, \
-	.types = {TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}, \
+	.types = {TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, \
+	TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}, \
 }
 	static Statement write_apps = WRITE("app", "app_key");
 	static Statement write_zones = WRITE("zone", "zone_id");
@@ -422,9 +431,11 @@ bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count,
 	Arrays		arrays = make_arrays(count);
 	int64		written = 0;
 
+	tables_refuse_rules();
 	add_identifiers(&parameters, &arrays, rotations);
 	add_versions(&parameters, &arrays, rotations);
-	add_secrets(&parameters, &arrays, rotations);
+	add_secrets(&parameters, &arrays, rotations, offsetof(Credential, secret));
+	add_secrets(&parameters, &arrays, rotations, offsetof(Credential, previous_secret));
 	add_times(&parameters, &arrays, rotations, offsetof(Credential, previous_valid_until));
 	add_times(&parameters, &arrays, rotations, offsetof(Credential, valid_until));
 	add_times(&parameters, &arrays, rotations, offsetof(Credential, due_at));
@@ -437,24 +448,30 @@ bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count,
 
 /*
  * Records the requests of rotations; each has its own id, target and version, and shares everything else.  Raises 55000
- * if a row was not written.
+ * if a row was not written, or was written with other values.
  */
 void
 bulk_statements_record(const RequestRow *common, const Rotation *rotations, int count)
 {
 	static Statement insert = {
-		.text = "INSERT INTO keyrot.request (request_id, target, version, requested_at, action, caller, caller_oid,"
+		.text = "WITH n AS (SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+		"            AS n (request_id, target, version)),"
+		" written AS (INSERT INTO keyrot.request (request_id, target, version, requested_at, action, caller, caller_oid,"
 		"  \"session_user\", session_user_oid, client_addr, pid, outcome, changed_kind, changed_in)"
 		" SELECT n.request_id, n.target, n.version, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,"
-		"  pg_catalog.pg_current_xact_id()"
-		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS n (request_id, target, version)",
-		.success = SPI_OK_INSERT,
+		"  pg_catalog.pg_current_xact_id() FROM n RETURNING request_id, target, version, outcome)"
+		" SELECT pg_catalog.count(*) FROM written AS w JOIN n ON w.request_id OPERATOR(pg_catalog.=) n.request_id"
+		"   AND w.target OPERATOR(pg_catalog.=) n.target AND w.version OPERATOR(pg_catalog.=) n.version"
+		" WHERE w.outcome OPERATOR(pg_catalog.=) $12",
+		.success = SPI_OK_SELECT,
 		.types = {UUIDARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, OIDOID, TEXTOID, OIDOID,
 		INETOID, INT4OID, TEXTOID, TEXTOID},
 	};
 	Parameters	parameters = {0};
 	Arrays		arrays = make_arrays(count);
+	int64		written = 0;
 
+	tables_refuse_rules();
 	for (int i = 0; i < count; i++)
 		put_value(&arrays, UUIDPGetDatum(&rotations[i].request_id));
 	add_array(&parameters, &arrays, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
@@ -473,6 +490,7 @@ bulk_statements_record(const RequestRow *common, const Rotation *rotations, int 
 	parameters_add(&parameters, Int32GetDatum(common->pid));
 	parameters_add_text(&parameters, common->outcome);
 	parameters_add_text(&parameters, common->changed == CREDENTIAL_APP ? "app" : "zone");
-	if (statement_run_without_rows(&insert, &parameters) != (uint64) count)
+	(void) statement_run(&insert, &parameters, read_count, &written);
+	if (written != count)
 		error_not_written("request");
 }

@@ -186,6 +186,37 @@ CALL keyrot.refresh_zones('regress_leaky', batch_size => 1);
 SELECT test.bulk_versions();
 DROP TRIGGER skip ON keyrot.request;
 
+-- Nor is one that is written with other values: a version of the log, the secret in grace, an old AppKey's grace that
+-- does not end; and no rule is followed.
+CREATE FUNCTION test.change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF TG_TABLE_NAME = 'request' THEN
+        NEW.version := NEW.version + 1;
+    ELSIF TG_ARGV[0] = 'forget' THEN
+        NEW.previous_secret := NULL;
+    ELSE
+        NEW.previous_secret := OLD.previous_secret;
+        NEW.previous_valid_until := OLD.previous_valid_until;
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER change BEFORE INSERT ON keyrot.request FOR EACH ROW WHEN (NEW.target = 'bulk-5') EXECUTE FUNCTION test.change();
+CALL keyrot.reset_apps(app_keys => '{bulk-5}');
+DROP TRIGGER change ON keyrot.request;
+CREATE TRIGGER change BEFORE UPDATE ON keyrot.app FOR EACH ROW WHEN (OLD.app_key = 'bulk-5') EXECUTE FUNCTION test.change('forget');
+CALL keyrot.reset_apps(app_keys => '{bulk-5}', grace_period => '1 hour');
+DROP TRIGGER change ON keyrot.app;
+SELECT keyrot.reset_app_secret('bulk-5', 'bulk-5-new', grace_period => '1 hour') IS NOT NULL AS renamed;
+CREATE TRIGGER change BEFORE UPDATE ON keyrot.app FOR EACH ROW WHEN (OLD.app_key = 'bulk-5') EXECUTE FUNCTION test.change('keep');
+CALL keyrot.reset_apps(app_keys => '{bulk-5-new}');
+DROP TRIGGER change ON keyrot.app;
+CREATE RULE follow AS ON UPDATE TO keyrot.app DO ALSO NOTIFY followed;
+CALL keyrot.reset_apps(app_keys => '{bulk-5-new}');
+DROP RULE follow ON keyrot.app;
+SELECT id, state, version FROM keyrot.credentials WHERE id LIKE 'bulk-5%' ORDER BY id;
+CALL keyrot.reset_apps(app_keys => '{bulk-5-new}');
+SELECT id, state, version FROM keyrot.credentials WHERE id LIKE 'bulk-5%' ORDER BY id;
+SELECT keyrot.delete_app('bulk-5-new') IS NOT NULL AS deleted;
+
 -- With a prefix, as any other.
 SET keyrot.app_secret_prefix = 'shop_';
 CALL keyrot.reset_apps(app_keys => '{bulk-1}');
@@ -197,7 +228,7 @@ CALL keyrot.refresh_zones('regress_leaky', batch_size => 1);
 CALL keyrot.refresh_zones('regress_leaky', batch_size => 1);
 RESET keyrot.zone_rate_limit;
 
-DROP FUNCTION test.skip(), test.bulk_versions(), test.bulk_requests(uuid);
+DROP FUNCTION test.skip(), test.change(), test.bulk_versions(), test.bulk_requests(uuid);
 DO $$ BEGIN
     UPDATE keyrot.app SET owner = (SELECT oid FROM pg_roles WHERE rolname = current_user), owner_name = current_user WHERE app_key LIKE 'bulk-%';
     UPDATE keyrot.zone SET owner = (SELECT oid FROM pg_roles WHERE rolname = current_user), owner_name = current_user WHERE zone_id LIKE 'bulk-%';
