@@ -46,13 +46,6 @@
 #define EXCLUDES 0x6f740002		/* "ot", lock 2 */
 #define INDICATES 0x6f740003	/* "ot", lock 3 */
 
-/* A batch of credentials that are locked. */
-typedef struct Batch
-{
-	int			count;
-	char		(*identifiers)[SEAL_MAX_IDENTIFIER + 1];
-} Batch;
-
 /* A reseal under way. */
 typedef struct Reseal
 {
@@ -154,14 +147,6 @@ prepare_work(Reseal *reseal)
 	return any;
 }
 
-static void
-note_in_batch(const char *identifier, void *reader_state)
-{
-	Batch	   *batch = reader_state;
-
-	strlcpy(batch->identifiers[batch->count++], identifier, sizeof(batch->identifiers[0]));
-}
-
 /* Moves a credential; if it cannot be opened, leaves it unchanged, with a warning. */
 static void
 move_credential(Reseal *reseal, CredentialKind kind, const char *identifier)
@@ -181,13 +166,13 @@ move_credential(Reseal *reseal, CredentialKind kind, const char *identifier)
 
 /* Moves the credentials of a batch, in no more memory than one of them takes. */
 static void
-move_each(Reseal *reseal, CredentialKind kind, const Batch *batch)
+move_each(Reseal *reseal, CredentialKind kind, char (*identifiers)[SEAL_MAX_IDENTIFIER + 1], int count)
 {
-	for (int i = 0; i < batch->count; i++)
+	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(reseal->one);
-		move_credential(reseal, kind, batch->identifiers[i]);
+		move_credential(reseal, kind, identifiers[i]);
 		MemoryContextSwitchTo(reseal->context);
 		MemoryContextReset(reseal->one);
 	}
@@ -208,24 +193,25 @@ require_destination(const Reseal *reseal)
 static bool
 move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
 {
-	Batch		batch = {0};
+	char		(*identifiers)[SEAL_MAX_IDENTIFIER + 1];
+	int			count;
 
 	begin_work(reseal);
-	batch.identifiers = palloc((Size) reseal->batch_size * sizeof(batch.identifiers[0]));
+	identifiers = palloc((Size) reseal->batch_size * sizeof(identifiers[0]));
 	rows_lock_row_exclusive(kind);
 	require_destination(reseal);
-	(void) key_statements_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, note_in_batch, &batch);
-	move_each(reseal, kind, &batch);
-	if (batch.count > 0)
+	count = key_statements_lock_sealed_before(kind, reseal->progress.data_key, after, reseal->batch_size, identifiers);
+	move_each(reseal, kind, identifiers, count);
+	if (count > 0)
 	{
-		strlcpy(after, batch.identifiers[batch.count - 1], SEAL_MAX_IDENTIFIER + 1);
+		strlcpy(after, identifiers[count - 1], SEAL_MAX_IDENTIFIER + 1);
 		reseal->progress.updated_at = GetCurrentTimestamp();
 		key_statements_note_reseal(&reseal->progress);
 	}
 	commit_work(reseal);
-	if (batch.count > 0)
+	if (count > 0)
 		tell_progress(reseal);
-	return batch.count > 0;
+	return count > 0;
 }
 
 /* Moves all credentials whose rows can be locked without waiting. */

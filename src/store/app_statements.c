@@ -6,28 +6,11 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "store/credential_statements.h"
 #include "store/statement.h"
 #include "base/errors.h"
-
-static void
-add_nullable(Parameters *parameters, NullableDatum value)
-{
-	if (value.isnull)
-		parameters_add_null(parameters);
-	else
-		parameters_add(parameters, value.value);
-}
-
-static void
-read_number(HeapTuple tuple, TupleDesc desc, void *reader_state)
-{
-	bool		is_null;
-
-	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
-}
 
 static void
 read_new_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
@@ -38,18 +21,6 @@ read_new_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	app->app_id = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
 	if (!DatumGetBool(SPI_getbinval(tuple, desc, 2, &is_null)) || is_null)
 		error_not_written("app");
-}
-
-/* Whether the AppKey was ever issued. */
-static bool
-is_taken(const char *app_key)
-{
-	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
-	Credential	app;
-	bool		found = rows_find_credential(CREDENTIAL_APP, app_key, snapshot, &app);
-
-	UnregisterSnapshot(snapshot);
-	return found;
 }
 
 /*
@@ -101,11 +72,11 @@ app_statements_insert(Credential *app, Datum app_name, NullableDatum description
 	parameters_add_time(&parameters, app->created_at);
 	parameters_add_time(&parameters, app->modified_at);
 	parameters_add(&parameters, app_name);
-	add_nullable(&parameters, description);
+	parameters_add_nullable(&parameters, description);
 	while (statement_run(&insert, &parameters, read_new_app, app) == 0)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (is_taken(app->identifier))
+		if (credential_statements_exists(CREDENTIAL_APP, app->identifier))
 			return false;
 		skip_numbers_in_use();
 	}
@@ -148,7 +119,7 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 		parameters_add(&parameters, Int64GetDatum(app->grace_after_use));
 	if (statement_try_write(&insert, &parameters, "app"))
 		return true;
-	if (!is_taken(app->identifier))
+	if (!credential_statements_exists(CREDENTIAL_APP, app->identifier))
 		error_not_written("app");
 	return false;
 }
@@ -167,8 +138,8 @@ app_statements_modify(const char *app_key, NullableDatum app_name, NullableDatum
 	Parameters	parameters = {0};
 
 	parameters_add_text(&parameters, app_key);
-	add_nullable(&parameters, app_name);
-	add_nullable(&parameters, description);
+	parameters_add_nullable(&parameters, app_name);
+	parameters_add_nullable(&parameters, description);
 	statement_write_one(&update, &parameters, "app");
 }
 
@@ -217,12 +188,9 @@ app_statements_find(int64 app_id, Credential *app)
 static void
 add_filter(Parameters *parameters, const AppFilter *filter)
 {
-	add_nullable(parameters, filter->app_id);
-	if (filter->app_key[0] == '\0')
-		parameters_add_null(parameters);
-	else
-		parameters_add_text(parameters, filter->app_key);
-	add_nullable(parameters, filter->app_name);
+	parameters_add_nullable(parameters, filter->app_id);
+	parameters_add_text_or_null(parameters, filter->app_key);
+	parameters_add_nullable(parameters, filter->app_name);
 	parameters_add(parameters, BoolGetDatum(filter->sees_all));
 	parameters_add(parameters, ObjectIdGetDatum(filter->caller));
 }
@@ -282,10 +250,8 @@ app_statements_count(const AppFilter *filter)
 		.custom_plans = true,
 	};
 	Parameters	parameters = {0};
-	int64		result = 0;
 
 	add_filter(&parameters, filter);
-	statement_run(&count, &parameters, read_number, &result);
-	return result;
+	return statement_count(&count, &parameters);
 }
 #undef LISTED

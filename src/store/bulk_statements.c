@@ -8,36 +8,16 @@
  */
 #include "store/bulk_statements.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 
+#include "store/rows_decode.h"
 #include "store/statement.h"
 #include "store/tables.h"
 #include "base/errors.h"
 
-/* Positions of what is read of a credential. */
-enum
-{
-	READ_IDENTIFIER,
-	READ_VERSION,
-	READ_OWNER,
-	READ_OWNER_NAME,
-	READ_SECRET,
-	READ_PREVIOUS_SECRET,
-	READ_PREVIOUS_VALID_UNTIL,
-	READ_VALID_UNTIL,
-	READ_ROTATE_AFTER,
-	READ_LIFETIME,
-	READ_POLICY_GRACE,
-	READ_DUE_AT,
-	READ_PREVIOUS_APP_KEY,
-	READ_COLUMNS
-};
-#define COLUMNS(identifier, due, previous_app_key) \
-	identifier ", version, owner, owner_name, secret, previous_secret, previous_valid_until, valid_until," \
-	" rotate_after, lifetime, policy_grace, " due ", " previous_app_key
-#define NO_APP_KEY "NULL::pg_catalog.text"
+/* A credential is read with all its columns and, behind them, with when it is due. */
+#define READ(due) "SELECT c.*, " due
 
 /* The function that receives locked credentials. */
 typedef struct RotationSink
@@ -47,76 +27,16 @@ typedef struct RotationSink
 	void	   *reader_state;
 } RotationSink;
 
-/* A value that is NULL or, because it was accepted at that length, fits into the buffer; otherwise the empty string. */
-static void
-copy_text(NullableDatum value, char *buffer, size_t size)
-{
-	buffer[0] = '\0';
-	if (!value.isnull)
-		text_to_cstring_buffer(DatumGetTextPP(value.value), buffer, size);
-}
-
-/* A value that is too long for a sealed secret is replaced by one byte, which cannot be opened. */
-static void
-copy_sealed(NullableDatum value, Sealed *sealed)
-{
-	bytea	   *packed;
-
-	sealed->length = 0;
-	if (value.isnull)
-		return;
-	packed = DatumGetByteaPP(value.value);
-	sealed->bytes[0] = 0;
-	sealed->length = 1;
-	if (VARSIZE_ANY_EXHDR(packed) == 0 || VARSIZE_ANY_EXHDR(packed) > sizeof(sealed->bytes))
-		return;
-	sealed->length = VARSIZE_ANY_EXHDR(packed);
-	memcpy(sealed->bytes, VARDATA_ANY(packed), sealed->length);
-}
-
-static TimestampTz
-time_of(NullableDatum value)
-{
-	return value.isnull ? NO_TIME : DatumGetTimestampTz(value.value);
-}
-
-static Interval
-interval_of(NullableDatum value)
-{
-	static const Interval none = {0};
-
-	return value.isnull ? none : *DatumGetIntervalP(value.value);
-}
-
 static void
 read_rotation(HeapTuple tuple, TupleDesc desc, void *reader_state)
 {
 	RotationSink *sink = reader_state;
-	Datum		datums[READ_COLUMNS];
-	bool		nulls[READ_COLUMNS];
-	NullableDatum values[READ_COLUMNS];
-	Rotation	rotation;
-	Credential *credential = &rotation.credential;
+	Rotation	rotation = {0};
+	bool		is_null;
+	Datum		due_at = SPI_getbinval(tuple, desc, desc->natts, &is_null);
 
-	heap_deform_tuple(tuple, desc, datums, nulls);
-	for (int i = 0; i < READ_COLUMNS; i++)
-		values[i] = (NullableDatum) {datums[i], nulls[i]};
-
-	memset(&rotation, 0, sizeof(rotation));
-	credential->kind = sink->kind;
-	copy_text(values[READ_IDENTIFIER], credential->identifier, sizeof(credential->identifier));
-	credential->version = DatumGetInt32(datums[READ_VERSION]);
-	credential->owner = DatumGetObjectId(datums[READ_OWNER]);
-	copy_text(values[READ_OWNER_NAME], credential->owner_name, sizeof(credential->owner_name));
-	copy_sealed(values[READ_SECRET], &credential->secret);
-	copy_sealed(values[READ_PREVIOUS_SECRET], &credential->previous_secret);
-	credential->previous_valid_until = time_of(values[READ_PREVIOUS_VALID_UNTIL]);
-	credential->valid_until = time_of(values[READ_VALID_UNTIL]);
-	credential->policy.rotate_after = interval_of(values[READ_ROTATE_AFTER]);
-	credential->policy.lifetime = interval_of(values[READ_LIFETIME]);
-	credential->policy.grace = nulls[READ_POLICY_GRACE] ? 0 : DatumGetInt64(datums[READ_POLICY_GRACE]);
-	copy_text(values[READ_PREVIOUS_APP_KEY], credential->previous_app_key, sizeof(credential->previous_app_key));
-	rotation.due_at = time_of(values[READ_DUE_AT]);
+	decode_credential(sink->kind, tuple, desc, &rotation.credential);
+	rotation.due_at = is_null ? NO_TIME : DatumGetTimestampTz(due_at);
 	sink->reader(&rotation, sink->reader_state);
 }
 
@@ -139,31 +59,20 @@ add_filter(Parameters *parameters, const BulkFilter *filter)
 	parameters_add_text(parameters, filter->owner_name);
 }
 
-static void
-read_count(HeapTuple tuple, TupleDesc desc, void *reader_state)
-{
-	bool		is_null;
-
-	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
-}
-
 /* The number of credentials that match a filter; reads them all. */
 int64
 bulk_statements_count(const BulkFilter *filter)
 {
-#define COUNT(table) { \
+#define COUNT(table, identifier) { \
 	.text = "SELECT pg_catalog.count(*) FROM keyrot." table MEANT, \
 	.success = SPI_OK_SELECT, \
 	.types = {TIMESTAMPTZOID, OIDOID, TEXTOID}, \
 }
-	static Statement count_apps = COUNT("app");
-	static Statement count_zones = COUNT("zone");
+	static Statement count[] = FOR_BOTH_KINDS(COUNT);
 	Parameters	parameters = {0};
-	int64		result = 0;
 
 	add_filter(&parameters, filter);
-	(void) statement_run(filter->kind == CREDENTIAL_APP ? &count_apps : &count_zones, &parameters, read_count, &result);
-	return result;
+	return statement_count(STATEMENT_FOR(filter->kind, count), &parameters);
 #undef COUNT
 }
 
@@ -174,23 +83,22 @@ bulk_statements_count(const BulkFilter *filter)
 void
 bulk_statements_lock_next(const BulkFilter *filter, const char *after, int limit, RotationReader reader, void *reader_state)
 {
-#define LOCK(table, identifier, previous_app_key) { \
-	.text = "SELECT " COLUMNS(identifier, "due_at", previous_app_key) " FROM keyrot." table MEANT \
+#define LOCK(table, identifier) { \
+	.text = READ("due_at") " FROM keyrot." table " AS c" MEANT \
 	"   AND " identifier " OPERATOR(pg_catalog.>) $4" \
 	" ORDER BY " identifier " LIMIT $5 FOR NO KEY UPDATE", \
 	.success = SPI_OK_SELECT, \
 	.types = {TIMESTAMPTZOID, OIDOID, TEXTOID, TEXTOID, INT4OID}, \
 	.custom_plans = true, \
 }
-	static Statement lock_apps = LOCK("app", "app_key", "previous_app_key");
-	static Statement lock_zones = LOCK("zone", "zone_id", NO_APP_KEY);
+	static Statement lock[] = FOR_BOTH_KINDS(LOCK);
 	Parameters	parameters = {0};
 	RotationSink sink = {filter->kind, reader, reader_state};
 
 	add_filter(&parameters, filter);
 	parameters_add_text(&parameters, after);
 	parameters_add(&parameters, Int32GetDatum(limit));
-	(void) statement_run(filter->kind == CREDENTIAL_APP ? &lock_apps : &lock_zones, &parameters, read_rotation, &sink);
+	(void) statement_run(STATEMENT_FOR(filter->kind, lock), &parameters, read_rotation, &sink);
 #undef LOCK
 }
 
@@ -209,21 +117,20 @@ void
 bulk_statements_lock_listed(const BulkFilter *filter, char **identifiers, int count,
 							RotationReader reader, void *reader_state)
 {
-#define LOCK(table, identifier, previous_app_key) { \
-	.text = "SELECT " COLUMNS(identifier, "due_at", previous_app_key) " FROM keyrot." table MEANT \
+#define LOCK(table, identifier) { \
+	.text = READ("due_at") " FROM keyrot." table " AS c" MEANT \
 	"   AND " identifier " OPERATOR(pg_catalog.=) ANY ($4)" \
 	" ORDER BY " identifier " FOR NO KEY UPDATE", \
 	.success = SPI_OK_SELECT, \
 	.types = {TIMESTAMPTZOID, OIDOID, TEXTOID, TEXTARRAYOID}, \
 }
-	static Statement lock_apps = LOCK("app", "app_key", "previous_app_key");
-	static Statement lock_zones = LOCK("zone", "zone_id", NO_APP_KEY);
+	static Statement lock[] = FOR_BOTH_KINDS(LOCK);
 	Parameters	parameters = {0};
 	RotationSink sink = {filter->kind, reader, reader_state};
 
 	add_filter(&parameters, filter);
 	parameters_add(&parameters, array_of_texts(identifiers, count));
-	(void) statement_run(filter->kind == CREDENTIAL_APP ? &lock_apps : &lock_zones, &parameters, read_rotation, &sink);
+	(void) statement_run(STATEMENT_FOR(filter->kind, lock), &parameters, read_rotation, &sink);
 #undef LOCK
 }
 
@@ -258,8 +165,8 @@ void
 bulk_statements_lock_due(const DueFilter *filter, int limit, RotationReader reader, void *reader_state)
 {
 #define DUE "CASE WHEN rotate_after IS NULL THEN modified_at OPERATOR(pg_catalog.+) $2 ELSE due_at END"
-#define LOCK(table, identifier, previous_app_key) { \
-	.text = "SELECT " COLUMNS(identifier, DUE, previous_app_key) " FROM keyrot." table " AS c" \
+#define LOCK(table, identifier) { \
+	.text = READ(DUE) " FROM keyrot." table " AS c" \
 	" WHERE secret IS NOT NULL AND disabled_at IS NULL AND version OPERATOR(pg_catalog.<) 2147483647" \
 	"   AND ((rotate_after IS NOT NULL AND due_at OPERATOR(pg_catalog.<=) $3)" \
 	"        OR (rotate_after IS NULL AND modified_at OPERATOR(pg_catalog.<) $1))" \
@@ -272,8 +179,7 @@ bulk_statements_lock_due(const DueFilter *filter, int limit, RotationReader read
 	.types = {TIMESTAMPTZOID, INTERVALOID, TIMESTAMPTZOID, BOOLOID, OIDOID, INT4OID}, \
 	.custom_plans = true, \
 }
-	static Statement lock_apps = LOCK("app", "app_key", "previous_app_key");
-	static Statement lock_zones = LOCK("zone", "zone_id", NO_APP_KEY);
+	static Statement lock[] = FOR_BOTH_KINDS(LOCK);
 	Parameters	parameters = {0};
 	RotationSink sink = {filter->kind, reader, reader_state};
 
@@ -282,7 +188,7 @@ bulk_statements_lock_due(const DueFilter *filter, int limit, RotationReader read
 	parameters_add(&parameters, BoolGetDatum(filter->sees_all));
 	parameters_add(&parameters, ObjectIdGetDatum(filter->caller));
 	parameters_add(&parameters, Int32GetDatum(limit));
-	(void) statement_run(filter->kind == CREDENTIAL_APP ? &lock_apps : &lock_zones, &parameters, read_rotation, &sink);
+	(void) statement_run(STATEMENT_FOR(filter->kind, lock), &parameters, read_rotation, &sink);
 #undef LOCK
 #undef DUE
 }
@@ -425,11 +331,9 @@ bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count,
 	.types = {TEXTARRAYOID, INT4ARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, \
 	TIMESTAMPTZARRAYOID, TIMESTAMPTZOID}, \
 }
-	static Statement write_apps = WRITE("app", "app_key");
-	static Statement write_zones = WRITE("zone", "zone_id");
+	static Statement write[] = FOR_BOTH_KINDS(WRITE);
 	Parameters	parameters = {0};
 	Arrays		arrays = make_arrays(count);
-	int64		written = 0;
 
 	tables_refuse_rules();
 	add_identifiers(&parameters, &arrays, rotations);
@@ -440,8 +344,7 @@ bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count,
 	add_times(&parameters, &arrays, rotations, offsetof(Credential, valid_until));
 	add_times(&parameters, &arrays, rotations, offsetof(Credential, due_at));
 	parameters_add_time(&parameters, modified_at);
-	(void) statement_run(kind == CREDENTIAL_APP ? &write_apps : &write_zones, &parameters, read_count, &written);
-	if (written != count)
+	if (statement_count(STATEMENT_FOR(kind, write), &parameters) != count)
 		error_not_written(kind == CREDENTIAL_APP ? "app" : "zone");
 #undef WRITE
 }
@@ -469,7 +372,6 @@ bulk_statements_record(const RequestRow *common, const Rotation *rotations, int 
 	};
 	Parameters	parameters = {0};
 	Arrays		arrays = make_arrays(count);
-	int64		written = 0;
 
 	tables_refuse_rules();
 	for (int i = 0; i < count; i++)
@@ -490,7 +392,6 @@ bulk_statements_record(const RequestRow *common, const Rotation *rotations, int 
 	parameters_add(&parameters, Int32GetDatum(common->pid));
 	parameters_add_text(&parameters, common->outcome);
 	parameters_add_text(&parameters, common->changed == CREDENTIAL_APP ? "app" : "zone");
-	(void) statement_run(&insert, &parameters, read_count, &written);
-	if (written != count)
+	if (statement_count(&insert, &parameters) != count)
 		error_not_written("request");
 }

@@ -6,10 +6,23 @@
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "store/statement.h"
 #include "base/errors.h"
+
+/* Whether an AppKey was ever issued, or a zone ever had a key, as the transaction sees it now. */
+bool
+credential_statements_exists(CredentialKind kind, const char *identifier)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	Credential	credential;
+	bool		found = rows_find_credential(kind, identifier, snapshot, &credential);
+
+	UnregisterSnapshot(snapshot);
+	return found;
+}
 
 /* Reads the predecessor of the row that was updated, if it has one; raises 55000 where more than the owner changed. */
 static void
@@ -32,21 +45,15 @@ read_predecessor(HeapTuple tuple, TupleDesc desc, void *reader_state)
 void
 credential_statements_set_owner(const Credential *credential, Oid owner, const char *owner_name)
 {
-	static Statement set_app_owner = {
-		.text = "UPDATE keyrot.app AS a SET owner = $2, owner_name = $3 FROM keyrot.app AS b"
-		" WHERE a.app_key OPERATOR(pg_catalog.=) $1 AND b.app_key OPERATOR(pg_catalog.=) $1"
-		" RETURNING " UNCHANGED("a", "b") ", a.previous_app_key, true",
-		.success = SPI_OK_UPDATE_RETURNING,
-		.types = {TEXTOID, OIDOID, TEXTOID},
-	};
-	static Statement set_zone_owner = {
-		.text = "UPDATE keyrot.zone AS a SET owner = $2, owner_name = $3 FROM keyrot.zone AS b"
-		" WHERE a.zone_id OPERATOR(pg_catalog.=) $1 AND b.zone_id OPERATOR(pg_catalog.=) $1"
-		" RETURNING " UNCHANGED("a", "b") ", NULL, false",
-		.success = SPI_OK_UPDATE_RETURNING,
-		.types = {TEXTOID, OIDOID, TEXTOID},
-	};
-	bool		is_app = credential->kind == CREDENTIAL_APP;
+#define SET(table, identifier, predecessor) { \
+	.text = "UPDATE keyrot." table " AS a SET owner = $2, owner_name = $3 FROM keyrot." table " AS b" \
+	" WHERE a." identifier " OPERATOR(pg_catalog.=) $1 AND b." identifier " OPERATOR(pg_catalog.=) $1" \
+	" RETURNING " UNCHANGED("a", "b") ", " predecessor, \
+	.success = SPI_OK_UPDATE_RETURNING, \
+	.types = {TEXTOID, OIDOID, TEXTOID}, \
+}
+	static Statement set[] = {SET("app", "app_key", "a.previous_app_key, true"), SET("zone", "zone_id", "NULL, false")};
+#undef SET
 	char		next[SEAL_MAX_IDENTIFIER + 1];
 
 	strlcpy(next, credential->identifier, sizeof(next));
@@ -59,8 +66,8 @@ credential_statements_set_owner(const Credential *credential, Oid owner, const c
 		parameters_add(&parameters, ObjectIdGetDatum(owner));
 		parameters_add_text(&parameters, owner_name);
 		next[0] = '\0';
-		if (statement_run(is_app ? &set_app_owner : &set_zone_owner, &parameters, read_predecessor, next) != 1)
-			error_not_written(is_app ? "app" : "zone");
+		if (statement_run(STATEMENT_FOR(credential->kind, set), &parameters, read_predecessor, next) != 1)
+			error_not_written(credential->kind == CREDENTIAL_APP ? "app" : "zone");
 	}
 }
 
@@ -72,24 +79,19 @@ credential_statements_set_owner(const Credential *credential, Oid owner, const c
 int64
 credential_statements_rebind_owners(void)
 {
-#define REBIND(table) \
-	"UPDATE keyrot." table " AS c SET owner = r.oid, owner_name = " VALID_NAME_OF("r") \
+#define REBIND(table, identifier) { \
+	.text = "UPDATE keyrot." table " AS c SET owner = r.oid, owner_name = " VALID_NAME_OF("r") \
 	"  FROM pg_catalog.pg_roles AS r" \
 	" WHERE r.oid OPERATOR(pg_catalog.=)" \
 	"       coalesce((SELECT n.oid FROM pg_catalog.pg_roles AS n" \
 	"                  WHERE n.rolname OPERATOR(pg_catalog.=) c.owner_name), c.owner)" \
-	"   AND (r.oid OPERATOR(pg_catalog.<>) c.owner OR r.rolname OPERATOR(pg_catalog.<>) c.owner_name)"
-	static Statement rebind_apps = {
-		.text = REBIND("app"),
-		.success = SPI_OK_UPDATE,
-	};
-	static Statement rebind_zones = {
-		.text = REBIND("zone"),
-		.success = SPI_OK_UPDATE,
-	};
+	"   AND (r.oid OPERATOR(pg_catalog.<>) c.owner OR r.rolname OPERATOR(pg_catalog.<>) c.owner_name)", \
+	.success = SPI_OK_UPDATE, \
+}
+	static Statement rebind[] = FOR_BOTH_KINDS(REBIND);
 	Parameters	none = {0};
 
-	return (int64) (statement_run_without_rows(&rebind_apps, &none) + statement_run_without_rows(&rebind_zones, &none));
+	return (int64) (statement_run_without_rows(&rebind[0], &none) + statement_run_without_rows(&rebind[1], &none));
 #undef REBIND
 }
 
@@ -112,27 +114,21 @@ add_blocks(Parameters *parameters, BlockNumber first, BlockNumber next)
 void
 credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now)
 {
-#define WIPE(table, identifier) \
-	"UPDATE keyrot." table " SET previous_secret = NULL, previous_valid_until = NULL, grace_after_use = NULL" \
+#define WIPE(table, identifier) { \
+	.text = "UPDATE keyrot." table " SET previous_secret = NULL, previous_valid_until = NULL, grace_after_use = NULL" \
 	" WHERE " identifier " OPERATOR(pg_catalog.=) ANY (ARRAY(" \
 	"       SELECT " identifier " FROM keyrot." table \
 	"        WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2" \
-	"          AND previous_valid_until OPERATOR(pg_catalog.<=) $3 FOR NO KEY UPDATE SKIP LOCKED))"
-	static Statement wipe_apps = {
-		.text = WIPE("app", "app_key"),
-		.success = SPI_OK_UPDATE,
-		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
-	};
-	static Statement wipe_zones = {
-		.text = WIPE("zone", "zone_id"),
-		.success = SPI_OK_UPDATE,
-		.types = {TIDOID, TIDOID, TIMESTAMPTZOID},
-	};
+	"          AND previous_valid_until OPERATOR(pg_catalog.<=) $3 FOR NO KEY UPDATE SKIP LOCKED))", \
+	.success = SPI_OK_UPDATE, \
+	.types = {TIDOID, TIDOID, TIMESTAMPTZOID}, \
+}
+	static Statement wipe[] = FOR_BOTH_KINDS(WIPE);
 	Parameters	parameters = {0};
 
 	add_blocks(&parameters, first, next);
 	parameters_add_time(&parameters, now);
-	statement_run_without_rows(kind == CREDENTIAL_APP ? &wipe_apps : &wipe_zones, &parameters);
+	statement_run_without_rows(STATEMENT_FOR(kind, wipe), &parameters);
 #undef WIPE
 }
 

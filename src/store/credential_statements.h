@@ -33,6 +33,7 @@ typedef struct Census
 	TimestampTz oldest_version; /* of those that verify; DT_NOEND */
 } Census;
 
+extern bool credential_statements_exists(CredentialKind kind, const char *identifier);
 extern void credential_statements_set_owner(const Credential *credential, Oid owner, const char *owner_name);
 extern int64 credential_statements_rebind_owners(void);
 extern void credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now);

@@ -80,14 +80,6 @@ key_statements_delete(int32 id)
 	statement_touch_one(&delete, &parameters, "data_key");
 }
 
-static void
-read_boolean(HeapTuple tuple, TupleDesc desc, void *reader_state)
-{
-	bool		is_null;
-
-	*(bool *) reader_state = DatumGetBool(SPI_getbinval(tuple, desc, 1, &is_null));
-}
-
 /* Whether any secret, current or previous, is sealed with a data key; reads all credentials where none is. */
 bool
 key_statements_seals_anything(int32 data_key)
@@ -95,26 +87,16 @@ key_statements_seals_anything(int32 data_key)
 #define SEALED_WITH \
 	" WHERE " KEY_OF("secret") " OPERATOR(pg_catalog.=) $1 OR " KEY_OF("previous_secret") " OPERATOR(pg_catalog.=) $1"
 	static Statement select = {
-		.text = "SELECT EXISTS (SELECT FROM keyrot.app" SEALED_WITH ")"
+		.text = "SELECT WHERE EXISTS (SELECT FROM keyrot.app" SEALED_WITH ")"
 		" OR EXISTS (SELECT FROM keyrot.zone" SEALED_WITH ")",
 		.success = SPI_OK_SELECT,
 		.types = {BYTEAOID},
 	};
 	Parameters	parameters = {0};
-	bool		result = true;
 
 	add_key_id(&parameters, data_key);
-	(void) statement_run(&select, &parameters, read_boolean, &result);
-	return result;
+	return statement_run_without_rows(&select, &parameters) > 0;
 #undef SEALED_WITH
-}
-
-static void
-read_count(HeapTuple tuple, TupleDesc desc, void *reader_state)
-{
-	bool		is_null;
-
-	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
 }
 
 #define SEALED_BEFORE(parameter) \
@@ -132,62 +114,53 @@ key_statements_count_sealed_before(int32 data_key)
 		.types = {BYTEAOID},
 	};
 	Parameters	parameters = {0};
-	int64		result = 0;
 
 	add_key_id(&parameters, data_key);
-	(void) statement_run(&select, &parameters, read_count, &result);
-	return result;
+	return statement_count(&select, &parameters);
 }
 
-/* Whom identifiers are handed to. */
-typedef struct IdentifierSink
+/* Identifiers that were read, with room for all that the statement gives. */
+typedef struct Identifiers
 {
-	IdentifierReader reader;
-	void	   *reader_state;
-} IdentifierSink;
+	int			count;
+	char		(*texts)[SEAL_MAX_IDENTIFIER + 1];
+} Identifiers;
 
 static void
 read_identifier(HeapTuple tuple, TupleDesc desc, void *reader_state)
 {
-	IdentifierSink *sink = reader_state;
+	Identifiers *identifiers = reader_state;
 	bool		is_null;
-	char	   *identifier = TextDatumGetCString(SPI_getbinval(tuple, desc, 1, &is_null));
+	text	   *identifier = DatumGetTextPP(SPI_getbinval(tuple, desc, 1, &is_null));
 
-	sink->reader(identifier, sink->reader_state);
-	pfree(identifier);
+	text_to_cstring_buffer(identifier, identifiers->texts[identifiers->count++], sizeof(identifiers->texts[0]));
 }
 
 /*
  * Locks the next credentials of a kind, in the order of their identifiers, that have a secret sealed with an
- * older data key than this one, and hands their identifiers over; at most so many, and none that somebody else
+ * older data key than this one, and copies their identifiers; at most so many, and none that somebody else
  * has locked.  Returns how many.
  */
-uint64
+int
 key_statements_lock_sealed_before(CredentialKind kind, int32 data_key, const char *after, int32 limit,
-								  IdentifierReader reader, void *reader_state)
+								  char (*identifiers)[SEAL_MAX_IDENTIFIER + 1])
 {
-#define LOCK(table, identifier) \
-	"SELECT " identifier " FROM keyrot." table " WHERE " identifier " OPERATOR(pg_catalog.>) $2 AND " SEALED_BEFORE("$1") \
-	" ORDER BY " identifier " LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED"
-	static Statement lock_apps = {
-		.text = LOCK("app", "app_key"),
-		.success = SPI_OK_SELECT,
-		.types = {BYTEAOID, TEXTOID, INT4OID},
-		.custom_plans = true,
-	};
-	static Statement lock_zones = {
-		.text = LOCK("zone", "zone_id"),
-		.success = SPI_OK_SELECT,
-		.types = {BYTEAOID, TEXTOID, INT4OID},
-		.custom_plans = true,
-	};
+#define LOCK(table, identifier) { \
+	.text = "SELECT " identifier " FROM keyrot." table " WHERE " identifier " OPERATOR(pg_catalog.>) $2 AND " SEALED_BEFORE("$1") \
+	" ORDER BY " identifier " LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED", \
+	.success = SPI_OK_SELECT, \
+	.types = {BYTEAOID, TEXTOID, INT4OID}, \
+	.custom_plans = true, \
+}
+	static Statement lock[] = FOR_BOTH_KINDS(LOCK);
 	Parameters	parameters = {0};
-	IdentifierSink sink = {reader, reader_state};
+	Identifiers read = {.texts = identifiers};
 
 	add_key_id(&parameters, data_key);
 	parameters_add_text(&parameters, after);
 	parameters_add(&parameters, Int32GetDatum(limit));
-	return statement_run(kind == CREDENTIAL_APP ? &lock_apps : &lock_zones, &parameters, read_identifier, &sink);
+	(void) statement_run(STATEMENT_FOR(kind, lock), &parameters, read_identifier, &read);
+	return read.count;
 #undef LOCK
 }
 

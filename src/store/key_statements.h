@@ -20,15 +20,13 @@ typedef struct ResealRow
 	int64		total;
 } ResealRow;
 
-typedef void (*IdentifierReader) (const char *identifier, void *reader_state);
-
 extern void key_statements_insert(const DataKeyRow *row, TimestampTz created_at);
 extern bool key_statements_rewrap(const DataKeyRow *row);
 extern void key_statements_delete(int32 id);
 extern bool key_statements_seals_anything(int32 data_key);
 extern int64 key_statements_count_sealed_before(int32 data_key);
-extern uint64 key_statements_lock_sealed_before(CredentialKind kind, int32 data_key, const char *after, int32 limit,
-												IdentifierReader reader, void *reader_state);
+extern int	key_statements_lock_sealed_before(CredentialKind kind, int32 data_key, const char *after, int32 limit,
+											  char (*identifiers)[SEAL_MAX_IDENTIFIER + 1]);
 extern void key_statements_note_reseal(const ResealRow *row);
 extern bool key_statements_find_reseal(ResealRow *row);
 extern void key_statements_commit(void);

@@ -34,10 +34,7 @@ retry_statements_reserve(const TokenRow *token)
 	parameters_add(&parameters, UUIDPGetDatum(&token->request_id));
 	parameters_add_text(&parameters, token->action);
 	parameters_add_text(&parameters, token->target);
-	if (token->new_app_key[0] == '\0')
-		parameters_add_null(&parameters);
-	else
-		parameters_add_text(&parameters, token->new_app_key);
+	parameters_add_text_or_null(&parameters, token->new_app_key);
 	parameters_add(&parameters, Int64GetDatum(token->grace));
 	parameters_add_text(&parameters, token->from_first_use ? FROM_FIRST_USE : "rotation");
 	parameters_add(&parameters, BoolGetDatum(token->secret_given));

@@ -67,6 +67,26 @@ parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length)
 	parameters_add(parameters, PointerGetDatum(value));
 }
 
+/* Adds a value, or NULL. */
+void
+parameters_add_nullable(Parameters *parameters, NullableDatum value)
+{
+	if (value.isnull)
+		parameters_add_null(parameters);
+	else
+		parameters_add(parameters, value.value);
+}
+
+/* Adds a text; NULL for the empty one. */
+void
+parameters_add_text_or_null(Parameters *parameters, const char *value)
+{
+	if (value[0] == '\0')
+		parameters_add_null(parameters);
+	else
+		parameters_add_text(parameters, value);
+}
+
 /* Adds a sealed secret, or NULL where there is none. */
 void
 parameters_add_sealed(Parameters *parameters, const Sealed *sealed)
@@ -167,6 +187,24 @@ statement_run(Statement *statement, const Parameters *parameters, RowReader read
 	PG_END_TRY();
 	error_context_stack = context.previous;
 	return processed;
+}
+
+static void
+read_count(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	bool		is_null;
+
+	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
+}
+
+/* Runs a statement whose one row is a count, and returns that. */
+int64
+statement_count(Statement *statement, const Parameters *parameters)
+{
+	int64		count = 0;
+
+	(void) statement_run(statement, parameters, read_count, &count);
+	return count;
 }
 
 static void

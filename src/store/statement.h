@@ -49,12 +49,19 @@ typedef struct Parameters
 #define UNCHANGED(written, before) \
 	written ".version OPERATOR(pg_catalog.=) " before ".version AND " SAME(written ".secret", before ".secret")
 
+/* A statement on apps and the same on zones, made of STATEMENT(table, identifier); and the one for a kind. */
+#define FOR_BOTH_KINDS(STATEMENT) {STATEMENT("app", "app_key"), STATEMENT("zone", "zone_id")}
+#define STATEMENT_FOR(kind, statements) (&(statements)[(kind) == CREDENTIAL_APP ? 0 : 1])
+
 typedef void (*RowReader) (HeapTuple tuple, TupleDesc desc, void *reader_state);
 
 extern void parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length);
+extern void parameters_add_nullable(Parameters *parameters, NullableDatum value);
+extern void parameters_add_text_or_null(Parameters *parameters, const char *value);
 extern void parameters_add_sealed(Parameters *parameters, const Sealed *sealed);
 extern uint64 statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state);
 
+extern int64 statement_count(Statement *statement, const Parameters *parameters);
 extern bool statement_try_write(Statement *statement, const Parameters *parameters, const char *table);
 extern void statement_write_one(Statement *statement, const Parameters *parameters, const char *table);
 extern void statement_touch_one(Statement *statement, const Parameters *parameters, const char *table);

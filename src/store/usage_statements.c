@@ -143,21 +143,18 @@ read_waiting(HeapTuple tuple, TupleDesc desc, void *reader_state)
 static void
 mark_waiting(CredentialKind kind, FirstUse *graces, int count)
 {
-	static Statement waiting_apps = {
-		.text = "SELECT given.place" WAITING("app", "app_key"),
-		.success = SPI_OK_SELECT,
-		.types = {TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
-	};
-	static Statement waiting_zones = {
-		.text = "SELECT given.place" WAITING("zone", "zone_id"),
-		.success = SPI_OK_SELECT,
-		.types = {TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
-	};
+#define FIND(table, identifier) { \
+	.text = "SELECT given.place" WAITING(table, identifier), \
+	.success = SPI_OK_SELECT, \
+	.types = {TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID}, \
+}
+	static Statement find[] = FOR_BOTH_KINDS(FIND);
+#undef FIND
 	Parameters	parameters = parameters_of(graces, count);
 
 	for (int i = 0; i < count; i++)
 		graces[i].still_waits = false;
-	(void) statement_run(kind == CREDENTIAL_APP ? &waiting_apps : &waiting_zones, &parameters, read_waiting, graces);
+	(void) statement_run(STATEMENT_FOR(kind, find), &parameters, read_waiting, graces);
 }
 
 /*
@@ -168,28 +165,22 @@ mark_waiting(CredentialKind kind, FirstUse *graces, int count)
 TimestampTz
 usage_statements_begin_graces(CredentialKind kind, FirstUse *graces, int count)
 {
-#define BEGIN(table, identifier) \
-	"WITH held AS (SELECT c." identifier " AS id, given.first_use" WAITING(table, identifier) \
+#define BEGIN(table, identifier) { \
+	.text = "WITH held AS (SELECT c." identifier " AS id, given.first_use" WAITING(table, identifier) \
 	"              FOR NO KEY UPDATE OF c SKIP LOCKED)" \
 	" UPDATE keyrot." table " AS c SET grace_after_use = NULL, previous_valid_until = least(c.previous_valid_until," \
 	"        held.first_use OPERATOR(pg_catalog.+)" \
 	"        (interval '1 microsecond' OPERATOR(pg_catalog.*) c.grace_after_use))" \
-	"   FROM held WHERE c." identifier " OPERATOR(pg_catalog.=) held.id RETURNING c.previous_valid_until"
-	static Statement begin_of_apps = {
-		.text = BEGIN("app", "app_key"),
-		.success = SPI_OK_UPDATE_RETURNING,
-		.types = {TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
-	};
-	static Statement begin_of_zones = {
-		.text = BEGIN("zone", "zone_id"),
-		.success = SPI_OK_UPDATE_RETURNING,
-		.types = {TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID},
-	};
+	"   FROM held WHERE c." identifier " OPERATOR(pg_catalog.=) held.id RETURNING c.previous_valid_until", \
+	.success = SPI_OK_UPDATE_RETURNING, \
+	.types = {TEXTARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID}, \
+}
+	static Statement begin_graces[] = FOR_BOTH_KINDS(BEGIN);
 #undef BEGIN
 	Parameters	parameters = parameters_of(graces, count);
 	TimestampTz earliest = DT_NOEND;
 
-	(void) statement_run(kind == CREDENTIAL_APP ? &begin_of_apps : &begin_of_zones, &parameters, read_earliest, &earliest);
+	(void) statement_run(STATEMENT_FOR(kind, begin_graces), &parameters, read_earliest, &earliest);
 	mark_waiting(kind, graces, count);
 	return earliest;
 }

@@ -8,19 +8,9 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "store/credential_statements.h"
 #include "store/statement.h"
 #include "base/errors.h"
-
-static bool
-exists(const char *zone_id)
-{
-	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
-	Credential	zone;
-	bool		found = rows_find_credential(CREDENTIAL_ZONE, zone_id, snapshot, &zone);
-
-	UnregisterSnapshot(snapshot);
-	return found;
-}
 
 static bool
 gateway_exists(const char *zone_id, const char *gateway_id)
@@ -55,7 +45,7 @@ zone_statements_insert(const Credential *zone)
 	parameters_add_time(&parameters, zone->modified_at);
 	if (statement_try_write(&insert, &parameters, "zone"))
 		return true;
-	if (!exists(zone->identifier))
+	if (!credential_statements_exists(CREDENTIAL_ZONE, zone->identifier))
 		error_not_written("zone");
 	return false;
 }
