@@ -63,7 +63,7 @@ answer_app_security(Request *request, JsonbParseState **state)
 {
 	const Credential *app = &request->credential;
 
-	api_shape_put_string(state, "AppKey", app->identifier, strlen(app->identifier));
+	api_shape_put_string(state, "AppKey", app->identifier);
 	api_shape_put_text(state, "AppSecret", result_secret(request));
 	api_shape_put_time(state, "CreatedTime", app->created_at);
 	api_shape_put_time(state, "ModifiedTime", app->modified_at);
@@ -145,97 +145,39 @@ answer_apps(Request *request, JsonbParseState **state)
 #define GRACE(position) {PARAM_GRACE_SECONDS, VALUE_SECONDS, position, OPTIONAL, 0, PG_INT32_MAX, 0}
 
 static const ApiAction actions[] = {
-	{
-		"CreateApp", &api_alibaba, &create_app_action, answer_app_id, {
-			NAME(PARAM_APP_NAME, 0, REQUIRED),
-			NAME(PARAM_APP_KEY, 1, OPTIONAL),
-			SECRET(PARAM_APP_SECRET, 2, OPTIONAL),
-			NAME(PARAM_DESCRIPTION, 3, OPTIONAL)
-		}
-	},
-	{
-		"DescribeAppSecurity", &api_alibaba, &describe_app_security_action, answer_app_security, {
-			APP_ID,
-			NAME(PARAM_APP_KEY, 0, NAMES_APP)
-		}
-	},
-	{
-		"DescribeAppSecurities", &api_alibaba, &describe_app_security_action, answer_app_securities, {
-			APP_ID
-		}
-	},
-	{
-		"ResetAppSecret", &api_alibaba, &reset_app_secret_action, answer_nothing, {
-			NAME(PARAM_APP_KEY, 0, REQUIRED),
-			NAME(PARAM_NEW_APP_KEY, 1, OPTIONAL),
-			SECRET(PARAM_NEW_APP_SECRET, 2, OPTIONAL),
-			GRACE(3),
-			TOKEN(4),
-			GRACE_FROM(5)
-		}
-	},
-	{
-		"ModifyApp", &api_alibaba, &modify_app_action, answer_nothing, {
-			APP_ID,
-			NAME(PARAM_APP_KEY, 0, NAMES_APP),
-			NAME(PARAM_APP_NAME, 1, OPTIONAL),
-			NAME(PARAM_DESCRIPTION, 2, OPTIONAL),
-			{PARAM_DISABLED, VALUE_SWITCH, 0, OPTIONAL, 0, 0, 0}
-		}
-	},
-	{
-		"DescribeAppAttributes", &api_alibaba, &list_apps_action, answer_apps, {
-			{PARAM_APP_ID, VALUE_INT8, 0, OPTIONAL, 1, PG_INT64_MAX, 0},
-			NAME(PARAM_APP_KEY, 1, OPTIONAL),
-			NAME(PARAM_APP_NAME, 2, OPTIONAL),
-			{PARAM_PAGE_NUMBER, VALUE_INT4, 3, OPTIONAL, 1, PG_INT32_MAX, 1},
-			{PARAM_BOUNDED_PAGE_SIZE, VALUE_INT4, 4, OPTIONAL, 1, API_LARGEST_PAGE, 10},
-			{PARAM_SORT, VALUE_ORDER, 5, OPTIONAL, 0, 0, 0}
-		}
-	},
-	{
-		"DescribeApp", &api_alibaba, &describe_app_action, answer_app, {
-			APP_ID
-		}
-	},
+	{"CreateApp", &api_alibaba, &create_app_action, answer_app_id,
+		{NAME(PARAM_APP_NAME, 0, REQUIRED), NAME(PARAM_APP_KEY, 1, OPTIONAL), SECRET(PARAM_APP_SECRET, 2, OPTIONAL),
+		NAME(PARAM_DESCRIPTION, 3, OPTIONAL)}},
+	{"DescribeAppSecurity", &api_alibaba, &describe_app_security_action, answer_app_security,
+		{APP_ID, NAME(PARAM_APP_KEY, 0, NAMES_APP)}},
+	{"DescribeAppSecurities", &api_alibaba, &describe_app_security_action, answer_app_securities,
+		{APP_ID}},
+	{"ResetAppSecret", &api_alibaba, &reset_app_secret_action, answer_nothing,
+		{NAME(PARAM_APP_KEY, 0, REQUIRED), NAME(PARAM_NEW_APP_KEY, 1, OPTIONAL),
+		SECRET(PARAM_NEW_APP_SECRET, 2, OPTIONAL), GRACE(3), TOKEN(4), GRACE_FROM(5)}},
+	{"ModifyApp", &api_alibaba, &modify_app_action, answer_nothing,
+		{APP_ID, NAME(PARAM_APP_KEY, 0, NAMES_APP), NAME(PARAM_APP_NAME, 1, OPTIONAL),
+		NAME(PARAM_DESCRIPTION, 2, OPTIONAL), {PARAM_DISABLED, VALUE_SWITCH, 0, OPTIONAL, 0, 0, 0}}},
+	{"DescribeAppAttributes", &api_alibaba, &list_apps_action, answer_apps,
+		{{PARAM_APP_ID, VALUE_INT8, 0, OPTIONAL, 1, PG_INT64_MAX, 0}, NAME(PARAM_APP_KEY, 1, OPTIONAL),
+		NAME(PARAM_APP_NAME, 2, OPTIONAL), {PARAM_PAGE_NUMBER, VALUE_INT4, 3, OPTIONAL, 1, PG_INT32_MAX, 1},
+		{PARAM_BOUNDED_PAGE_SIZE, VALUE_INT4, 4, OPTIONAL, 1, API_LARGEST_PAGE, 10},
+		{PARAM_SORT, VALUE_ORDER, 5, OPTIONAL, 0, 0, 0}}},
+	{"DescribeApp", &api_alibaba, &describe_app_action, answer_app,
+		{APP_ID}},
 	/* An app has no tags here; this tells it to clients that ask for them before each read. */
-	{
-		"ListTagResources", &api_alibaba, &list_nothing_action, answer_no_tags, {{0}}
-	},
-	{
-		"DeleteApp", &api_alibaba, &delete_app_action, answer_nothing, {
-			APP_ID,
-			NAME(PARAM_APP_KEY, 0, NAMES_APP)
-		}
-	},
-	{
-		"CreateMultiPathGatewaySecretKey", &api_tencent, &create_zone_key_action, answer_nothing, {
-			NAME(PARAM_ZONE_ID, 0, REQUIRED),
-			SECRET(PARAM_SECRET_KEY, 1, OPTIONAL_OR_EMPTY)
-		}
-	},
-	{
-		"DescribeMultiPathGatewaySecretKey", &api_tencent, &describe_zone_key_action, answer_secret_key, {
-			NAME(PARAM_ZONE_ID, 0, REQUIRED)
-		}
-	},
-	{
-		"RefreshMultiPathGatewaySecretKey", &api_tencent, &refresh_zone_key_action, answer_secret_key, {
-			NAME(PARAM_ZONE_ID, 0, REQUIRED),
-			GRACE(1),
-			TOKEN(2),
-			GRACE_FROM(3)
-		}
-	},
-	{
-		"ModifyMultiPathGatewaySecretKey", &api_tencent, &modify_zone_key_action, answer_nothing, {
-			NAME(PARAM_ZONE_ID, 0, REQUIRED),
-			SECRET(PARAM_SECRET_KEY, 1, REQUIRED),
-			GRACE(2),
-			TOKEN(3),
-			GRACE_FROM(4)
-		}
-	},
+	{"ListTagResources", &api_alibaba, &list_nothing_action, answer_no_tags,
+		{{0}}},
+	{"DeleteApp", &api_alibaba, &delete_app_action, answer_nothing,
+		{APP_ID, NAME(PARAM_APP_KEY, 0, NAMES_APP)}},
+	{"CreateMultiPathGatewaySecretKey", &api_tencent, &create_zone_key_action, answer_nothing,
+		{NAME(PARAM_ZONE_ID, 0, REQUIRED), SECRET(PARAM_SECRET_KEY, 1, OPTIONAL_OR_EMPTY)}},
+	{"DescribeMultiPathGatewaySecretKey", &api_tencent, &describe_zone_key_action, answer_secret_key,
+		{NAME(PARAM_ZONE_ID, 0, REQUIRED)}},
+	{"RefreshMultiPathGatewaySecretKey", &api_tencent, &refresh_zone_key_action, answer_secret_key,
+		{NAME(PARAM_ZONE_ID, 0, REQUIRED), GRACE(1), TOKEN(2), GRACE_FROM(3)}},
+	{"ModifyMultiPathGatewaySecretKey", &api_tencent, &modify_zone_key_action, answer_nothing,
+		{NAME(PARAM_ZONE_ID, 0, REQUIRED), SECRET(PARAM_SECRET_KEY, 1, REQUIRED), GRACE(2), TOKEN(3), GRACE_FROM(4)}},
 };
 
 /* The row of an action; NULL for an unknown one, and for none. */
@@ -300,13 +242,11 @@ act_on_call(Request *request)
 static Datum
 make_result(Request *request, int http_status, Jsonb *body)
 {
-	Datum		values[2];
+	Datum		values[] = {Int32GetDatum(http_status), JsonbPGetDatum(body)};
 
 	if (request->result_text != NULL)
 		crypto_wipe(request->result_text, VARSIZE_ANY(request->result_text));
 	request->result_text = (text *) body;
-	values[0] = Int32GetDatum(http_status);
-	values[1] = JsonbPGetDatum(body);
 	return result_row(api_call_of(request)->fcinfo, values, lengthof(values));
 }
 
@@ -342,11 +282,12 @@ keyrot_api(PG_FUNCTION_ARGS)
 	call.row = row;
 	call.shape = row == NULL ? &api_alibaba : row->shape;
 	call.context = CurrentMemoryContext;
-	call.action.name = row == NULL ? "api" : row->action->name;
-	call.action.family = row == NULL ? REQUEST_OF_ADMINISTRATION : row->action->family;
-	call.action.read = api_read;
-	call.action.act = act_on_call;
-	call.action.answer = answer_call;
+	call.action = (Action) {"api", REQUEST_OF_ADMINISTRATION, api_read, act_on_call, answer_call};
+	if (row != NULL)
+	{
+		call.action.name = row->action->name;
+		call.action.family = row->action->family;
+	}
 	PG_TRY();
 	{
 		result = request_run_answering(fcinfo, &call.action, refuse_call);

@@ -24,15 +24,18 @@
 
 #define HTTP_OK 200
 
+/* Writes a field's value, behind its key. */
+static void
+put_value(JsonbParseState **state, const char *key, JsonbValue value)
+{
+	api_shape_put_key(state, key);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
 static JsonbValue
 string_value(const char *bytes, size_t length)
 {
-	JsonbValue	value;
-
-	value.type = jbvString;
-	value.val.string.val = (char *) bytes;
-	value.val.string.len = (int) length;
-	return value;
+	return (JsonbValue) {.type = jbvString, .val.string = {(int) length, (char *) bytes}};
 }
 
 /* Begins a field; its value is to follow. */
@@ -46,12 +49,9 @@ api_shape_put_key(JsonbParseState **state, const char *key)
 
 /* A field with a string, which must live until the answer is finished. */
 void
-api_shape_put_string(JsonbParseState **state, const char *key, const char *bytes, size_t length)
+api_shape_put_string(JsonbParseState **state, const char *key, const char *string)
 {
-	JsonbValue	value = string_value(bytes, length);
-
-	api_shape_put_key(state, key);
-	pushJsonbValue(state, WJB_VALUE, &value);
+	put_value(state, key, string_value(string, strlen(string)));
 }
 
 /* A field with a text, which must live until the answer is finished. */
@@ -60,19 +60,14 @@ api_shape_put_text(JsonbParseState **state, const char *key, Datum value)
 {
 	text	   *packed = DatumGetTextPP(value);
 
-	api_shape_put_string(state, key, VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
+	put_value(state, key, string_value(VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed)));
 }
 
 /* A field with a whole number. */
 void
 api_shape_put_number(JsonbParseState **state, const char *key, int64 number)
 {
-	JsonbValue	value;
-
-	value.type = jbvNumeric;
-	value.val.numeric = int64_to_numeric(number);
-	api_shape_put_key(state, key);
-	pushJsonbValue(state, WJB_VALUE, &value);
+	put_value(state, key, (JsonbValue) {.type = jbvNumeric, .val.numeric = int64_to_numeric(number)});
 }
 
 /* A field with a time: ISO 8601, UTC, whole seconds. */
@@ -81,33 +76,25 @@ api_shape_put_time(JsonbParseState **state, const char *key, TimestampTz value)
 {
 	struct pg_tm tm;
 	fsec_t		fraction;
-	char	   *string;
 
 	if (timestamp2tm(value, NULL, &tm, &fraction, NULL, NULL) != 0)
 		elog(ERROR, "timestamp out of range");
-	string = psprintf("%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year, tm.tm_mon, tm.tm_mday,
-					  tm.tm_hour, tm.tm_min, tm.tm_sec);
-	api_shape_put_string(state, key, string, strlen(string));
+	api_shape_put_string(state, key, psprintf("%04d-%02d-%02dT%02d:%02d:%02dZ", tm.tm_year, tm.tm_mon, tm.tm_mday,
+											  tm.tm_hour, tm.tm_min, tm.tm_sec));
 }
 
 /* A field with true or false. */
 void
 api_shape_put_boolean(JsonbParseState **state, const char *key, bool value)
 {
-	JsonbValue	boolean = {.type = jbvBool, .val.boolean = value};
-
-	api_shape_put_key(state, key);
-	pushJsonbValue(state, WJB_VALUE, &boolean);
+	put_value(state, key, (JsonbValue) {.type = jbvBool, .val.boolean = value});
 }
 
 /* A field without a value. */
 void
 api_shape_put_null(JsonbParseState **state, const char *key)
 {
-	JsonbValue	value = {.type = jbvNull};
-
-	api_shape_put_key(state, key);
-	pushJsonbValue(state, WJB_VALUE, &value);
+	put_value(state, key, (JsonbValue) {.type = jbvNull});
 }
 
 /* The RequestId of the answer, lower case as PostgreSQL writes a UUID. */
@@ -118,20 +105,13 @@ request_id(Request *request)
 }
 
 static void
-put_cstring(JsonbParseState **state, const char *key, const char *string)
-{
-	api_shape_put_string(state, key, string, strlen(string));
-}
-
-
-static void
 put_upper_case_id(JsonbParseState **state, Request *request)
 {
 	char	   *id = request_id(request);
 
 	for (char *c = id; *c != '\0'; c++)
 		*c = (char) pg_ascii_toupper((unsigned char) *c);
-	put_cstring(state, "RequestId", id);
+	api_shape_put_string(state, "RequestId", id);
 }
 
 /* {"RequestId": "CEF72CEB-…", field, …} */
@@ -154,9 +134,9 @@ alibaba_failure(Request *request, const ErrorData *error, int *http_status)
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	put_upper_case_id(&state, request);
-	put_cstring(&state, "HostId", HOST_ID);
-	put_cstring(&state, "Code", conditions_alibaba_code(error, http_status));
-	put_cstring(&state, "Message", conditions_message(error));
+	api_shape_put_string(&state, "HostId", HOST_ID);
+	api_shape_put_string(&state, "Code", conditions_alibaba_code(error, http_status));
+	api_shape_put_string(&state, "Message", conditions_message(error));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -173,7 +153,7 @@ tencent_success(Request *request, ApiFields fields)
 	api_shape_put_key(&state, "Response");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	fields(request, &state);
-	put_cstring(&state, "RequestId", request_id(request));
+	api_shape_put_string(&state, "RequestId", request_id(request));
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -190,10 +170,10 @@ tencent_failure(Request *request, const ErrorData *error, int *http_status)
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	api_shape_put_key(&state, "Error");
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	put_cstring(&state, "Code", conditions_tencent_code(error));
-	put_cstring(&state, "Message", conditions_message(error));
+	api_shape_put_string(&state, "Code", conditions_tencent_code(error));
+	api_shape_put_string(&state, "Message", conditions_message(error));
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	put_cstring(&state, "RequestId", request_id(request));
+	api_shape_put_string(&state, "RequestId", request_id(request));
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

@@ -26,7 +26,7 @@ extern const ApiShape api_alibaba;
 extern const ApiShape api_tencent;
 
 extern void api_shape_put_key(JsonbParseState **state, const char *key);
-extern void api_shape_put_string(JsonbParseState **state, const char *key, const char *bytes, size_t length);
+extern void api_shape_put_string(JsonbParseState **state, const char *key, const char *string);
 extern void api_shape_put_text(JsonbParseState **state, const char *key, Datum value);
 extern void api_shape_put_number(JsonbParseState **state, const char *key, int64 value);
 extern void api_shape_put_time(JsonbParseState **state, const char *key, TimestampTz value);

@@ -396,18 +396,13 @@ tell_progress(Bulk *bulk)
 static bool
 rotate_next(Bulk *bulk)
 {
-	const char *name = bulk->request->action->name;
-	MemoryContext caller = CurrentMemoryContext;
 	bool		any;
 
-	procedure_begin_work(name);
-	MemoryContextSwitchTo(bulk->context);
+	procedure_begin_work(bulk->request->action->name, bulk->context);
 	any = lock_next(bulk);
 	batch_rotate(bulk->request, &bulk->batch, bulk->filter.rotated_before);
 	bulk->progress.done += bulk->batch.count;
-	MemoryContextSwitchTo(caller);
-	MemoryContextReset(bulk->context);
-	procedure_commit_work();
+	procedure_commit_work(bulk->context);
 	return any;
 }
 

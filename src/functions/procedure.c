@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "nodes/parsenodes.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "core/request.h"
@@ -21,20 +22,33 @@ procedure_require_top_level(FunctionCallInfo fcinfo, const char *name)
 		error_in_transaction(name);
 }
 
-/* Begins the work of a transaction that has just started, whatever isolation the session is used to. */
+/*
+ * Begins the work of a transaction that has just started, whatever isolation the session is used to, in a memory context
+ * of its own.
+ */
 void
-procedure_begin_work(const char *name)
+procedure_begin_work(const char *name, MemoryContext context)
 {
 	XactIsoLevel = XACT_READ_COMMITTED;
 	request_require_writable(name);
 	tables_lock_access_share();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(context);
 }
 
-/* Ends that work, commits, and starts another transaction. */
+/* Ends that work, and forgets what it needed, in a transaction that goes on. */
 void
-procedure_commit_work(void)
+procedure_end_work(MemoryContext context)
 {
+	MemoryContextSwitchTo(MemoryContextGetParent(context));
+	MemoryContextReset(context);
 	PopActiveSnapshot();
+}
+
+/* Ends it, commits, and starts another transaction. */
+void
+procedure_commit_work(MemoryContext context)
+{
+	procedure_end_work(context);
 	key_statements_commit();
 }

@@ -66,49 +66,28 @@ set_lock_tag(LOCKTAG *tag, uint32 purpose)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, name_high, purpose, neither_sql_form);
 }
 
-/* Begins the work of a transaction that has just started. */
-static void
-begin_work(Reseal *reseal)
+static Progress
+progress_of(const ResealRow *row)
 {
-	procedure_begin_work("reseal");
-	MemoryContextSwitchTo(reseal->context);
+	return (Progress) {
+		.action = PROGRESS_RESEAL, .done = row->done, .total = row->total, .started_at = row->started_at
+	};
 }
 
-/* Ends the work of a transaction, which goes on. */
-static void
-end_work(Reseal *reseal)
-{
-	MemoryContextSwitchTo(MemoryContextGetParent(reseal->context));
-	MemoryContextReset(reseal->context);
-	PopActiveSnapshot();
-}
-
-/* Ends it, commits, and starts another transaction. */
-static void
-commit_work(Reseal *reseal)
-{
-	end_work(reseal);
-	key_statements_commit();
-}
-
-/* About how long the rest takes, in microseconds. */
+/* About how long the rest takes, in microseconds; 0: that is not known yet. */
 int64
 reseal_time_left(const ResealRow *row)
 {
-	double		spent = (double) (row->updated_at - row->started_at);
+	const Progress progress = progress_of(row);
 
-	if (row->done == 0)
-		return 0;
-	return (int64) (spent / (double) row->done * (double) Max(row->total - row->done, 0));
+	return Max(progress_time_left(&progress, row->updated_at), 0);
 }
 
 /* For the view keyrot.progress. */
 static void
 show_progress(const ResealRow *row)
 {
-	const Progress progress = {
-		.action = PROGRESS_RESEAL, .done = row->done, .total = row->total, .started_at = row->started_at
-	};
+	const Progress progress = progress_of(row);
 
 	progress_show(&progress);
 }
@@ -131,7 +110,7 @@ prepare_work(Reseal *reseal)
 	ResealRow  *progress = &reseal->progress;
 	bool		any;
 
-	begin_work(reseal);
+	procedure_begin_work("reseal", reseal->context);
 	any = keyring_lock_share_row_exclusive();
 	if (any)
 	{
@@ -143,7 +122,7 @@ prepare_work(Reseal *reseal)
 		key_statements_note_reseal(progress);
 		show_progress(progress);
 	}
-	commit_work(reseal);
+	procedure_commit_work(reseal->context);
 	return any;
 }
 
@@ -196,7 +175,7 @@ move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER +
 	char		(*identifiers)[SEAL_MAX_IDENTIFIER + 1];
 	int			count;
 
-	begin_work(reseal);
+	procedure_begin_work("reseal", reseal->context);
 	identifiers = palloc((Size) reseal->batch_size * sizeof(identifiers[0]));
 	rows_lock_row_exclusive(kind);
 	require_destination(reseal);
@@ -208,7 +187,7 @@ move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER +
 		reseal->progress.updated_at = GetCurrentTimestamp();
 		key_statements_note_reseal(&reseal->progress);
 	}
-	commit_work(reseal);
+	procedure_commit_work(reseal->context);
 	if (count > 0)
 		tell_progress(reseal);
 	return count > 0;
@@ -241,9 +220,9 @@ all_moved(Reseal *reseal)
 
 	tables_await_writers();
 	key_statements_commit();
-	begin_work(reseal);
+	procedure_begin_work("reseal", reseal->context);
 	left = key_statements_count_sealed_before(reseal->progress.data_key);
-	commit_work(reseal);
+	procedure_commit_work(reseal->context);
 	return left <= reseal->unreadable;
 }
 
@@ -254,12 +233,12 @@ drop_old_keys(Reseal *reseal)
 	ResealRow  *progress = &reseal->progress;
 	int			dropped;
 
-	begin_work(reseal);
+	procedure_begin_work("reseal", reseal->context);
 	dropped = keyring_drop_unused(progress->data_key);
 	progress->updated_at = GetCurrentTimestamp();
 	progress->ended_at = progress->updated_at;
 	key_statements_note_reseal(progress);
-	end_work(reseal);
+	procedure_end_work(reseal->context);
 	tell_reseal_end(progress->data_key, progress->done, reseal->unreadable, dropped);
 }
 

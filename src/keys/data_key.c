@@ -99,6 +99,16 @@ note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *probl
 		problem_set(problem, hint, "could not unwrap data key %d: OpenSSL failed or is out of memory", row->id);
 }
 
+/* The master key that a data key is wrapped by; NULL: it is not among these. */
+const MasterKey *
+data_key_master(const DataKeyRow *row, const MasterKeys *masters)
+{
+	for (int i = 0; i < masters->count; i++)
+		if (memcmp(masters->keys[i].fingerprint, row->master_key, sizeof(row->master_key)) == 0)
+			return &masters->keys[i];
+	return NULL;
+}
+
 /*
  * Unwraps a data key with the master key that its fingerprint names; the caller must free the result.
  * Returns NULL and sets the problem on failure; source is the result of master_source().
@@ -106,28 +116,19 @@ note_failed_unwrap(const DataKeyRow *row, CryptoStatus status, KeyProblem *probl
 CryptoKey *
 data_key_open(const DataKeyRow *row, const MasterKeys *masters, const char *source, KeyProblem *problem)
 {
+	const MasterKey *master = data_key_master(row, masters);
 	CryptoKey  *key = NULL;
+	CryptoStatus status;
 
-	for (int i = 0; i < masters->count; i++)
+	if (master == NULL)
 	{
-		CryptoStatus status;
-
-		if (memcmp(masters->keys[i].fingerprint, row->master_key, sizeof(row->master_key)) != 0)
-			continue;
-		status = unwrap(row, masters->keys[i].raw, &key);
-		if (status != CRYPTO_OK)
-			note_failed_unwrap(row, status, problem);
-		return key;
+		note_missing_master(row, masters, source, problem);
+		return NULL;
 	}
-	note_missing_master(row, masters, source, problem);
-	return NULL;
-}
-
-/* Whether a data key is wrapped by the current master key. */
-bool
-data_key_is_current(const DataKeyRow *row, const MasterKeys *masters)
-{
-	return memcmp(row->master_key, masters->keys[0].fingerprint, sizeof(row->master_key)) == 0;
+	status = unwrap(row, master->raw, &key);
+	if (status != CRYPTO_OK)
+		note_failed_unwrap(row, status, problem);
+	return key;
 }
 
 /* Wraps a raw data key with the current master key, and names that in the row, whose id is set. */

@@ -11,7 +11,7 @@
 
 extern CryptoKey *data_key_open(const DataKeyRow *row, const MasterKeys *masters, const char *source,
 								KeyProblem *problem);
-extern bool data_key_is_current(const DataKeyRow *row, const MasterKeys *masters);
+extern const MasterKey *data_key_master(const DataKeyRow *row, const MasterKeys *masters);
 extern CryptoStatus data_key_make(int32 id, const MasterKeys *masters, DataKeyRow *row);
 extern CryptoStatus data_key_renew(const CryptoKey *key, const MasterKeys *masters, DataKeyRow *row);
 

@@ -52,19 +52,14 @@ announce_change(void)
 	CommandCounterIncrement();
 }
 
-/* Takes a key that is already cached out of the cache. */
-static CryptoKey *
-take_cached(const DataKeyRow *row)
+/* The entry of a data key whose key is at hand; NULL: it is not cached. */
+static CachedKey *
+find_cached(const DataKeyRow *row)
 {
 	for (int i = 0; i < cache_count; i++)
-	{
-		CryptoKey  *key = cache[i].key;
-
-		if (cache[i].id != row->id || memcmp(cache[i].check_value, row->check_value, DATA_KEY_TAG_BYTES) != 0)
-			continue;
-		cache[i].key = NULL;
-		return key;
-	}
+		if (cache[i].key != NULL && cache[i].id == row->id &&
+			memcmp(cache[i].check_value, row->check_value, DATA_KEY_TAG_BYTES) == 0)
+			return &cache[i];
 	return NULL;
 }
 
@@ -72,15 +67,8 @@ static bool
 all_cached(const DataKeyRow *rows, int count)
 {
 	for (int i = 0; i < count; i++)
-	{
-		bool		found = false;
-
-		for (int j = 0; j < cache_count && !found; j++)
-			found = cache[j].key != NULL && cache[j].id == rows[i].id &&
-				memcmp(cache[j].check_value, rows[i].check_value, DATA_KEY_TAG_BYTES) == 0;
-		if (!found)
+		if (find_cached(&rows[i]) == NULL)
 			return false;
-	}
 	return true;
 }
 
@@ -104,10 +92,13 @@ replace_cache(const DataKeyRow *rows, int count, const MasterKeys *masters, cons
 
 	for (int i = 0; i < count; i++)
 	{
-		next[i].id = rows[i].id;
+		CachedKey  *known = find_cached(&rows[i]);
+
+		next[i] = (CachedKey) {.id = rows[i].id, .key = known == NULL ? NULL : known->key};
 		memcpy(next[i].check_value, rows[i].check_value, DATA_KEY_TAG_BYTES);
-		next[i].key = take_cached(&rows[i]);
-		if (next[i].key == NULL && masters != NULL)
+		if (known != NULL)
+			known->key = NULL;
+		else if (masters != NULL)
 			next[i].key = data_key_open(&rows[i], masters, source, &cache_problem);
 		complete = complete && next[i].key != NULL;
 	}
@@ -123,14 +114,8 @@ static bool
 holds_all(const MasterKeys *masters, const DataKeyRow *rows, int count)
 {
 	for (int i = 0; i < count; i++)
-	{
-		bool		found = false;
-
-		for (int j = 0; j < masters->count && !found; j++)
-			found = memcmp(masters->keys[j].fingerprint, rows[i].master_key, sizeof(rows[i].master_key)) == 0;
-		if (!found)
+		if (data_key_master(&rows[i], masters) == NULL)
 			return false;
-	}
 	return true;
 }
 
@@ -198,22 +183,15 @@ newest(void)
 	return found;
 }
 
-/* Locks the data keys against other changes until the transaction ends, and reads their current state. */
-static void
-lock_keys(void)
-{
-	LockRelationOid(tables_get()->data_key, ShareRowExclusiveLock);
-	refresh_from_table();
-}
-
 /*
  * Takes ShareRowExclusiveLock on the table of data keys, so that nobody else can change it until the
- * transaction ends; returns whether there is any data key.
+ * transaction ends, and reads their current state; returns whether there is any data key.
  */
 bool
 keyring_lock_share_row_exclusive(void)
 {
-	lock_keys();
+	LockRelationOid(tables_get()->data_key, ShareRowExclusiveLock);
+	refresh_from_table();
 	return cache_count > 0;
 }
 
@@ -263,18 +241,6 @@ make_key(void)
 }
 
 /*
- * Creates the database's first data key.  A second session waits for the first one's transaction and then
- * finds its key, or creates one if that was rolled back.
- */
-static void
-make_first_key(void)
-{
-	lock_keys();
-	if (cache_count == 0)
-		make_key();
-}
-
-/*
  * The key that new secrets are sealed with, and its id; created if the database has none yet.  It belongs to
  * the keyring and is valid until the next call.  Raises 55000 if the master key is missing or wrong.
  */
@@ -284,8 +250,9 @@ keyring_current(int32 *key_id)
 	CachedKey  *current;
 
 	refresh_from_table();
-	if (cache_count == 0)
-		make_first_key();
+	/* A second session waits for the first one's transaction, and makes a key only if that was rolled back. */
+	if (cache_count == 0 && !keyring_lock_share_row_exclusive())
+		make_key();
 	current = newest();
 	if (current == NULL || current->key == NULL)
 		error_unusable_key(&cache_problem);
@@ -392,7 +359,7 @@ keyring_ready(void)
 int32
 keyring_add(void)
 {
-	lock_keys();
+	(void) keyring_lock_share_row_exclusive();
 	(void) keyring_ready();
 	make_key();
 	return newest()->id;
@@ -412,7 +379,7 @@ renew(DataKeyRow *rows, bool *renewed, int count, const MasterKeys *masters, con
 
 		if (key == NULL)
 			return false;
-		renewed[i] = !data_key_is_current(&rows[i], masters);
+		renewed[i] = data_key_master(&rows[i], masters) != &masters->keys[0];
 		if (renewed[i])
 			status = data_key_renew(key, masters, &rows[i]);
 		crypto_key_free(key);
@@ -441,7 +408,7 @@ keyring_rewrap(char fingerprint[MASTER_TEXT_FINGERPRINT_DIGITS + 1])
 	bool		good;
 	int			count;
 
-	lock_keys();
+	(void) keyring_lock_share_row_exclusive();
 	count = rows_read_data_keys(NULL, &rows);
 	renewed = palloc0(count * sizeof(bool) + 1);
 	masters = read_masters_for_wrapping(count, &problem);
@@ -475,7 +442,7 @@ keyring_drop_unused(int32 below)
 	DataKeyRow *rows;
 	int			count;
 
-	lock_keys();
+	(void) keyring_lock_share_row_exclusive();
 	count = rows_read_data_keys(NULL, &rows);
 	for (int i = 0; i < count; i++)
 	{
@@ -536,7 +503,7 @@ keyring_examine(KeyringStatus *status)
 		CryptoKey  *key = data_key_open(&rows[i], masters, source, &status->problem);
 
 		status->has_problem = key == NULL;
-		status->needs_rewrap = status->needs_rewrap || !data_key_is_current(&rows[i], masters);
+		status->needs_rewrap = status->needs_rewrap || data_key_master(&rows[i], masters) != &masters->keys[0];
 		crypto_key_free(key);
 	}
 	master_free(masters);

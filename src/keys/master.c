@@ -126,21 +126,6 @@ read_command(KeyNeed need, KeyProblem *problem)
 	return keys;
 }
 
-/* The same for wrapping: earlier output of the command is not used. */
-static MasterKeys *
-read_command_anew(KeyProblem *problem)
-{
-	KeyNeed		need = master_cache_need_new();
-	LOCKTAG		tag;
-	MasterKeys *keys;
-
-	set_lock_tag(&tag);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	keys = run_command(need, problem);
-	(void) LockRelease(&tag, ExclusiveLock, false);
-	return keys;
-}
-
 static MasterKeys *
 read_file(KeyProblem *problem)
 {
@@ -175,17 +160,7 @@ master_read_again(KeyProblem *problem)
 MasterKeys *
 master_read_for_wrapping(KeyProblem *problem)
 {
-	return has_command() ? read_command_anew(problem) : with_lock(read_to_depend_on, ExclusiveLock, problem);
-}
-
-static bool
-make_file(bool *made, KeyProblem *problem)
-{
-	char	   *path = master_file_path();
-	bool		good = master_file_make(path, made, problem);
-
-	pfree(path);
-	return good;
+	return has_command() ? read_command(master_cache_need_new(), problem) : with_lock(read_to_depend_on, ExclusiveLock, problem);
 }
 
 /*
@@ -195,6 +170,7 @@ make_file(bool *made, KeyProblem *problem)
 MasterKeys *
 master_create(bool *made, KeyProblem *problem)
 {
+	char	   *path = master_file_path();
 	LOCKTAG		tag;
 	MasterKeys *keys;
 
@@ -208,7 +184,7 @@ master_create(bool *made, KeyProblem *problem)
 	set_lock_tag(&tag);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 	keys = with_lock(master_file_read, ExclusiveLock, problem);
-	if (keys == NULL && problem->missing && make_file(made, problem))
+	if (keys == NULL && problem->missing && master_file_make(path, made, problem))
 		keys = with_lock(master_file_read, ExclusiveLock, problem);
 	(void) LockRelease(&tag, ExclusiveLock, false);
 	return keys;

@@ -63,31 +63,29 @@ master_file_is_in_data_directory(void)
 
 /* Refuses an open file that others than its owner can read or change. */
 static bool
-check_file(int file, const char *path, KeyProblem *problem)
+check_file(int file, const char *path, struct stat *info, KeyProblem *problem)
 {
-	struct stat info;
-
-	if (fstat(file, &info) != 0)
+	if (fstat(file, info) != 0)
 	{
 		problem_set(problem, hint_restore, "could not stat master key file \"%s\": %m", path);
 		return false;
 	}
-	if (!S_ISREG(info.st_mode))
+	if (!S_ISREG(info->st_mode))
 	{
 		problem_set(problem, hint_mode, "master key file \"%s\" is not a regular file", path);
 		return false;
 	}
-	if (info.st_uid != geteuid() && info.st_uid != 0)
+	if (info->st_uid != geteuid() && info->st_uid != 0)
 	{
 		problem_set(problem, hint_mode, "master key file \"%s\" is owned by another user", path);
 		return false;
 	}
-	if ((info.st_mode & (info.st_uid == 0 ? (S_IWGRP | S_IXGRP | S_IRWXO) : (S_IRWXG | S_IRWXO))) != 0)
+	if ((info->st_mode & (info->st_uid == 0 ? (S_IWGRP | S_IXGRP | S_IRWXO) : (S_IRWXG | S_IRWXO))) != 0)
 	{
 		problem_set(problem, hint_mode, "master key file \"%s\" has group or world access", path);
 		return false;
 	}
-	if (info.st_size > MASTER_TEXT_MAX_BYTES)
+	if (info->st_size > MASTER_TEXT_MAX_BYTES)
 	{
 		problem_set(problem, hint_format, "master key file \"%s\" is longer than %d bytes", path, MASTER_TEXT_MAX_BYTES);
 		return false;
@@ -141,15 +139,28 @@ read_all(int file, char *buffer, size_t size)
 	return (ssize_t) total;
 }
 
+/* Reads the text of an open key file, and its keys into keys; returns its length, or -1 and sets the problem. */
+static ssize_t
+read_text(int file, const char *path, char text[MASTER_TEXT_MAX_BYTES], MasterKeys *keys, KeyProblem *problem)
+{
+	ssize_t		length = read_all(file, text, MASTER_TEXT_MAX_BYTES);
+
+	if (length < 0)
+		problem_set(problem, hint_restore, "could not read master key file \"%s\": %m", path);
+	else if (!parse(text, (size_t) length, path, keys, problem))
+		length = -1;
+	return length;
+}
+
 /* Reads an open key file into keys, using locked memory. */
 static bool
 read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
 {
+	struct stat info;
 	char	   *text;
-	ssize_t		length;
-	bool		good = false;
+	bool		good;
 
-	if (!check_file(file, path, problem))
+	if (!check_file(file, path, &info, problem))
 		return false;
 	text = arena_alloc(MASTER_TEXT_MAX_BYTES);
 	if (text == NULL)
@@ -157,11 +168,7 @@ read_keys(int file, const char *path, MasterKeys *keys, KeyProblem *problem)
 		problem_set(problem, hint_memory, "out of memory while reading master key file \"%s\"", path);
 		return false;
 	}
-	length = read_all(file, text, MASTER_TEXT_MAX_BYTES);
-	if (length < 0)
-		problem_set(problem, hint_restore, "could not read master key file \"%s\": %m", path);
-	else
-		good = parse(text, (size_t) length, path, keys, problem);
+	good = read_text(file, path, text, keys, problem) >= 0;
 	arena_free(text, MASTER_TEXT_MAX_BYTES);
 	return good;
 }
@@ -364,13 +371,8 @@ is_unchanged(int file, const struct stat *before, const char *path)
 static bool
 check_replaceable(int file, const char *path, struct stat *info, KeyProblem *problem)
 {
-	if (!check_file(file, path, problem))
+	if (!check_file(file, path, info, problem))
 		return false;
-	if (fstat(file, info) != 0)
-	{
-		problem_set(problem, hint_restore, "could not stat master key file \"%s\": %m", path);
-		return false;
-	}
 	if (info->st_uid != geteuid())
 	{
 		problem_set(problem, hint_by_hand, "master key file \"%s\" is owned by root, so the server cannot add a key to it", path);
@@ -389,24 +391,22 @@ static ssize_t
 read_behind_line(int file, const char *path, char *text, KeyProblem *problem)
 {
 	MasterKeys *keys = arena_alloc(sizeof(MasterKeys));
-	ssize_t		length = read_all(file, text + LINE_BYTES, MASTER_TEXT_MAX_BYTES);
-	bool		good = false;
+	ssize_t		length;
 
 	if (keys == NULL)
+	{
 		problem_set(problem, hint_memory, "out of memory while reading master key file \"%s\"", path);
-	else if (length < 0)
-		problem_set(problem, hint_restore, "could not read master key file \"%s\": %m", path);
-	else
-		good = parse(text + LINE_BYTES, (size_t) length, path, keys, problem);
-	if (good && (keys->count == MASTER_TEXT_MAX_KEYS || length + LINE_BYTES > MASTER_TEXT_MAX_BYTES))
+		return -1;
+	}
+	length = read_text(file, path, text + LINE_BYTES, keys, problem);
+	if (length >= 0 && (keys->count == MASTER_TEXT_MAX_KEYS || length + LINE_BYTES > MASTER_TEXT_MAX_BYTES))
 	{
 		problem_set(problem, "Remove the lines of keys that are no longer needed.",
 					"master key file \"%s\" has no room for another key", path);
-		good = false;
+		length = -1;
 	}
-	if (keys != NULL)
-		arena_free(keys, sizeof(MasterKeys));
-	return good ? length : -1;
+	arena_free(keys, sizeof(MasterKeys));
+	return length;
 }
 
 /*

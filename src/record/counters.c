@@ -17,8 +17,7 @@
 #include "base/settings.h"
 
 #define TRANCHE "keyrot counters"
-#define MAX_ACTIONS 64
-#define MAX_FAILURES 128
+#define MAX_NAMES 128
 #define NAME_BYTES 32
 #define OTHER "other"
 
@@ -28,12 +27,16 @@ typedef struct Count
 	pg_atomic_uint64 count;
 } Count;
 
+typedef struct CountList
+{
+	pg_atomic_uint32 used;
+	Count		counts[MAX_NAMES];
+} CountList;
+
 typedef struct Counters
 {
-	pg_atomic_uint32 actions_used;
-	pg_atomic_uint32 failures_used;
-	Count		actions[MAX_ACTIONS];
-	Count		failures[MAX_FAILURES];
+	CountList	actions;
+	CountList	failures;
 } Counters;
 
 static Counters *counters = NULL;
@@ -52,11 +55,11 @@ request_memory(void)
 }
 
 static void
-clear(pg_atomic_uint32 *used, Count *counts, int room)
+clear(CountList *list)
 {
-	pg_atomic_init_u32(used, 0);
-	for (int i = 0; i < room; i++)
-		pg_atomic_init_u64(&counts[i].count, 0);
+	pg_atomic_init_u32(&list->used, 0);
+	for (int i = 0; i < MAX_NAMES; i++)
+		pg_atomic_init_u64(&list->counts[i].count, 0);
 }
 
 static void
@@ -71,8 +74,8 @@ start_up(void)
 	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
 	if (!found)
 	{
-		clear(&counters->actions_used, counters->actions, MAX_ACTIONS);
-		clear(&counters->failures_used, counters->failures, MAX_FAILURES);
+		clear(&counters->actions);
+		clear(&counters->failures);
 	}
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -91,43 +94,43 @@ counters_init(void)
 
 /* The count of this name; NULL if the list does not have the name yet. */
 static Count *
-find(pg_atomic_uint32 *used, Count *counts, const char *name)
+find(CountList *list, const char *name)
 {
-	uint32		count = pg_atomic_read_u32(used);
+	uint32		count = pg_atomic_read_u32(&list->used);
 
 	pg_read_barrier();
 	for (uint32 i = 0; i < count; i++)
-		if (strcmp(counts[i].name, name) == 0)
-			return &counts[i];
+		if (strcmp(list->counts[i].name, name) == 0)
+			return &list->counts[i];
 	return NULL;
 }
 
 /* Adds a name. The last count is for all names that occur when the list is full. The caller holds the lock. */
 static Count *
-append(pg_atomic_uint32 *used, Count *counts, int room, const char *name)
+append(CountList *list, const char *name)
 {
-	Count	   *count = find(used, counts, name);
-	uint32		next = pg_atomic_read_u32(used);
+	Count	   *count = find(list, name);
+	uint32		next = pg_atomic_read_u32(&list->used);
 
 	if (count != NULL)
 		return count;
-	if (next == (uint32) room)
-		return &counts[room - 1];
-	strlcpy(counts[next].name, next == (uint32) room - 1 ? OTHER : name, NAME_BYTES);
+	if (next == MAX_NAMES)
+		return &list->counts[MAX_NAMES - 1];
+	strlcpy(list->counts[next].name, next == MAX_NAMES - 1 ? OTHER : name, NAME_BYTES);
 	pg_write_barrier();
-	pg_atomic_write_u32(used, next + 1);
-	return &counts[next];
+	pg_atomic_write_u32(&list->used, next + 1);
+	return &list->counts[next];
 }
 
 static void
-add_one(pg_atomic_uint32 *used, Count *counts, int room, const char *name)
+add_one(CountList *list, const char *name)
 {
-	Count	   *count = find(used, counts, name);
+	Count	   *count = find(list, name);
 
 	if (count == NULL)
 	{
 		LWLockAcquire(lock, LW_EXCLUSIVE);
-		count = append(used, counts, room, name);
+		count = append(list, name);
 		LWLockRelease(lock);
 	}
 	pg_atomic_fetch_add_u64(&count->count, 1);
@@ -140,31 +143,31 @@ add_one(pg_atomic_uint32 *used, Count *counts, int room, const char *name)
 void
 counters_add_request(const char *action, const char *outcome)
 {
-	add_one(&counters->actions_used, counters->actions, MAX_ACTIONS, action);
+	add_one(&counters->actions, action);
 	if (strcmp(outcome, "ok") != 0)
-		add_one(&counters->failures_used, counters->failures, MAX_FAILURES, outcome);
+		add_one(&counters->failures, outcome);
 }
 
 static void
-hand_out(pg_atomic_uint32 *used, Count *counts, CountReader reader, void *reader_state)
+hand_out(CountList *list, CountReader reader, void *reader_state)
 {
-	uint32		count = pg_atomic_read_u32(used);
+	uint32		count = pg_atomic_read_u32(&list->used);
 
 	pg_read_barrier();
 	for (uint32 i = 0; i < count; i++)
-		reader(counts[i].name, pg_atomic_read_u64(&counts[i].count), reader_state);
+		reader(list->counts[i].name, pg_atomic_read_u64(&list->counts[i].count), reader_state);
 }
 
 /* Passes each action and the number of its requests to the reader. */
 void
 counters_read_actions(CountReader reader, void *reader_state)
 {
-	hand_out(&counters->actions_used, counters->actions, reader, reader_state);
+	hand_out(&counters->actions, reader, reader_state);
 }
 
 /* Passes each SQLSTATE, and "rolled back", and the number of its failures to the reader. */
 void
 counters_read_failures(CountReader reader, void *reader_state)
 {
-	hand_out(&counters->failures_used, counters->failures, reader, reader_state);
+	hand_out(&counters->failures, reader, reader_state);
 }
