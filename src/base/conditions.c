@@ -26,45 +26,9 @@ static const struct
 	const char *api_name;		/* NULL: api() takes no such parameter */
 	const char *accepted;
 }			parameters[] = {
-	[PARAM_APP_ID] = {"app_id", "AppId", "a number of at least 1"},
-	[PARAM_APP_NAME] = {"app_name", "AppName", "1 to 128 characters without control characters or spaces at either end"},
-	[PARAM_APP_KEY] = {"app_key", "AppKey", AN_APP_KEY},
-	[PARAM_NEW_APP_KEY] = {"new_app_key", "NewAppKey", AN_APP_KEY},
-	[PARAM_APP_SECRET] = {"app_secret", "AppSecret", AN_APP_SECRET},
-	[PARAM_NEW_APP_SECRET] = {"new_app_secret", "NewAppSecret", AN_APP_SECRET},
-	[PARAM_DESCRIPTION] = {"description", "Description", "1 to 1000 characters without control characters or spaces at either end"},
-	[PARAM_ZONE_ID] = {"zone_id", "ZoneId", A_ZONE_ID},
-	[PARAM_SECRET_KEY] = {"secret_key", "SecretKey", A_SECRET_KEY},
-	[PARAM_GATEWAY_ID] = {"gateway_id", NULL, A_ZONE_ID},
-	[PARAM_GRACE_PERIOD] = {"grace_period", "GracePeriod", "an interval between 0 and keyrot.max_grace"},
-	[PARAM_GRACE_SECONDS] = {"grace_period", "GracePeriod", "a whole number of seconds between 0 and keyrot.max_grace"},
-	[PARAM_GRACE_FROM] = {"grace_from", "GraceFrom", "\"rotation\" or \"first_use\""},
-	[PARAM_ROTATE_AFTER] = {"rotate_after", NULL, A_PERIOD},
-	[PARAM_LIFETIME] = {"lifetime", NULL, A_PERIOD},
-	[PARAM_CLIENT_TOKEN] = {"client_token", "ClientToken", "1 to 64 printable ASCII characters without spaces"},
-	[PARAM_OWNER] = {"owner", NULL, "a role"},
-	[PARAM_PAGE_NUMBER] = {"page_number", "PageNumber", "at least 1"},
-	[PARAM_PAGE_SIZE] = {"page_size", "PageSize", "at least 1"},
-	[PARAM_BOUNDED_PAGE_SIZE] = {"page_size", "PageSize", "between 1 and 100"},
-	[PARAM_NEWEST_FIRST] = {"newest_first", "Sort", "true or false"},
-	[PARAM_SORT] = {"newest_first", "Sort", "\"desc\" or \"asc\""},
-	[PARAM_DISABLED] = {"disabled", "Disabled", "true or false"},
-	[PARAM_SECRET] = {"secret", NULL, "an AppSecret or a SecretKey"},
-	[PARAM_ALGORITHM] = {"algorithm", NULL, "\"sha256\" or \"sha1\""},
-	[PARAM_MESSAGE] = {"message", NULL, "bytes"},
-	[PARAM_STRING_TO_SIGN] = {"string_to_sign", NULL, "text that can be converted to UTF-8"},
-	[PARAM_CLAIMS] = {"claims", NULL, "a JSON object whose token is at most 8192 bytes long"},
-	[PARAM_PARAMS] = {"params", "Params", "a JSON object"},
-	[PARAM_OLDER_THAN] = {"older_than", NULL, "a finite interval that is not negative"},
-	[PARAM_REWRAP] = {"rewrap", NULL, "true or false"},
-	[PARAM_BATCH_SIZE] = {"batch_size", NULL, "between 1 and 100000"},
-	[PARAM_AFTER] = {"after", NULL, "a position returned by changes(), or null"},
-	[PARAM_MAX_COUNT] = {"max_count", NULL, "at least 1"},
-	[PARAM_MOMENT] = {"moment", NULL, "a finite time not later than the year 10889"},
-	[PARAM_MAX_AGE] = {"max_age", NULL, "a finite interval that is not negative"},
-	[PARAM_ALL_OWNERS] = {"all_owners", NULL, "true or false"},
-	[PARAM_APP_KEYS] = {"app_keys", NULL, "an array of AppKeys without nulls"},
-	[PARAM_ZONE_IDS] = {"zone_ids", NULL, "an array of ZoneIds without nulls"},
+#define PARAMETER(id, name, api_name, accepted) [id] = {name, api_name, accepted},
+#include "base/parameter_list.h"
+#undef PARAMETER
 };
 
 /* From this one, the SQLSTATE alone identifies the condition, no matter where the error was raised. */

@@ -29,7 +29,7 @@ first_use_of(const Credential *credential)
 }
 
 /* Until when the previous version is kept, as far as is known now; NO_TIME where none is. */
-TimestampTz
+static TimestampTz
 grace_end(const Credential *credential)
 {
 	TimestampTz first_use;

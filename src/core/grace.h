@@ -8,7 +8,6 @@
 #include "core/request.h"
 #include "store/rows.h"
 
-extern TimestampTz grace_end(const Credential *credential);
 extern TimestampTz grace_end_at_revert(const Credential *credential, TimestampTz now);
 extern bool grace_runs(const Credential *credential);
 extern void grace_begin(const Request *request, Credential *credential, const Sealed *secret);

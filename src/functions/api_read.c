@@ -227,41 +227,36 @@ read_order(const ApiParameter *p, const JsonbValue *value)
 	return BoolGetDatum(false);
 }
 
-/* True or false, as JSON has them or as text; tells whether the value is one of them. */
-static bool
-read_boolean(const JsonbValue *value, bool *result)
+/* Whether an app is to be disabled or enabled, by true or false, as JSON has them or as text; else NOT_SWITCHED. */
+static Switched
+switch_of(const JsonbValue *value)
 {
-	*result = value->type == jbvBool ? value->val.boolean : is_string(value, "true");
-	return value->type == jbvBool || *result || is_string(value, "false");
+	if (value == NULL)
+		return NOT_SWITCHED;
+	if (value->type == jbvBool)
+		return value->val.boolean ? SWITCHED_OFF : SWITCHED_ON;
+	return is_string(value, "true") ? SWITCHED_OFF : is_string(value, "false") ? SWITCHED_ON : NOT_SWITCHED;
 }
 
-/* Whether the app is to be disabled or enabled; nothing if that is not given, or not valid. */
 static Switched
 find_switch(const ApiCall *call)
 {
 	for (const ApiParameter *p = call->row->parameters; p->kind != VALUE_NONE; p++)
-	{
-		const JsonbValue *value = find_parameter(call, p);
-		bool		disabled;
-
-		if (p->kind == VALUE_SWITCH && value != NULL && read_boolean(value, &disabled))
-			return disabled ? SWITCHED_OFF : SWITCHED_ON;
-	}
+		if (p->kind == VALUE_SWITCH)
+			return switch_of(find_parameter(call, p));
 	return NOT_SWITCHED;
 }
 
 static Switched
 read_switch(const ApiParameter *p, const JsonbValue *value)
 {
-	bool		disabled;
+	Switched	switched = switch_of(value);
 
-	if (value == NULL)
-		return NOT_SWITCHED;
-	if (value->type != jbvBool && value->type != jbvString)
+	if (value == NULL || switched != NOT_SWITCHED)
+		return switched;
+	if (value->type != jbvString)
 		error_wrong_type(p->parameter);
-	if (!read_boolean(value, &disabled))
-		error_malformed(p->parameter);
-	return disabled ? SWITCHED_OFF : SWITCHED_ON;
+	error_malformed(p->parameter);
 }
 
 static Datum

@@ -9,7 +9,6 @@
 #include "functions/function.h"
 
 #include "common/jsonapi.h"
-#include "datatype/timestamp.h"
 #include "mb/pg_wchar.h"
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
@@ -28,7 +27,6 @@ PG_FUNCTION_INFO_V1(keyrot_check_gateway_token);
 PG_FUNCTION_INFO_V1(keyrot_sign_token_for_zone);
 
 #define HEADER "{\"alg\":\"HS256\",\"typ\":\"JWT\"}"
-#define UNIX_EPOCH_OFFSET ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 /* A token, or what is left of one that is malformed: nothing that could be right. */
 typedef struct Token
@@ -226,7 +224,7 @@ read_token(FunctionCallInfo fcinfo)
 static Reason
 judge_times(const Token *token)
 {
-	Datum		now = NumericGetDatum(int64_div_fast_to_numeric(GetCurrentTimestamp() + UNIX_EPOCH_OFFSET, 6));
+	Datum		now = NumericGetDatum(int64_div_fast_to_numeric(request_unix_time(GetCurrentTimestamp()), 6));
 
 	if (token->expires_at != NULL &&
 		DatumGetBool(DirectFunctionCall2(numeric_ge, now, NumericGetDatum(token->expires_at))))

@@ -72,7 +72,7 @@ app_statements_insert(Credential *app, Datum app_name, NullableDatum description
 	parameters_add_time(&parameters, app->created_at);
 	parameters_add_time(&parameters, app->modified_at);
 	parameters_add(&parameters, app_name);
-	parameters_add_nullable(&parameters, description);
+	parameters_add_nullable(&parameters, description.value, description.isnull);
 	while (statement_run(&insert, &parameters, read_new_app, app) == 0)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -113,10 +113,7 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 	parameters_add_time(&parameters, app->modified_at);
 	parameters_add_time(&parameters, app->valid_until);
 	parameters_add_time(&parameters, app->due_at);
-	if (app->grace_after_use == NO_GRACE_AFTER_USE)
-		parameters_add_null(&parameters);
-	else
-		parameters_add(&parameters, Int64GetDatum(app->grace_after_use));
+	parameters_add_nullable(&parameters, Int64GetDatum(app->grace_after_use), app->grace_after_use == NO_GRACE_AFTER_USE);
 	if (statement_try_write(&insert, &parameters, "app"))
 		return true;
 	if (!credential_statements_exists(CREDENTIAL_APP, app->identifier))
@@ -138,8 +135,8 @@ app_statements_modify(const char *app_key, NullableDatum app_name, NullableDatum
 	Parameters	parameters = {0};
 
 	parameters_add_text(&parameters, app_key);
-	parameters_add_nullable(&parameters, app_name);
-	parameters_add_nullable(&parameters, description);
+	parameters_add_nullable(&parameters, app_name.value, app_name.isnull);
+	parameters_add_nullable(&parameters, description.value, description.isnull);
 	statement_write_one(&update, &parameters, "app");
 }
 
@@ -188,9 +185,9 @@ app_statements_find(int64 app_id, Credential *app)
 static void
 add_filter(Parameters *parameters, const AppFilter *filter)
 {
-	parameters_add_nullable(parameters, filter->app_id);
+	parameters_add_nullable(parameters, filter->app_id.value, filter->app_id.isnull);
 	parameters_add_text_or_null(parameters, filter->app_key);
-	parameters_add_nullable(parameters, filter->app_name);
+	parameters_add_nullable(parameters, filter->app_name.value, filter->app_name.isnull);
 	parameters_add(parameters, BoolGetDatum(filter->sees_all));
 	parameters_add(parameters, ObjectIdGetDatum(filter->caller));
 }

@@ -49,14 +49,8 @@ static void
 add_filter(Parameters *parameters, const BulkFilter *filter)
 {
 	parameters_add_time(parameters, filter->rotated_before);
-	if (!OidIsValid(filter->owner))
-	{
-		parameters_add_null(parameters);
-		parameters_add_null(parameters);
-		return;
-	}
-	parameters_add(parameters, ObjectIdGetDatum(filter->owner));
-	parameters_add_text(parameters, filter->owner_name);
+	parameters_add_nullable(parameters, ObjectIdGetDatum(filter->owner), !OidIsValid(filter->owner));
+	parameters_add_text_or_null(parameters, OidIsValid(filter->owner) ? filter->owner_name : "");
 }
 
 /* The number of credentials that match a filter; reads them all. */

@@ -46,20 +46,11 @@ parameters_of(const RequestRow *row)
 	parameters_add(&parameters, ObjectIdGetDatum(row->caller.oid));
 	parameters_add_text(&parameters, row->session_user.name);
 	parameters_add(&parameters, ObjectIdGetDatum(row->session_user.oid));
-	if (row->client_addr[0] != 0)
-		parameters_add(&parameters, PointerGetDatum(row->client_addr));
-	else
-		parameters_add_null(&parameters);
+	parameters_add_nullable(&parameters, PointerGetDatum(row->client_addr), row->client_addr[0] == 0);
 	parameters_add(&parameters, Int32GetDatum(row->pid));
 	parameters_add_text(&parameters, row->outcome);
-	if (row->version > 0)
-		parameters_add(&parameters, Int32GetDatum(row->version));
-	else
-		parameters_add_null(&parameters);
-	if (row->is_repetition)
-		parameters_add(&parameters, UUIDPGetDatum(&row->retry_of));
-	else
-		parameters_add_null(&parameters);
+	parameters_add_nullable(&parameters, Int32GetDatum(row->version), row->version == 0);
+	parameters_add_nullable(&parameters, UUIDPGetDatum(&row->retry_of), !row->is_repetition);
 	return parameters;
 }
 

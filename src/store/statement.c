@@ -56,6 +56,27 @@ leave_owner(const OwnerSession *session)
 	SetUserIdAndSecContext(session->user, session->security_context);
 }
 
+/* Adds a NULL. */
+void
+parameters_add_null(Parameters *parameters)
+{
+	parameters_add_nullable(parameters, (Datum) 0, true);
+}
+
+/* Adds a time; NULL for NO_TIME. */
+void
+parameters_add_time(Parameters *parameters, TimestampTz value)
+{
+	parameters_add_nullable(parameters, TimestampTzGetDatum(value), value == NO_TIME);
+}
+
+/* Adds a text. */
+void
+parameters_add_text(Parameters *parameters, const char *value)
+{
+	parameters_add(parameters, CStringGetTextDatum(value));
+}
+
 /* Adds a bytea. */
 void
 parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length)
@@ -65,16 +86,6 @@ parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length)
 	SET_VARSIZE(value, VARHDRSZ + length);
 	memcpy(VARDATA(value), bytes, length);
 	parameters_add(parameters, PointerGetDatum(value));
-}
-
-/* Adds a value, or NULL. */
-void
-parameters_add_nullable(Parameters *parameters, NullableDatum value)
-{
-	if (value.isnull)
-		parameters_add_null(parameters);
-	else
-		parameters_add(parameters, value.value);
 }
 
 /* Adds a text; NULL for the empty one. */

@@ -55,8 +55,10 @@ typedef struct Parameters
 
 typedef void (*RowReader) (HeapTuple tuple, TupleDesc desc, void *reader_state);
 
+extern void parameters_add_null(Parameters *parameters);
+extern void parameters_add_time(Parameters *parameters, TimestampTz value);
+extern void parameters_add_text(Parameters *parameters, const char *value);
 extern void parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length);
-extern void parameters_add_nullable(Parameters *parameters, NullableDatum value);
 extern void parameters_add_text_or_null(Parameters *parameters, const char *value);
 extern void parameters_add_sealed(Parameters *parameters, const Sealed *sealed);
 extern uint64 statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state);
@@ -73,32 +75,16 @@ statement_run_without_rows(Statement *statement, const Parameters *parameters)
 }
 
 static inline void
-parameters_add(Parameters *parameters, Datum value)
+parameters_add_nullable(Parameters *parameters, Datum value, bool is_null)
 {
 	parameters->values[parameters->count] = value;
-	parameters->nulls[parameters->count++] = ' ';
+	parameters->nulls[parameters->count++] = is_null ? 'n' : ' ';
 }
 
 static inline void
-parameters_add_null(Parameters *parameters)
+parameters_add(Parameters *parameters, Datum value)
 {
-	parameters->values[parameters->count] = (Datum) 0;
-	parameters->nulls[parameters->count++] = 'n';
-}
-
-static inline void
-parameters_add_text(Parameters *parameters, const char *value)
-{
-	parameters_add(parameters, CStringGetTextDatum(value));
-}
-
-static inline void
-parameters_add_time(Parameters *parameters, TimestampTz value)
-{
-	if (value == NO_TIME)
-		parameters_add_null(parameters);
-	else
-		parameters_add(parameters, TimestampTzGetDatum(value));
+	parameters_add_nullable(parameters, value, false);
 }
 
 #endif
