@@ -9,7 +9,6 @@
 #include "store/bulk_statements.h"
 
 #include "catalog/pg_type.h"
-#include "utils/array.h"
 
 #include "store/rows_decode.h"
 #include "store/statement.h"
@@ -96,14 +95,14 @@ bulk_statements_lock_next(const BulkFilter *filter, const char *after, int limit
 #undef LOCK
 }
 
-static Datum
-array_of_texts(char **texts, int count)
+static void
+add_texts(Parameters *parameters, char **texts, int count)
 {
 	Datum	   *values = palloc(count * sizeof(Datum) + 1);
 
 	for (int i = 0; i < count; i++)
 		values[i] = CStringGetTextDatum(texts[i]);
-	return PointerGetDatum(construct_array(values, count, TEXTOID, -1, false, TYPALIGN_INT));
+	parameters_add_array(parameters, values, NULL, count, TEXTOID);
 }
 
 /* The same for those of these identifiers that match a filter. */
@@ -123,7 +122,7 @@ bulk_statements_lock_listed(const BulkFilter *filter, char **identifiers, int co
 	RotationSink sink = {filter->kind, reader, reader_state};
 
 	add_filter(&parameters, filter);
-	parameters_add(&parameters, array_of_texts(identifiers, count));
+	add_texts(&parameters, identifiers, count);
 	(void) statement_run(STATEMENT_FOR(filter->kind, lock), &parameters, read_rotation, &sink);
 #undef LOCK
 }
@@ -211,94 +210,75 @@ bulk_statements_end_grace_of(char **app_keys, int count)
 	if (count == 0)
 		return;
 	tables_refuse_rules();
-	parameters_add(&parameters, array_of_texts(app_keys, count));
+	add_texts(&parameters, app_keys, count);
 	if (statement_run_without_rows(&lock, &parameters) != statement_run_without_rows(&update, &parameters))
 		error_not_written("app");
 }
 
-/* What is written for each rotation, as one array per column. */
-typedef struct Arrays
+/* A value of each rotation, as an array. */
+static void
+add_column(Parameters *parameters, const Rotation *rotations, int count, Oid type, Datum (*value_of) (const Rotation *))
 {
-	int			count;
-	int			filled;
-	Datum	   *values;
-	bool	   *nulls;
-} Arrays;
+	Datum	   *values = palloc(count * sizeof(Datum));
 
-static Arrays
-make_arrays(int count)
-{
-	return (Arrays) {count, 0, palloc(count * sizeof(Datum)), palloc(count * sizeof(bool))};
+	for (int i = 0; i < count; i++)
+		values[i] = value_of(&rotations[i]);
+	parameters_add_array(parameters, values, NULL, count, type);
 }
 
-static void
-put_value(Arrays *arrays, Datum value)
+static Datum
+identifier_of(const Rotation *rotation)
 {
-	arrays->values[arrays->filled] = value;
-	arrays->nulls[arrays->filled++] = false;
+	return CStringGetTextDatum(rotation->credential.identifier);
 }
 
-static void
-put_time(Arrays *arrays, TimestampTz time)
+static Datum
+version_of(const Rotation *rotation)
 {
-	arrays->values[arrays->filled] = TimestampTzGetDatum(time);
-	arrays->nulls[arrays->filled++] = time == NO_TIME;
+	return Int32GetDatum(rotation->credential.version);
 }
 
-static void
-put_sealed(Arrays *arrays, const Sealed *sealed)
+static Datum
+request_id_of(const Rotation *rotation)
 {
-	bytea	   *value = palloc(VARHDRSZ + sealed->length);
-
-	SET_VARSIZE(value, VARHDRSZ + sealed->length);
-	memcpy(VARDATA(value), sealed->bytes, sealed->length);
-	put_value(arrays, PointerGetDatum(value));
-	arrays->nulls[arrays->filled - 1] = sealed->length == 0;
+	return UUIDPGetDatum(&rotation->request_id);
 }
 
-/* Makes a parameter of the values collected, and begins the next column. */
+/* The sealed secrets at this offset in a credential. */
 static void
-add_array(Parameters *parameters, Arrays *arrays, Oid type, int16 length, bool by_value, char align)
+add_secrets(Parameters *parameters, const Rotation *rotations, int count, size_t offset)
 {
-	int			lower_bound = 1;
+	Datum	   *values = palloc(count * sizeof(Datum));
+	bool	   *nulls = palloc(count * sizeof(bool));
 
-	parameters_add(parameters, PointerGetDatum(construct_md_array(arrays->values, arrays->nulls, 1, &arrays->count,
-																  &lower_bound, type, length, by_value, align)));
-	arrays->filled = 0;
+	for (int i = 0; i < count; i++)
+	{
+		const Sealed *sealed = (const Sealed *) ((const char *) &rotations[i].credential + offset);
+		bytea	   *value = palloc(VARHDRSZ + sealed->length);
+
+		SET_VARSIZE(value, VARHDRSZ + sealed->length);
+		memcpy(VARDATA(value), sealed->bytes, sealed->length);
+		values[i] = PointerGetDatum(value);
+		nulls[i] = sealed->length == 0;
+	}
+	parameters_add_array(parameters, values, nulls, count, BYTEAOID);
 }
 
+/* The times at this offset in a credential. */
 static void
-add_identifiers(Parameters *parameters, Arrays *arrays, const Rotation *rotations)
+add_times(Parameters *parameters, const Rotation *rotations, int count, size_t offset)
 {
-	for (int i = 0; i < arrays->count; i++)
-		put_value(arrays, CStringGetTextDatum(rotations[i].credential.identifier));
-	add_array(parameters, arrays, TEXTOID, -1, false, TYPALIGN_INT);
-}
+	Datum	   *values = palloc(count * sizeof(Datum));
+	bool	   *nulls = palloc(count * sizeof(bool));
 
-static void
-add_versions(Parameters *parameters, Arrays *arrays, const Rotation *rotations)
-{
-	for (int i = 0; i < arrays->count; i++)
-		put_value(arrays, Int32GetDatum(rotations[i].credential.version));
-	add_array(parameters, arrays, INT4OID, sizeof(int32), true, TYPALIGN_INT);
-}
+	for (int i = 0; i < count; i++)
+	{
+		TimestampTz time = *(const TimestampTz *) ((const char *) &rotations[i].credential + offset);
 
-/* A column of sealed secrets, at this offset in a credential. */
-static void
-add_secrets(Parameters *parameters, Arrays *arrays, const Rotation *rotations, size_t offset)
-{
-	for (int i = 0; i < arrays->count; i++)
-		put_sealed(arrays, (const Sealed *) ((const char *) &rotations[i].credential + offset));
-	add_array(parameters, arrays, BYTEAOID, -1, false, TYPALIGN_INT);
-}
-
-/* A column of times, at this offset in a credential. */
-static void
-add_times(Parameters *parameters, Arrays *arrays, const Rotation *rotations, size_t offset)
-{
-	for (int i = 0; i < arrays->count; i++)
-		put_time(arrays, *(const TimestampTz *) ((const char *) &rotations[i].credential + offset));
-	add_array(parameters, arrays, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+		values[i] = TimestampTzGetDatum(time);
+		nulls[i] = time == NO_TIME;
+	}
+	parameters_add_array(parameters, values, nulls, count, TIMESTAMPTZOID);
 }
 
 /*
@@ -327,16 +307,15 @@ bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count,
 }
 	static Statement write[] = FOR_BOTH_KINDS(WRITE);
 	Parameters	parameters = {0};
-	Arrays		arrays = make_arrays(count);
 
 	tables_refuse_rules();
-	add_identifiers(&parameters, &arrays, rotations);
-	add_versions(&parameters, &arrays, rotations);
-	add_secrets(&parameters, &arrays, rotations, offsetof(Credential, secret));
-	add_secrets(&parameters, &arrays, rotations, offsetof(Credential, previous_secret));
-	add_times(&parameters, &arrays, rotations, offsetof(Credential, previous_valid_until));
-	add_times(&parameters, &arrays, rotations, offsetof(Credential, valid_until));
-	add_times(&parameters, &arrays, rotations, offsetof(Credential, due_at));
+	add_column(&parameters, rotations, count, TEXTOID, identifier_of);
+	add_column(&parameters, rotations, count, INT4OID, version_of);
+	add_secrets(&parameters, rotations, count, offsetof(Credential, secret));
+	add_secrets(&parameters, rotations, count, offsetof(Credential, previous_secret));
+	add_times(&parameters, rotations, count, offsetof(Credential, previous_valid_until));
+	add_times(&parameters, rotations, count, offsetof(Credential, valid_until));
+	add_times(&parameters, rotations, count, offsetof(Credential, due_at));
 	parameters_add_time(&parameters, modified_at);
 	if (statement_count(STATEMENT_FOR(kind, write), &parameters) != count)
 		error_not_written(kind == CREDENTIAL_APP ? "app" : "zone");
@@ -365,24 +344,18 @@ bulk_statements_record(const RequestRow *common, const Rotation *rotations, int 
 		INETOID, INT4OID, TEXTOID, TEXTOID},
 	};
 	Parameters	parameters = {0};
-	Arrays		arrays = make_arrays(count);
 
 	tables_refuse_rules();
-	for (int i = 0; i < count; i++)
-		put_value(&arrays, UUIDPGetDatum(&rotations[i].request_id));
-	add_array(&parameters, &arrays, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	add_identifiers(&parameters, &arrays, rotations);
-	add_versions(&parameters, &arrays, rotations);
+	add_column(&parameters, rotations, count, UUIDOID, request_id_of);
+	add_column(&parameters, rotations, count, TEXTOID, identifier_of);
+	add_column(&parameters, rotations, count, INT4OID, version_of);
 	parameters_add_time(&parameters, common->requested_at);
 	parameters_add_text(&parameters, common->action);
 	parameters_add_text(&parameters, common->caller.name);
 	parameters_add(&parameters, ObjectIdGetDatum(common->caller.oid));
 	parameters_add_text(&parameters, common->session_user.name);
 	parameters_add(&parameters, ObjectIdGetDatum(common->session_user.oid));
-	if (common->client_addr[0] != 0)
-		parameters_add(&parameters, PointerGetDatum(common->client_addr));
-	else
-		parameters_add_null(&parameters);
+	parameters_add_nullable(&parameters, PointerGetDatum(common->client_addr), common->client_addr[0] == 0);
 	parameters_add(&parameters, Int32GetDatum(common->pid));
 	parameters_add_text(&parameters, common->outcome);
 	parameters_add_text(&parameters, common->changed == CREDENTIAL_APP ? "app" : "zone");

@@ -14,9 +14,11 @@
 #include "store/statement.h"
 
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 
 #include "store/tables.h"
 #include "base/errors.h"
@@ -96,6 +98,20 @@ parameters_add_text_or_null(Parameters *parameters, const char *value)
 		parameters_add_null(parameters);
 	else
 		parameters_add_text(parameters, value);
+}
+
+/* Adds an array of this type of values; where nulls is NULL, none of them is. */
+void
+parameters_add_array(Parameters *parameters, Datum *values, bool *nulls, int count, Oid type)
+{
+	int			lower_bound = 1;
+	int16		length;
+	bool		by_value;
+	char		alignment;
+
+	get_typlenbyvalalign(type, &length, &by_value, &alignment);
+	parameters_add(parameters, PointerGetDatum(construct_md_array(values, nulls, 1, &count, &lower_bound, type,
+																  length, by_value, alignment)));
 }
 
 /* Adds a sealed secret, or NULL where there is none. */

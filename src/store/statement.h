@@ -61,6 +61,7 @@ extern void parameters_add_text(Parameters *parameters, const char *value);
 extern void parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length);
 extern void parameters_add_text_or_null(Parameters *parameters, const char *value);
 extern void parameters_add_sealed(Parameters *parameters, const Sealed *sealed);
+extern void parameters_add_array(Parameters *parameters, Datum *values, bool *nulls, int count, Oid type);
 extern uint64 statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state);
 
 extern int64 statement_count(Statement *statement, const Parameters *parameters);

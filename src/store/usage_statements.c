@@ -5,8 +5,6 @@
 #include "store/usage_statements.h"
 
 #include "catalog/pg_type.h"
-#include "utils/array.h"
-#include "utils/lsyscache.h"
 
 #include "store/statement.h"
 
@@ -28,19 +26,6 @@ put_time(Column *column, int i, TimestampTz time)
 {
 	column->values[i] = TimestampTzGetDatum(time);
 	column->nulls[i] = time == NO_TIME;
-}
-
-static void
-add_array(Parameters *parameters, const Column *column, int count, Oid type)
-{
-	int			lower_bound = 1;
-	int16		length;
-	bool		by_value;
-	char		alignment;
-
-	get_typlenbyvalalign(type, &length, &by_value, &alignment);
-	parameters_add(parameters, PointerGetDatum(construct_md_array(column->values, column->nulls, 1, &count, &lower_bound,
-																  type, length, by_value, alignment)));
 }
 
 /* Writes down when credentials were last used, which moves what is there forward only. */
@@ -84,11 +69,11 @@ usage_statements_write(const UseRow *rows, int count)
 		put_time(&last, i, rows[i].last_used_at);
 		put_time(&earlier, i, rows[i].earlier_last_used_at);
 	}
-	add_array(&parameters, &kinds, count, TEXTOID);
-	add_array(&parameters, &ids, count, TEXTOID);
-	add_array(&parameters, &versions, count, INT4OID);
-	add_array(&parameters, &last, count, TIMESTAMPTZOID);
-	add_array(&parameters, &earlier, count, TIMESTAMPTZOID);
+	parameters_add_array(&parameters, kinds.values, kinds.nulls, count, TEXTOID);
+	parameters_add_array(&parameters, ids.values, ids.nulls, count, TEXTOID);
+	parameters_add_array(&parameters, versions.values, versions.nulls, count, INT4OID);
+	parameters_add_array(&parameters, last.values, last.nulls, count, TIMESTAMPTZOID);
+	parameters_add_array(&parameters, earlier.values, earlier.nulls, count, TIMESTAMPTZOID);
 	statement_run_without_rows(&upsert, &parameters);
 }
 
@@ -106,9 +91,9 @@ parameters_of(const FirstUse *graces, int count)
 		versions.values[i] = Int32GetDatum(graces[i].version);
 		put_time(&times, i, graces[i].at);
 	}
-	add_array(&parameters, &ids, count, TEXTOID);
-	add_array(&parameters, &versions, count, INT4OID);
-	add_array(&parameters, &times, count, TIMESTAMPTZOID);
+	parameters_add_array(&parameters, ids.values, ids.nulls, count, TEXTOID);
+	parameters_add_array(&parameters, versions.values, versions.nulls, count, INT4OID);
+	parameters_add_array(&parameters, times.values, times.nulls, count, TIMESTAMPTZOID);
 	return parameters;
 }
 
