@@ -9,7 +9,6 @@
 #include "core/batch.h"
 
 #include "miscadmin.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #include "core/announce.h"

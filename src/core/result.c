@@ -58,27 +58,12 @@ row_type(FunctionCallInfo fcinfo, int count)
 	return desc;
 }
 
-/* A row without NULLs, of the type that the function was declared with. */
+/* A row of the type that the function was declared with; where nulls is NULL, none of its columns is. */
 Datum
-result_row(FunctionCallInfo fcinfo, Datum *values, int count)
+result_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls, int count)
 {
-	bool	   *nulls = palloc0(count * sizeof(bool));
-
-	return HeapTupleGetDatum(heap_form_tuple(row_type(fcinfo, count), values, nulls));
-}
-
-/* A row in which some columns are NULL. */
-Datum
-result_row_with_nulls(FunctionCallInfo fcinfo, const NullableDatum *columns, int count)
-{
-	Datum	   *values = palloc(count * sizeof(Datum));
-	bool	   *nulls = palloc(count * sizeof(bool));
-
-	for (int i = 0; i < count; i++)
-	{
-		values[i] = columns[i].value;
-		nulls[i] = columns[i].isnull;
-	}
+	if (nulls == NULL)
+		nulls = palloc0(count * sizeof(bool));
 	return HeapTupleGetDatum(heap_form_tuple(row_type(fcinfo, count), values, nulls));
 }
 

@@ -8,8 +8,7 @@
 #include "core/request.h"
 
 extern Datum result_request_id(Request *request);
-extern Datum result_row(FunctionCallInfo fcinfo, Datum *values, int count);
-extern Datum result_row_with_nulls(FunctionCallInfo fcinfo, const NullableDatum *columns, int count);
+extern Datum result_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls, int count);
 extern Datum result_secret(Request *request);
 
 #endif

@@ -247,7 +247,7 @@ make_result(Request *request, int http_status, Jsonb *body)
 	if (request->result_text != NULL)
 		crypto_wipe(request->result_text, VARSIZE_ANY(request->result_text));
 	request->result_text = (text *) body;
-	return result_row(api_call_of(request)->fcinfo, values, lengthof(values));
+	return result_row(api_call_of(request)->fcinfo, values, NULL, lengthof(values));
 }
 
 static Datum

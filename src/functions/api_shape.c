@@ -11,7 +11,6 @@
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
-#include "utils/uuid.h"
 
 #include "core/result.h"
 #include "base/errors.h"

@@ -107,7 +107,7 @@ answer_created_app(Request *request)
 		UUIDPGetDatum(&request->id),
 	};
 
-	return result_row(request->fcinfo, values, lengthof(values));
+	return result_row(request->fcinfo, values, NULL, lengthof(values));
 }
 
 /* create_app(app_name, OUT app_id, INOUT app_key, app_secret, description, OUT request_id) */
@@ -165,7 +165,7 @@ answer_app_security(Request *request)
 		UUIDPGetDatum(&request->id),
 	};
 
-	return result_row(request->fcinfo, values, lengthof(values));
+	return result_row(request->fcinfo, values, NULL, lengthof(values));
 }
 
 /* describe_app_security(OUT app_id, INOUT app_key, OUT app_secret, OUT version, ..., OUT request_id) */

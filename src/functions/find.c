@@ -9,7 +9,6 @@
 
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 
 #include "core/argument.h"
 #include "core/credential.h"

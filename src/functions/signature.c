@@ -77,16 +77,21 @@ verify_presented(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway,
 	return BoolGetDatum(signing_judge(&signer, &presented).reason == REASON_OK);
 }
 
-/* Writes a verdict as the columns valid, reason, version and previous. */
-void
-signature_put_verdict(const Verdict *verdict, NullableDatum columns[SIGNATURE_VERDICT_COLUMNS])
+/* A verdict as the row valid, reason, version, previous and, unless it is NULL, claims. */
+Datum
+signature_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const NullableDatum *claims)
 {
 	bool		nobody_signed = verdict->version == 0;
+	Datum		values[] = {
+		BoolGetDatum(verdict->reason == REASON_OK),
+		CStringGetTextDatum(signing_reason(verdict->reason)),
+		Int32GetDatum(verdict->version),
+		BoolGetDatum(verdict->previous),
+		claims == NULL ? (Datum) 0 : claims->value,
+	};
+	bool		nulls[lengthof(values)] = {false, false, nobody_signed, nobody_signed, claims == NULL || claims->isnull};
 
-	columns[0] = (NullableDatum) {BoolGetDatum(verdict->reason == REASON_OK), false};
-	columns[1] = (NullableDatum) {CStringGetTextDatum(signing_reason(verdict->reason)), false};
-	columns[2] = (NullableDatum) {Int32GetDatum(verdict->version), nobody_signed};
-	columns[3] = (NullableDatum) {BoolGetDatum(verdict->previous), nobody_signed};
+	return result_row(fcinfo, values, nulls, claims == NULL ? lengthof(values) - 1 : lengthof(values));
 }
 
 static Datum
@@ -95,10 +100,8 @@ check_string(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway)
 	Presented	presented = read_presented_text(fcinfo, has_gateway ? 2 : 1);
 	Signer		signer = signature_read_signer(fcinfo, kind, has_gateway);
 	Verdict		verdict = signing_judge(&signer, &presented);
-	NullableDatum columns[SIGNATURE_VERDICT_COLUMNS];
 
-	signature_put_verdict(&verdict, columns);
-	return result_row_with_nulls(fcinfo, columns, SIGNATURE_VERDICT_COLUMNS);
+	return signature_answer(fcinfo, &verdict, NULL);
 }
 
 /* verify_app_signature(app_key, message, signature, algorithm), and by zone_id, or zone_id and gateway_id */

@@ -7,11 +7,9 @@
 
 #include "core/signing.h"
 
-#define SIGNATURE_VERDICT_COLUMNS 4
-
 extern Signer signature_read_signer(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway);
 extern void signature_read_own(FunctionCallInfo fcinfo, CredentialKind kind, const char *function,
 							   char identifier[SEAL_MAX_IDENTIFIER + 1]);
-extern void signature_put_verdict(const Verdict *verdict, NullableDatum columns[SIGNATURE_VERDICT_COLUMNS]);
+extern Datum signature_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const NullableDatum *claims);
 
 #endif

@@ -260,14 +260,11 @@ keyrot_check_gateway_token(PG_FUNCTION_ARGS)
 {
 	Token		token = read_token(fcinfo);
 	Verdict		verdict = judge_token(fcinfo, &token);
-	NullableDatum columns[SIGNATURE_VERDICT_COLUMNS + 1];
-	NullableDatum *claims = &columns[SIGNATURE_VERDICT_COLUMNS];
+	NullableDatum claims = {.isnull = verdict.version == 0};
 
-	signature_put_verdict(&verdict, columns);
-	*claims = (NullableDatum) {(Datum) 0, true};
-	if (verdict.version > 0)
-		*claims = (NullableDatum) {DirectFunctionCall1(jsonb_in, CStringGetDatum(token.claims.bytes)), false};
-	return result_row_with_nulls(fcinfo, columns, SIGNATURE_VERDICT_COLUMNS + 1);
+	if (!claims.isnull)
+		claims.value = DirectFunctionCall1(jsonb_in, CStringGetDatum(token.claims.bytes));
+	return signature_answer(fcinfo, &verdict, &claims);
 }
 
 /* Reads the claims to sign as JSON in UTF-8; raises 22004 and 22023. */

@@ -85,7 +85,7 @@ answer_new_key(Request *request)
 {
 	Datum		values[] = {result_secret(request), result_request_id(request)};
 
-	return result_row(request->fcinfo, values, lengthof(values));
+	return result_row(request->fcinfo, values, NULL, lengthof(values));
 }
 
 /* refresh_zone_key(zone_id, grace_period, client_token, grace_from, OUT secret_key, OUT request_id) */
@@ -141,7 +141,7 @@ answer_zone_key(Request *request)
 		UUIDPGetDatum(&request->id),
 	};
 
-	return result_row(request->fcinfo, values, lengthof(values));
+	return result_row(request->fcinfo, values, NULL, lengthof(values));
 }
 
 /* describe_zone_key(zone_id, OUT secret_key, OUT version, OUT created_at, OUT modified_at, OUT request_id) */
@@ -197,7 +197,7 @@ answer_gateway(Request *request)
 {
 	Datum		values[] = {CStringGetTextDatum(request->arguments.gateway_id), UUIDPGetDatum(&request->id)};
 
-	return result_row(request->fcinfo, values, lengthof(values));
+	return result_row(request->fcinfo, values, NULL, lengthof(values));
 }
 
 /* add_gateway(zone_id, INOUT gateway_id, OUT request_id) */

@@ -23,7 +23,6 @@
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
-#include "utils/errcodes.h"
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
