@@ -20,6 +20,7 @@ shared_preload_libraries = 'keyrot'
 keyrot.database = 'served'
 keyrot.zone_rate_limit = 0
 keyrot.max_grace = '10d'
+restart_after_crash = on
 END
 add_databases($node, 'served', 'other');
 my ($server, $database) = ($node, 'served');
@@ -175,6 +176,32 @@ $holder->finish;
 ok(wait_until(sub { is_settled('held.app') }), 'but once it is free');
 is(lasts('held.app', 'last_used_at'), '01:00:00', 'with the time of its first use');
 
+# What was noted of a version that was replaced since is not taken for the one that waits now.
+sub holding
+{
+	my ($id) = @_;
+	my $session = $server->background_psql($database);
+	$session->query_safe("BEGIN; SELECT FROM keyrot.app WHERE app_key = '$id' FOR UPDATE");
+	return $session;
+}
+
+sub let_worker_write
+{
+	my ($id) = @_;
+	waits($id, '1 hour');
+	accepts($id, 2);
+	return wait_until(sub { is_settled($id) });
+}
+waits('next.app', '1 hour');
+my $rotating = holding('next.app');
+accepts('next.app', 2);
+let_worker_write('mark.first');
+$rotating->query_safe("SELECT keyrot.reset_app_secret('next.app', NULL, '$SECRETS[3]', '1 hour', grace_from => 'first_use'); COMMIT");
+$rotating->quit;
+let_worker_write('mark.second');
+is(lasts('next.app', 'modified_at') . ' ' . accepts('next.app', 2), '10 days 2', 'a first use that was noted before the rotation is none of the next version');
+ok(!is_settled('next.app'), 'which waits');
+
 # client_token and api() know when a grace period begins.
 my $first = sql(q{SELECT keyrot.reset_app_secret('free.app', grace_period => '1 hour', client_token => 'token', grace_from => 'first_use')});
 is(sql(q{SELECT keyrot.reset_app_secret('free.app', grace_period => '1 hour', client_token => 'token', grace_from => 'first_use')}), $first, 'a repeated call is answered');
@@ -206,8 +233,32 @@ is(lasts('crash-zone', 'modified_at'), '10 days', 'what waited waits on');
 is(accepts('crash-zone', 2, 1), '2 1', 'and begins then');
 is(lasts('crash-zone', 'last_used_at'), '01:00:00', 'as long as it was to be');
 
+# Between a first use and the worker's writing: the row is held, so that nothing is written, and the server crashes,
+# loses a backend, or is stopped in good order.
+for my $way (
+	[ 'a crash',           sub { $node->stop('immediate'); start_again($node) } ],
+	[ 'a killed backend',  sub { kill 'KILL', $_[0]; wait_for_server($node, 'served') } ],
+	[ 'an orderly restart', sub { $node->restart } ])
+{
+	my ($name, $stop) = @$way;
+	my $id = 'unwritten.' . $name =~ s/\W+/-/gr;
+	waits("$id.$_", $_) for '0', '1h';
+	my @holders = map { holding("$id.$_") } '0', '1h';
+	my $killed = $holders[0]->query_safe('SELECT pg_backend_pid()');
+	is(accepts("$id.0", 2, 1) . ' ' . accepts("$id.1h", 2, 1), '2 2 1', "$name: both are used, one had no grace period then");
+	let_worker_write("mark.$id");
+	ok(!is_settled("$id.0") && !is_settled("$id.1h"), 'nothing of that is written down');
+	$stop->($killed);
+	eval { $_->quit } for @holders;
+	is(accepts("$id.0", 1) . ' ' . accepts("$id.1h", 1), '1 1', 'the previous versions are not ended by it');
+	is(lasts("$id.$_", 'modified_at'), '10 days', "nor go on beyond the bound ($_)") for '0', '1h';
+	is(accepts("$id.0", 2, 1) . ' ' . accepts("$id.1h", 2, 1), '2 2 1', 'the next use counts');
+	is(lasts("$id.1h", 'last_used_at'), '01:00:00', 'from then on');
+	ok(wait_until(sub { is_settled("$id.0") && is_settled("$id.1h") }), 'and is written down');
+}
+
 # Failover: a standby knows its own uses only, and promoted goes on with what its primary has written and with those.
-waits("fail.$_", '1 hour') for qw(waiting settled seen);
+waits("fail.$_", '1 hour') for qw(waiting settled seen unwritten ended);
 accepts('fail.settled', 2);
 ok(wait_until(sub { is_settled('fail.settled') }), 'settled on the primary');
 $end = grace_end('fail.settled');
@@ -223,8 +274,19 @@ is(accepts('fail.seen', 2, 1), '2 1', 'there, the new one of another');
 is(lasts('fail.seen', 'last_used_at'), '01:00:00', 'begins its grace there');
 my $seen = grace_end('fail.seen');
 is(grace_end('fail.settled'), $end, 'what the primary has settled is settled');
+# The primary fails before it has written down that one grace begins, and another has ended.
+$server = $node;
+my $kept = holding('fail.unwritten');
+accepts('fail.unwritten', 2);
+sql("SELECT keyrot.end_app_grace('fail.ended')");
+$node->wait_for_catchup($standby, 'replay', $node->lsn('write'));
 $node->stop('immediate');
 $standby->promote;
+$server = $standby;
+eval { $kept->quit };
+is(accepts('fail.unwritten', 1) . ' ' . lasts('fail.unwritten', 'modified_at'), '1 10 days', 'promoted: a first use that was not written down is not known, so the wait goes on, within its bound');
+is(accepts('fail.unwritten', 2, 1) . ' ' . lasts('fail.unwritten', 'last_used_at'), '2 1 01:00:00', 'until the next use');
+is(accepts('fail.ended', 1, 2), '2', 'what was ended stays ended');
 is(lasts('fail.waiting', 'modified_at'), '10 days', 'promoted: what waited waits on');
 is(grace_end('fail.settled'), $end, 'what was settled is');
 ok(wait_until(sub { is_settled('fail.seen') }), 'what was seen is written down now');
