@@ -15,6 +15,7 @@
 
 #include "access/timeline.h"
 #include "access/xlog.h"
+#include "access/xlog_internal.h"
 #include "access/xlogrecovery.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
@@ -47,6 +48,24 @@ typedef struct Feed
 	History		now;
 } Feed;
 
+/*
+ * The end of the WAL, once all of it is on disk.  A crash undoes nothing before it: neither a change that is handed out,
+ * nor the position of who has read all there was.
+ */
+static XLogRecPtr
+flush_wal(void)
+{
+	XLogRecPtr	end = GetXLogInsertRecPtr();
+
+	/* Where the next record begins a page, that is behind the page's header, which is not written yet. */
+	if (XLogSegmentOffset(end, wal_segment_size) == SizeOfXLogLongPHD)
+		end -= SizeOfXLogLongPHD;
+	else if (end % XLOG_BLCKSZ == SizeOfXLogShortPHD)
+		end -= SizeOfXLogShortPHD;
+	XLogFlush(end);
+	return end;
+}
+
 static History
 history_now(void)
 {
@@ -58,7 +77,7 @@ history_now(void)
 		return now;
 	}
 	now.timeline = GetWALInsertionTimeLine();
-	now.end = GetXLogInsertRecPtr();
+	now.end = flush_wal();
 	return now;
 }
 

@@ -58,6 +58,27 @@ $primary->stop('immediate');
 $primary->start;
 is(news(\%here, $primary), 'app-1:3', 'and after a crash');
 
+# Also where the crash loses WAL behind what was read; and what a reader was told, no crash undoes, though its commit did
+# not wait for the disk.
+$primary->append_conf('postgresql.conf', "wal_writer_delay = 10s\nwal_writer_flush_after = 1GB\nwal_buffers = 16MB\n");
+$primary->restart;
+reset_app('app-1');
+my $writer = $primary->background_psql('fed');
+$writer->query_safe(q{BEGIN; SELECT pg_logical_emit_message(false, 'filler', repeat('x', 500000))});
+is(news(\%here, $primary), 'app-1:4', 'a reader, while WAL waits to be written');
+$primary->stop('immediate');
+eval { $writer->quit };
+$primary->start;
+is(news(\%here, $primary), '', 'goes on after it');
+$primary->safe_psql('fed', q{SET synchronous_commit = off; SELECT keyrot.reset_app_secret('app-1')});
+is(news(\%here, $primary), 'app-1:5', 'and is told of a commit that did not wait for the disk');
+$primary->stop('immediate');
+$primary->start;
+is(news(\%here, $primary), '', 'which another crash');
+is($primary->safe_psql('fed', q{SELECT version FROM keyrot.credentials WHERE id = 'app-1'}), 5, 'does not undo then');
+$primary->append_conf('postgresql.conf', "wal_writer_delay = 200ms\nwal_writer_flush_after = 1MB\n");
+$primary->restart;
+
 # Prepared transactions hold the feed back, also over a crash, and are told once they have committed.
 for my $end ('COMMIT', 'ROLLBACK')
 {
