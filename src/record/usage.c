@@ -123,8 +123,8 @@ take_version(UsageEntry *entry, int32 version)
 static void
 announce(void)
 {
-	if (pg_atomic_read_u32(&usage_table->has_news) == 0 && ledger_place() == LEDGER_RECORDS)
-		pg_atomic_write_u32(&usage_table->has_news, 1);
+	if (pg_atomic_read_u32(&usage_table->news) != NEWS_WAITS && ledger_place() == LEDGER_RECORDS)
+		pg_atomic_write_u32(&usage_table->news, NEWS_WAITS);
 }
 
 /*
@@ -283,32 +283,42 @@ has_news_of_graces(void)
 	return pg_atomic_read_u64(&usage_table->graces_begun) != pg_atomic_read_u64(&usage_table->graces_written);
 }
 
+/* When a pause ends; one that began later than now, before the clock was set back, is over. */
+static TimestampTz
+end_of_pause(pg_atomic_uint64 *begun_at, int64 pause, TimestampTz now)
+{
+	TimestampTz begun = (TimestampTz) pg_atomic_read_u64(begun_at);
+
+	return begun > now ? now : begun + pause;
+}
+
 /* When there is something for the worker to write down; DT_NOEND where there is nothing. */
 TimestampTz
 usage_due_at(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz due = DT_NOEND;
 
 	if (usage_table == NULL)
 		return due;
-	if (pg_atomic_read_u32(&usage_table->has_news) != 0)
-		due = (TimestampTz) pg_atomic_read_u64(&usage_table->written_at) + WRITING_PAUSE;
+	if (pg_atomic_read_u32(&usage_table->news) != NO_NEWS)
+		due = end_of_pause(&usage_table->written_at, WRITING_PAUSE, now);
 	if (has_news_of_graces())
-		due = Min(due, (TimestampTz) pg_atomic_read_u64(&usage_table->graces_written_at) + GRACES_PAUSE);
+		due = Min(due, end_of_pause(&usage_table->graces_written_at, GRACES_PAUSE, now));
 	return due;
 }
 
-/* Whether uses are to be written down now; and then they are not again for a minute. */
+/* Whether uses are to be written down now; and then they are not again for a minute, also where that fails. */
 bool
 usage_begin_writing(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (usage_table == NULL || pg_atomic_read_u32(&usage_table->has_news) == 0 ||
-		now < (TimestampTz) pg_atomic_read_u64(&usage_table->written_at) + WRITING_PAUSE)
+	if (usage_table == NULL || pg_atomic_read_u32(&usage_table->news) == NO_NEWS ||
+		now < end_of_pause(&usage_table->written_at, WRITING_PAUSE, now))
 		return false;
 	pg_atomic_write_u64(&usage_table->written_at, (uint64) now);
-	pg_atomic_write_u32(&usage_table->has_news, 0);
+	pg_atomic_write_u32(&usage_table->news, NEWS_GOES);
 	return true;
 }
 
@@ -319,7 +329,7 @@ usage_begin_graces(uint64 *begun)
 	TimestampTz now = GetCurrentTimestamp();
 
 	if (usage_table == NULL || !has_news_of_graces() ||
-		now < (TimestampTz) pg_atomic_read_u64(&usage_table->graces_written_at) + GRACES_PAUSE)
+		now < end_of_pause(&usage_table->graces_written_at, GRACES_PAUSE, now))
 		return false;
 	pg_atomic_write_u64(&usage_table->graces_written_at, (uint64) now);
 	*begun = pg_atomic_read_u64(&usage_table->graces_begun);
@@ -391,7 +401,7 @@ usage_copy_changed(UseRow *rows, int places)
 	for (int i = 0; i < apps + zones; i++)
 		rows[i].kind = i < apps ? CREDENTIAL_APP : CREDENTIAL_ZONE;
 	if (apps + zones == places)
-		pg_atomic_write_u32(&usage_table->has_news, 1);
+		pg_atomic_write_u32(&usage_table->news, NEWS_WAITS);
 	return apps + zones;
 }
 
@@ -399,6 +409,8 @@ usage_copy_changed(UseRow *rows, int places)
 void
 usage_end_writing(const UseRow *rows, int count)
 {
+	uint32		expected = NEWS_GOES;
+
 	for (int i = 0; i < count; i++)
 	{
 		UsageSought sought = seek_copied(rows[i].kind, rows[i].identifier);
@@ -413,6 +425,7 @@ usage_end_writing(const UseRow *rows, int count)
 		}
 		LWLockRelease(sought.lock);
 	}
+	(void) pg_atomic_compare_exchange_u32(&usage_table->news, &expected, NO_NEWS);
 }
 
 static bool

@@ -69,7 +69,7 @@ clear(void)
 		elog(FATAL, "could not draw a random number");
 	for (int i = 0; i < USAGE_REASONS; i++)
 		pg_atomic_init_u64(&usage_table->failures[i], 0);
-	pg_atomic_init_u32(&usage_table->has_news, 0);
+	pg_atomic_init_u32(&usage_table->news, NO_NEWS);
 	pg_atomic_init_u64(&usage_table->written_at, USAGE_NEVER);
 	pg_atomic_init_u64(&usage_table->graces_begun, 0);
 	pg_atomic_init_u64(&usage_table->graces_written, 0);

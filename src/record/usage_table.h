@@ -15,6 +15,14 @@
 #define USAGE_NEVER 0			/* no time */
 #define USAGE_MAX_PARTITIONS 64
 
+/* Whether there are uses that are not written down. */
+enum
+{
+	NO_NEWS,
+	NEWS_WAITS,
+	NEWS_GOES					/* is being written, or could not be */
+};
+
 /* What a verification looks at comes first: it is waited for to come from memory. */
 typedef struct pg_attribute_aligned(PG_CACHE_LINE_SIZE) UsageEntry
 {
@@ -47,7 +55,7 @@ typedef struct UsagePartition
 typedef struct UsageTable
 {
 	uint64		seed;			/* random, so that nobody can choose identifiers that collide */
-	pg_atomic_uint32 has_news;	/* a use that is not written down */
+	pg_atomic_uint32 news;
 	pg_atomic_uint64 written_at;
 	pg_atomic_uint64 graces_begun;	/* grows with each */
 	pg_atomic_uint64 graces_written;	/* how many had begun when none was left to be written down */

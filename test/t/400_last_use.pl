@@ -45,6 +45,23 @@ sub uses
 
 sub time_of { return sql("SELECT $_[1] FROM keyrot.credentials WHERE id = '$_[0]'"); }
 
+# What could not be written down, is once that is possible again, though nothing was used since; which takes a minute, so
+# that the end of this file looks at it.
+my $failing = new_server('failing', conf => <<'END');
+shared_preload_libraries = 'keyrot'
+keyrot.database = 'served'
+END
+add_databases($failing, 'served');
+$failing->safe_psql('served', <<"END");
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RAISE 'refused'; END \$\$;
+CREATE TRIGGER refuse BEFORE INSERT ON keyrot.credential_use EXECUTE FUNCTION refuse();
+SELECT FROM keyrot.create_app('App', 'use.app', '$SECRETS[1]');
+@{[ verifying('use.app', 1) ]};
+END
+attempts($failing, 'served', q{SELECT * FROM keyrot.refresh_zone_key('unknown')});
+ok(wait_until(sub { slurp_file($failing->logfile) =~ /refused/ }), 'last uses that cannot be written down');
+$failing->safe_psql('served', 'DROP TRIGGER refuse ON keyrot.credential_use');
+
 # Seen at once.
 sql("SELECT FROM keyrot.create_app('App', 'use.app', '$SECRETS[1]'); SELECT keyrot.create_zone_key('use-zone');
 	SELECT FROM keyrot.add_gateway('use-zone', 'gate')");
@@ -189,6 +206,9 @@ $server = $standby;
 is(uses('use.standby'), 'true never', 'promoted, it still knows');
 ok(wait_until(sub { attempts($standby, 'served', q{SELECT * FROM keyrot.refresh_zone_key('unknown')});
 		sql(q{SELECT count(*) FROM keyrot.credential_use WHERE id = 'use.standby'}) }), 'and writes it down');
+
+ok(wait_until(sub { $failing->safe_psql('served', q{SELECT count(*) FROM keyrot.credential_use WHERE id = 'use.app'}) }),
+	'what could not be written down, was once it could');
 
 # Without memory for it nothing is noted, and no grace period can wait for a use.
 $standby->append_conf('postgresql.conf', 'keyrot.usage_entries = 0');
