@@ -401,6 +401,12 @@ ERROR_FUNCTION(error_several_choices, (Parameter list),
 			   conditions_errcode(CONDITION_MALFORMED, PARAM_OWNER),
 			   errmsg("only one of owner, all_owners and %s can be specified", conditions_parameter(list)));
 
+/* The caller does not have the privileges of the owner whose credentials are to be rotated. */
+ERROR_FUNCTION(error_not_of_owner, (const char *action, const char *owner_name),
+			   errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			   errmsg("permission denied for %s of role \"%s\"", action, owner_name),
+			   errhint("Only superusers, operators, and roles with the privileges of that role may act on what it owns."));
+
 /* The caller is not an operator, and gave all_owners. */
 ERROR_FUNCTION(error_operator_only, (const char *action),
 			   errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

@@ -74,6 +74,7 @@ KEYROT_NORETURN extern void error_reseal_runs(void);
 KEYROT_NORETURN extern void error_data_key_gone(int data_key);
 KEYROT_NORETURN extern void error_no_choice(Parameter list);
 KEYROT_NORETURN extern void error_several_choices(Parameter list);
+KEYROT_NORETURN extern void error_not_of_owner(const char *action, const char *owner_name);
 KEYROT_NORETURN extern void error_operator_only(const char *action);
 
 KEYROT_NORETURN extern void error_unknown_action(void);

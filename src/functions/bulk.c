@@ -247,7 +247,7 @@ read_owner(Bulk *bulk, bool all_owners)
 		return;
 	filter->owner = argument_owner(fcinfo, BULK_OWNER, &filter->owner_name);
 	if (!rights_is_operator(caller) && !has_privs_of_role(caller, filter->owner))
-		error_not_member(filter->owner_name);
+		error_not_of_owner(bulk->request->action->name, filter->owner_name);
 }
 
 static void
