@@ -99,6 +99,8 @@ calls(const char *source, int location, int length, Slice *slice)
 	slice->length = location >= 0 && length > 0 ? (size_t) length : current_length(source) - slice->start;
 	if (location < 0 && current_covers(source))
 		return true;
+	if (!names_call_may_occur(source + slice->start, slice->length))
+		return false;
 	text = session_text_in_hook(source + slice->start, slice->length);
 	return names_call_occurs(&text);
 }

@@ -2,11 +2,15 @@
  * names.c
  *	  Which texts call a function of keyrot's, as far as their spelling tells.
  *
- * A text is logged before anybody looks a function up, and a misspelt call fails with its secret in it, so
- * names are judged without a catalog, and any function of keyrot's may be handed a secret: in the wrong place,
- * if nowhere else.  Texts are looked at as they are, in strings and comments, too, for those may become
- * statements.  What is found there makes a statement's literals hidden, nothing more; so where it is not
- * clear whether a name is called, it is.  Every byte is looked at a fixed number of times.
+ * A text is logged before any function is looked up, and a misspelt call fails with its secret in it.  So names
+ * are judged without the catalogs, and every function of keyrot's counts, since a secret may be passed to the
+ * wrong one.  Strings, bodies and comments are searched like all else, because they may be executed.  A name
+ * that is found hides the literals of its statement, nothing more; so where it is not clear whether a name is
+ * called, it is taken for a call.
+ *
+ * Every statement of every database is searched, so a text that does not call keyrot has to be dismissed by a few
+ * searches for single letters, for which memchr() looks at many bytes at a time.  No byte is looked at more than
+ * a fixed number of times.
  */
 #include "log/names.h"
 
@@ -19,6 +23,7 @@
 #define MAX_EXECUTED (MAX_NAME + 4)	/* a name that PostgreSQL shortens, and its last character */
 #define MAX_COMMENTS 64			/* bytes, between EXECUTE and a name */
 #define MAX_WORDS 8				/* between CREATE INDEX and ON */
+#define STRETCH 1048576			/* bytes that are searched without a pause */
 
 #define count_of(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -40,7 +45,7 @@ typedef enum Executed
 	EXECUTES_ANYTHING			/* its name is not told by its spelling */
 } Executed;
 
-/* Functions of keyrot's, in order, but for those whose names are too common: status(), and changes(), which takes no secret. */
+/* Functions of keyrot's, in order, without those whose names are too common and that take no secret: status(), changes(). */
 static const char *const own[] = {
 	"add_gateway", "api", "check_app_string", "check_gateway_string", "check_gateway_token", "check_zone_string",
 	"create_app", "create_master_key", "create_zone_key", "delete_app", "delete_zone_key", "describe_app_security",
@@ -55,11 +60,10 @@ static const char *const own[] = {
 	"verify_zone_string"
 };
 
-/* After these words stands the name of a table, a type, an alias or something declared, not of a function called. */
+/* After these words, the name before a parenthesis is that of a table, an alias or something declared, not of a call. */
 static const char *const declaring[] = {
-	"aggregate", "analyze", "as", "binary", "copy", "domain", "exists", "freeze", "full", "function", "into", "only",
-	"prepare", "procedure", "recursive", "references", "routine", "table", "tablesample", "truncate", "type",
-	"vacuum", "verbose", "view", "with"
+	"aggregate", "analyze", "as", "binary", "copy", "exists", "freeze", "full", "function", "into", "only", "prepare",
+	"procedure", "recursive", "references", "routine", "table", "vacuum", "verbose", "view", "with"
 };
 
 /* ASCII only, whatever the locale: what the server folds in names, too. */
@@ -190,66 +194,6 @@ is_called(const NamesText *text, size_t at)
 	return char_at(text, at) == '(' || comment_starts(text, at);
 }
 
-/* Whether "keyrot", which ends here, qualifies what is called; a name that is still to be put in counts. */
-static bool
-qualifies_call(const NamesText *text, size_t at)
-{
-	size_t		end;
-
-	at = skip_glue(text, at);
-	if (comment_starts(text, at))
-		return true;
-	if (char_at(text, at) != '.')
-		return false;
-	at = skip_glue(text, at + 1);
-	end = skip_word(text, at);
-	return end == at || char_at(text, end) == '&' || is_called(text, end);
-}
-
-/* Past UESCAPE 'c', which may follow a name with Unicode escapes. */
-static size_t
-skip_uescape(const NamesText *text, size_t at)
-{
-	size_t		start = skip_glue(text, at);
-	size_t		end = skip_word(text, start);
-
-	if (!equals((Word) {text->text + start, end - start}, "uescape"))
-		return at;
-	at = skip_glue(text, end);
-	return char_at(text, at) == '\'' ? at + 3 : at;
-}
-
-/* Whether U, which ends here, begins a name with Unicode escapes, which may be any, and is called or qualifies. */
-static bool
-is_any_name_called(const NamesText *text, size_t at)
-{
-	size_t		quote = at + 1;
-	size_t		start;
-	size_t		end;
-	const char *close;
-
-	if (char_at(text, at) != '&')
-		return false;
-	while (char_at(text, quote) == '\\')
-		quote++;
-	if (char_at(text, quote) != '"')
-		return false;
-	close = memchr(text->text + quote + 1, '"', text->length - quote - 1);
-	if (close == NULL)
-		return true;
-	end = (size_t) (close - text->text) + 1;
-	NAMES_STEPS(end - at);
-	at = skip_uescape(text, end);
-	if (at == end && memchr(text->text + quote, '\\', end - quote) == NULL)
-		return false;
-	start = skip_glue(text, at);
-	if (char_at(text, start) != '.')
-		return is_called(text, at);
-	start = skip_glue(text, start + 1);
-	end = skip_word(text, start);
-	return char_at(text, end) == '&' || is_called(text, end);
-}
-
 /* Past comments; false where they are longer than each EXECUTE may cost, or have no end. */
 static bool
 skip_comments(const NamesText *text, size_t *at)
@@ -341,11 +285,10 @@ end_of(const NamesText *text, Word word)
 	return start_of(text, word) + word.length;
 }
 
-/* Where what stands before a word ends: behind blanks and quotes of names. */
+/* Where the name or mark ends that stands before this byte: behind blanks and quotes of names. */
 static size_t
-skip_back(const NamesText *text, Word word)
+skip_back(const NamesText *text, size_t at)
 {
-	size_t		at = start_of(text, word);
 	size_t		start = at;
 
 	while (at > 0 && is_glue(text->text[at - 1]))
@@ -354,13 +297,12 @@ skip_back(const NamesText *text, Word word)
 	return at;
 }
 
-/* The word before a word, if nothing else stands between; else an empty one. */
+/* The word before this byte, if nothing else stands between; else an empty one. */
 static Word
-word_before(const NamesText *text, Word word)
+word_before(const NamesText *text, size_t at)
 {
-	size_t		at = skip_back(text, word);
-
-	if (at == 0 || at == start_of(text, word) || !names_is_word(text->text[at - 1]))
+	at = skip_back(text, at);
+	if (at == 0 || !names_is_word(text->text[at - 1]))
 		return (Word) {text->text, 0};
 	return word_around(text, at - 1);
 }
@@ -368,7 +310,7 @@ word_before(const NamesText *text, Word word)
 static bool
 stands_before(const NamesText *text, Word word, const char *mark)
 {
-	size_t		at = skip_back(text, word);
+	size_t		at = skip_back(text, start_of(text, word));
 	size_t		length = strlen(mark);
 
 	return at >= length && memcmp(text->text + at - length, mark, length) == 0;
@@ -380,7 +322,7 @@ is_of_index(const NamesText *text, Word on)
 {
 	for (int i = 0; i < MAX_WORDS && on.length > 0; i++)
 	{
-		Word		before = word_before(text, on);
+		Word		before = word_before(text, start_of(text, on));
 
 		if (equals(before, "create") || equals(before, "unique"))
 			return equals(on, "index");
@@ -393,22 +335,45 @@ is_of_index(const NamesText *text, Word on)
 static bool
 is_target(const NamesText *text, Word word)
 {
-	Word		before = word_before(text, word);
+	Word		before = word_before(text, start_of(text, word));
 
 	return equals(before, "into") || equals(before, "strict") || stands_before(text, word, ",") ||
 		stands_before(text, word, ".");
 }
 
-/* Whether the word before makes this one the name of a table, a type or something declared. */
+/* Whether names stand in the parentheses that begin here, as far as the first tells: (a, b), (a text), (). */
 static bool
-is_declared(const NamesText *text, Word word)
+lists_names(const NamesText *text, size_t at)
 {
-	Word		before = word_before(text, word);
+	size_t		start;
+	size_t		end;
 
+	if (!skip_comments(text, &at) || char_at(text, at) != '(')
+		return false;
+	start = skip_glue(text, at + 1);
+	end = skip_word(text, start);
+	at = skip_glue(text, end);
+	if (end == start || names_is_word(char_at(text, at)))
+		return end > start || char_at(text, at) == ')';
+	return at < text->length && strchr(",).[", text->text[at]) != NULL;
+}
+
+/*
+ * Whether a word is the name of a table, a type or something declared, not of a function that is called: by the word
+ * before it, and by what stands in the parentheses that begin at "at".
+ */
+static bool
+is_declared(const NamesText *text, Word word, size_t at)
+{
+	Word		before = word_before(text, start_of(text, word));
+
+	if (!lists_names(text, at))
+		return false;
 	if (equals(before, "on"))
 		return is_of_index(text, before);
 	/* EXECUTE FUNCTION has arguments, not types. */
-	if ((equals(before, "function") || equals(before, "procedure")) && equals(word_before(text, before), "execute"))
+	if ((equals(before, "function") || equals(before, "procedure")) &&
+		equals(word_before(text, start_of(text, before)), "execute"))
 		return false;
 	return is_listed(before, declaring, count_of(declaring)) && !is_target(text, before);
 }
@@ -419,17 +384,39 @@ starts_word(const NamesText *text, size_t at)
 	return at == 0 || !names_is_word(text->text[at - 1]);
 }
 
+static bool
+is_e(char c)
+{
+	return c == 'e' || c == 'E';
+}
+
 /* Whether the k here is of the schema's name. */
 static bool
 is_schema(const NamesText *text, size_t at)
 {
-	return starts_word(text, at) && equals(word_around(text, at), "keyrot");
+	return is_e(char_at(text, at + 1)) && starts_word(text, at) && equals(word_around(text, at), "keyrot");
 }
 
+/* Whether the k here is of the schema's name, before what is called; a name that is still to be put in counts. */
 static bool
 is_qualified_call(const NamesText *text, size_t at)
 {
-	return is_schema(text, at) && qualifies_call(text, at + sizeof("keyrot") - 1) && !is_declared(text, word_around(text, at));
+	Word		schema;
+	size_t		end;
+
+	if (!is_schema(text, at))
+		return false;
+	schema = word_around(text, at);
+	at = skip_glue(text, end_of(text, schema));
+	if (comment_starts(text, at))
+		return true;
+	if (char_at(text, at) != '.')
+		return false;
+	at = skip_glue(text, at + 1);
+	end = skip_word(text, at);
+	if (comment_starts(text, at) || end == at || char_at(text, end) == '&')
+		return true;
+	return is_called(text, end) && !is_declared(text, schema, skip_glue(text, end));
 }
 
 /* Whether the x here is of an EXECUTE that calls. */
@@ -438,82 +425,107 @@ is_execution(const NamesText *text, size_t at)
 {
 	Word		word;
 
-	if (at == 0 || lower_case(text->text[at - 1]) != 'e' || !starts_word(text, at - 1))
+	if (!is_e(char_at(text, at + 1)) || at == 0 || !is_e(text->text[at - 1]) || !starts_word(text, at - 1))
 		return false;
 	word = word_around(text, at);
 	return equals(word, "execute") && executes_call(text, end_of(text, word));
 }
 
-/* Whether the underscore here is of a function's name without a schema, which is called. */
+/* Whether a function's name without a schema ends before this byte; takes it. */
+static bool
+take_own_before(const NamesText *text, size_t at, Word *word)
+{
+	*word = word_before(text, at);
+	return is_listed(*word, own, count_of(own)) && !stands_before(text, *word, ".") && !stands_before(text, *word, "::");
+}
+
+/* Whether the parenthesis, or the comment, that begins here follows a function's name without a schema. */
 static bool
 is_bare_call(const NamesText *text, size_t at)
 {
 	Word		word;
 
-	if (!is_called(text, skip_word(text, at)))
-		return false;
-	word = word_around(text, at);
-	return is_listed(word, own, count_of(own)) && !stands_before(text, word, ".") && !stands_before(text, word, "::") &&
-		!is_declared(text, word);
-}
-
-/* The same of the p of the one name that has no underscore. */
-static bool
-is_api_call(const NamesText *text, size_t at)
-{
-	return lower_case(char_at(text, at + 1)) == 'i' && !names_is_word(char_at(text, at + 2)) && is_bare_call(text, at);
-}
-
-static bool
-is_any_call(const NamesText *text, size_t at)
-{
-	return at > 0 && lower_case(text->text[at - 1]) == 'u' && is_any_name_called(text, at);
-}
-
-/* Whether the check holds where this letter stands; it is asked once a word. */
-static bool
-holds_at(const NamesText *text, char letter, bool (*check) (const NamesText *, size_t))
-{
-	size_t		at = 0;
-
-	if (text->pause != NULL)
-		text->pause();
-	while (at < text->length)
-	{
-		const char *found = memchr(text->text + at, letter, text->length - at);
-
-		if (found == NULL)
-			break;
-		if (check(text, (size_t) (found - text->text)))
-			return true;
-		at = (size_t) (found - text->text) + 1;
-		if (letter == '_')
-			at = skip_word(text, at);
-	}
-	NAMES_STEPS(text->length / 8);
-	return false;
+	return (text->text[at] == '(' || comment_starts(text, at)) && take_own_before(text, at, &word) &&
+		!is_declared(text, word, at);
 }
 
 /*
- * Whether a text calls a function of keyrot's, or executes with arguments what was prepared and does.  It is
- * asked of every statement, so that it looks for the rarest letters of such names, which memchr() does many bytes
- * at a time.
+ * Whether a function's name without a schema is before more than names in parentheses, or before a quote, as where a
+ * parenthesis was forgotten.  Where a text cannot be parsed, the word before such a name tells nothing.
  */
+static bool
+is_broken_call(const NamesText *text, size_t at)
+{
+	Word		word;
+
+	if (!take_own_before(text, at, &word))
+		return false;
+	if (text->text[at] == '\'')
+		return names_is_space(text->text[at - 1]);
+	do
+		at++;
+	while (is_glue(char_at(text, at)) || names_is_word(char_at(text, at)) || char_at(text, at) == ',');
+	NAMES_STEPS(at - end_of(text, word));
+	return char_at(text, at) != ')';
+}
+
+/* Whether the & here is of a name with Unicode escapes, which may be any. */
+static bool
+is_any_name(const NamesText *text, size_t at)
+{
+	if (at == 0 || lower_case(text->text[at - 1]) != 'u' || !starts_word(text, at - 1))
+		return false;
+	while (char_at(text, at + 1) == '\\')
+		at++;
+	return char_at(text, at + 1) == '"';
+}
+
+/* Whether the check holds anywhere where one of these letters stands. */
+static bool
+holds_at(const NamesText *text, const char *letters, bool (*check) (const NamesText *, size_t))
+{
+	for (; *letters != '\0'; letters++)
+	{
+		for (size_t start = 0; start < text->length; start += STRETCH)
+		{
+			size_t		end = text->length - start < STRETCH ? text->length : start + STRETCH;
+			const char *at = text->text + start;
+
+			if (start > 0 && text->pause != NULL)
+				text->pause();
+			while ((at = memchr(at, *letters, (size_t) (text->text + end - at))) != NULL)
+			{
+				if (check(text, (size_t) (at - text->text)))
+					return true;
+				at++;
+			}
+		}
+		NAMES_STEPS(text->length / 8);
+	}
+	return false;
+}
+
+/* Whether a text has the letters that a call cannot do without; most statements of others' have none of them. */
+bool
+names_call_may_occur(const char *text, size_t length)
+{
+	return memchr(text, '(', length) != NULL || memchr(text, 'k', length) != NULL || memchr(text, 'K', length) != NULL;
+}
+
+/* Whether a text calls a function of keyrot's, or executes with arguments what was prepared and does. */
 bool
 names_call_occurs(const NamesText *text)
 {
-	if (holds_at(text, 'k', is_qualified_call) || holds_at(text, 'K', is_qualified_call))
-		return true;
-	if (text->prepared != NULL && (holds_at(text, 'x', is_execution) || holds_at(text, 'X', is_execution)))
-		return true;
-	return text->is_installed &&
-		(holds_at(text, '_', is_bare_call) || holds_at(text, 'p', is_api_call) ||
-		 holds_at(text, 'P', is_api_call) || holds_at(text, '&', is_any_call));
+	if (!names_call_may_occur(text->text, text->length))
+		return false;
+	return holds_at(text, "kK", is_qualified_call) || (text->prepared != NULL && holds_at(text, "xX", is_execution)) ||
+		(text->is_installed && (holds_at(text, "(-/", is_bare_call) || holds_at(text, "&", is_any_name)));
 }
 
-/* Whether a text that cannot be read, or that failed, names keyrot or calls a function of its. */
+/* Whether a text that cannot be parsed names keyrot, or calls a function of its as far as that can be told. */
 bool
 names_mention_occurs(const NamesText *text)
 {
-	return holds_at(text, 'k', is_schema) || holds_at(text, 'K', is_schema) || names_call_occurs(text);
+	return holds_at(text, "kK", is_schema) || (text->is_installed && holds_at(text, "('", is_broken_call)) ||
+		names_call_occurs(text);
 }

@@ -37,6 +37,7 @@ extern size_t names_steps;
 extern bool names_is_space(char c);
 extern bool names_is_word(char c);
 extern bool names_are_own(const char *name, size_t length);
+extern bool names_call_may_occur(const char *text, size_t length);
 extern bool names_call_occurs(const NamesText *text);
 extern bool names_mention_occurs(const NamesText *text);
 

@@ -203,11 +203,19 @@ repeats_values(const ErrorData *edata)
 	}
 }
 
-/* A statement that could not be parsed may have its secret anywhere. */
+/* Whether a text could not be parsed, so that a secret may stand anywhere in it. */
 static bool
-is_syntax_error(const ErrorData *edata)
+is_unparsed(const ErrorData *edata)
 {
-	return edata->elevel >= ERROR && edata->sqlerrcode == ERRCODE_SYNTAX_ERROR;
+	switch (edata->sqlerrcode)
+	{
+		case ERRCODE_SYNTAX_ERROR:
+		case ERRCODE_INVALID_ESCAPE_SEQUENCE:
+		case ERRCODE_NONSTANDARD_USE_OF_ESCAPE_CHARACTER:
+			return edata->elevel >= ERROR;
+		default:
+			return false;
+	}
 }
 
 static bool
@@ -224,7 +232,7 @@ redact_inner(ErrorData *edata, bool calls)
 {
 	if (edata->internalquery == NULL)
 		return calls;
-	if (is_syntax_error(edata) && mentions(edata->internalquery))
+	if (is_unparsed(edata) && mentions(edata->internalquery))
 	{
 		rewrite(&edata->internalquery, write_marker);
 		return true;
@@ -282,7 +290,7 @@ is_about_call(ErrorData *edata)
 
 	if (edata->elevel >= ERROR)
 		edata->hide_ctx = false;
-	if (is_syntax_error(edata) && edata->cursorpos > 0 && current_mentions())
+	if (is_unparsed(edata) && edata->cursorpos > 0 && current_mentions())
 	{
 		current_hide_whole();
 		return true;

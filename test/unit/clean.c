@@ -33,7 +33,9 @@ static const Case statements[] = {
 	{"INSERT INTO \"api\" (name) VALUES ('x'); COPY api (name) FROM STDIN; CREATE TABLE IF NOT EXISTS api (n text DEFAULT 'x')", NULL},
 	{"SELECT api, 'x' FROM t AS api (a) WHERE api = 'y' AND api IN ('z')", NULL},
 	{"CREATE UNIQUE INDEX i ON ONLY api (name) WHERE name <> 'x'; CREATE INDEX ON api (name) WHERE name <> 'x'", NULL},
-	{"SELECT 'x'::api(3), CAST('y' AS api(3)); WITH api (a) AS (SELECT 'x') SELECT 'y'", NULL},
+	{"SELECT 'x'::api(3); WITH api (a) AS (SELECT 'x') SELECT 'y'", NULL},
+	{"INSERT INTO api -- where to\n (name) VALUES ('x'); CREATE TABLE api /* a */ ( id int, b text DEFAULT 'x')", NULL},
+	{"CREATE FUNCTION api() RETURNS text LANGUAGE sql AS 'SELECT 1'; DROP FUNCTION api (pg_catalog.text), f (text)", NULL},
 	{"CREATE FUNCTION create_app(a text DEFAULT 'x') RETURNS text LANGUAGE sql AS 'SELECT 1'", NULL},
 	{"SELECT create_app FROM t WHERE find_secret <> 'x'", NULL},
 	{"GRANT EXECUTE ON FUNCTION keyrot.reset_app_secret(text, text, text, interval, text) TO app; SELECT 'x'", NULL},
@@ -43,7 +45,7 @@ static const Case statements[] = {
 	{"EXECUTE /* a */ other('b'); EXECUTE -- c\n other('d'); EXECUTE \"an other\" ('e'); EXECUTE other$('f')", NULL},
 	{"DO $$ BEGIN EXECUTE -- at once\n 'SELECT 1'; EXECUTE /* and */ /* again */ 'SELECT 2'; END $$", NULL},
 	{"-- do not execute\n-- this (x)\nSELECT 'a'", NULL},
-	{"SELECT U&\"caf\\00e9\" FROM t WHERE a = 'x'; SELECT U&\"abc\"('x'); SELECT U&\"\\0061pi\".a = 'x' FROM api", NULL},
+	{"SELECT U&\"caf\\00e9\" FROM t WHERE a = 'x'; SELECT U&\"\\0061pi\".a = 'x' FROM api", NULL},
 	{"SELECT current_setting('keyrot.max_grace'); SET keyrot.max_grace = '1 d'; CREATE EXTENSION keyrot", NULL},
 	{"SELECT 'apple", NULL},
 
@@ -69,8 +71,13 @@ static const Case statements[] = {
 	{"SELECT create_app('SEC'), x", "SELECT create_app(@), x"},
 	{"SELECT * FROM t JOIN u ON API ( 'SEC' )", "SELECT * FROM t JOIN u ON API ( @ )"},
 	{"SELECT find_secret /* x */ ('SEC')", "SELECT find_secret @ (@)"},
+	{"SELECT * FROM ONLY reset_app_secret(E'SEC')", "SELECT * FROM ONLY reset_app_secret(@)"},
+	{"SELECT * FROM ONLY keyrot.api(text 'SEC', x), \"a\" FROM t WHERE EXISTS api(action := 'SEC')",
+	"SELECT * FROM ONLY keyrot.api(text @, x), @ FROM t WHERE EXISTS api(action := @)"},
+	{"CREATE TABLE a AS reset_app_secret /* x */ ($1, 'SEC')", "CREATE TABLE a AS reset_app_secret @ ($1, @)"},
 	{"SELECT U&\"key\\0072ot\".U&\"reset\\005fapp_secret\"('SEC')", "SELECT @.@(@)"},
 	{"SELECT U&\"reset!005fapp_secret\" UESCAPE '!' ('SEC')", "SELECT @ UESCAPE @ (@)"},
+	{"SELECT u&\"abc\" FROM f('SEC')", "SELECT @ FROM f(@)"},
 	{"EXECUTE prepared('SEC')", "EXECUTE prepared(@)"},
 	{"EXPLAIN EXECUTE Prepared ('SEC')", "EXPLAIN EXECUTE Prepared (@)"},
 	{"EXECUTE \"my rotate\"('SEC')", "EXECUTE @(@)"},
@@ -123,6 +130,26 @@ static const Case elsewhere[] = {
 	{"SELECT reset_app_secret('y", NULL},
 	{R "'SEC'), api('SEC')", R "@), api(@)"},
 	{"EXECUTE U&\"a\"('x'); EXECUTE \"a\"\"b\"('y'); EXECUTE /* " LONG_NAME LONG_NAME " */ a('z')", NULL},
+};
+
+/* That cannot be parsed, where keyrot is installed: whether they are hidden. */
+static const struct
+{
+	const char *text;
+	bool		mentions;
+}			unparsed[] = {
+	{"SELECT * FROM ONLY reset_app_secret('SEC')", true},
+	{"SELECT * FROM ONLY reset_app_secret(NULL, x, 'SEC')", true},
+	{"SELECT 1 WHERE EXISTS Reset_App_Secret /* x */ ('SEC')", true},
+	{"SELECT * FROM ONLY api('ResetAppSecret', 'SEC')", true},
+	{"INSERT INTO api(action => 'SEC')", true},
+	{"SELECT reset_app_secret 'a', NULL, 'SEC')", true},
+	{"SELECT \"api\"\t'a', 'SEC')", true},
+	{"SELEC \"keyrot\" 'SEC'", true},
+	{"INSERT INTO api (name, \"url\") VALUES ('a' 'b')", false},
+	{"COPY reset_app_secret ( app_secret ) FORM STDIN", false},
+	{"SELEC create_app of some kind, 'of an api'", false},
+	{"SELEC mine.create_app('x'), 'x'::api(3), myapi('x')", false},
 };
 
 static const Case messages[] = {
@@ -311,6 +338,23 @@ test_places(void)
 	free((char *) in.text);
 }
 
+static void
+test_unparsed(void)
+{
+	for (size_t i = 0; i < lengthof(unparsed); i++)
+	{
+		NamesText	in = copy_of(unparsed[i].text, strlen(unparsed[i].text));
+		NamesText	other = in;
+		char		name[160];
+
+		other.is_installed = false;
+		(void) snprintf(name, sizeof(name), "clean unparsed: %.100s", unparsed[i].text);
+		ok(names_mention_occurs(&in) == unparsed[i].mentions &&
+		   names_mention_occurs(&other) == (strstr(unparsed[i].text, "keyrot") != NULL), name);
+		free((char *) in.text);
+	}
+}
+
 static bool
 is_large(unsigned function)
 {
@@ -387,6 +431,7 @@ clean_tests(void)
 	test_cases(messages, lengthof(messages), "message", write_message, true);
 	test_masks();
 	test_places();
+	test_unparsed();
 	test_reports();
 	test_any_text();
 }
