@@ -7,6 +7,7 @@
 
 #include "base/compat.h"
 #include "base/conditions.h"
+#include "base/domain.h"
 #include "crypto/crypto.h"
 #include "crypto/seal.h"
 

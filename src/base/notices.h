@@ -6,6 +6,7 @@
 #define KEYROT_NOTICES_H
 
 #include "base/compat.h"
+#include "base/domain.h"
 
 #include "crypto/seal.h"
 

@@ -21,7 +21,7 @@
 #include "log/logtext.h"
 #include "log/mask.h"
 #include "log/session.h"
-#include "base/errors.h"
+#include "base/domain.h"
 #include "base/notices.h"
 #include "base/settings.h"
 
@@ -171,10 +171,7 @@ has_generated_secret(const char *text)
 static bool
 is_ours(const ErrorData *edata)
 {
-	const char *file = edata->filename;
-
-	return file != NULL && (strcmp(file, "errors.c") == 0 || strcmp(file, "notices.c") == 0) &&
-		!has_generated_secret(edata->message);
+	return edata->domain != NULL && strcmp(edata->domain, KEYROT_DOMAIN) == 0 && !has_generated_secret(edata->message);
 }
 
 /* Whether a message may be one that tells a statement, not one that is about a setting, say. */

@@ -426,13 +426,22 @@ END
 }
 no_leak_in_logs('every function');
 
+# keyrot's own errors stay readable, their hints, too.
+$node->safe_psql('clean', 'CREATE ROLE regress_clean LOGIN; GRANT USAGE ON SCHEMA keyrot TO regress_clean; GRANT EXECUTE ON ALL PROCEDURES IN SCHEMA keyrot TO regress_clean');
+for my $case ([ 'CALL keyrot.reset_apps(all_owners => true)', qr/permission denied for reset_apps of all owners.*Roles with the rights of keyrot\.operator_role, and superusers, may give all_owners/s ],
+	[ "SELECT keyrot.delete_app('app1 ')", qr/app_key must be 4 to 128 characters/ ])
+{
+	my ($statement, $pattern) = @$case;
+	my ($result) = run_all($statement =~ /CALL/ ? "SET SESSION AUTHORIZATION regress_clean; $statement" : $statement);
+	like($result->{text}, $pattern, "an error of keyrot's: $statement");
+}
+
 # --- The setting
 
 my $off_secret = app_secret();
 run_all("SET keyrot.redact_log = off; SELECT keyrot.reset_app_secret('app1', NULL, '$off_secret'); RESET keyrot.redact_log");
 %texts = log_texts();
 like($texts{$_}, qr/\Q$off_secret\E/, "switched off, the secret is there, so that this test can fail: the $_ format") for qw(log csv json);
-$node->safe_psql('clean', 'CREATE ROLE regress_clean LOGIN');
 my ($refused) = run_all('SET SESSION AUTHORIZATION regress_clean; SET keyrot.redact_log = off');
 is($refused->{sqlstate}, '42501', 'an ordinary role cannot switch it off');
 is($node->safe_psql('clean', "SELECT array_to_string(problems, ' ') !~ 'last|redact' FROM $STATUS"), 't', 'nothing is degraded');
