@@ -16,8 +16,8 @@
 #define CHANNEL "keyrot"
 
 /*
- * Notifies of a rotation that this transaction has recorded, where keyrot.notify is on: its kind, id, version and
- * RequestId, as the change feed has them.  The row needs its changed, target, version and id.
+ * Sends a notification of a rotation that this transaction has recorded, if keyrot.notify is on: its kind, id,
+ * version and RequestId, as in the change feed. Uses the row's changed, target, version and id.
  */
 void
 announce_rotation(const RequestRow *row)

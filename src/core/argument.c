@@ -78,7 +78,7 @@ argument_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter, cha
 	read_optional(fcinfo, position, parameter, identifier_is_app_key, app_key);
 }
 
-/* An AppKey, or nothing: then it becomes the empty string, as the next ones do. */
+/* An AppKey, or the empty string for NULL, as for the next ones. */
 void
 argument_optional_app_key(FunctionCallInfo fcinfo, int position, Parameter parameter,
 						  char app_key[APP_KEY_MAX + 1])
@@ -86,14 +86,14 @@ argument_optional_app_key(FunctionCallInfo fcinfo, int position, Parameter param
 	read_optional(fcinfo, position, parameter, identifier_is_app_key, app_key);
 }
 
-/* A GatewayId, or nothing. */
+/* A GatewayId; may be NULL. */
 void
 argument_gateway_id(FunctionCallInfo fcinfo, int position, char gateway_id[ZONE_ID_MAX + 1])
 {
 	read_optional(fcinfo, position, PARAM_GATEWAY_ID, identifier_is_zone_id, gateway_id);
 }
 
-/* A client_token, or nothing. */
+/* A client_token; may be NULL. */
 void
 argument_client_token(FunctionCallInfo fcinfo, int position, char client_token[CLIENT_TOKEN_MAX + 1])
 {
@@ -108,7 +108,7 @@ argument_zone_id(FunctionCallInfo fcinfo, int position, char zone_id[ZONE_ID_MAX
 	read_optional(fcinfo, position, PARAM_ZONE_ID, identifier_is_zone_id, zone_id);
 }
 
-/* The first argument: the AppKey or ZoneId that a function is about. */
+/* The first argument: the AppKey or ZoneId that the request is about. */
 void
 argument_target(FunctionCallInfo fcinfo, CredentialKind kind, char identifier[SEAL_MAX_IDENTIFIER + 1])
 {
@@ -135,7 +135,7 @@ read_secret(FunctionCallInfo fcinfo, int position, Parameter parameter,
 		error_malformed(parameter);
 }
 
-/* An AppSecret, or nothing: then the secret's length stays 0. */
+/* An AppSecret; for NULL the secret's length remains 0. */
 void
 argument_app_secret(FunctionCallInfo fcinfo, int position, Parameter parameter, Secret *secret)
 {
@@ -143,7 +143,7 @@ argument_app_secret(FunctionCallInfo fcinfo, int position, Parameter parameter, 
 		read_secret(fcinfo, position, parameter, secret_from_app_secret, secret);
 }
 
-/* A SecretKey, or nothing: then the secret's length stays 0. */
+/* A SecretKey; for NULL the secret's length remains 0. */
 void
 argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *secret)
 {
@@ -151,7 +151,7 @@ argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *secret)
 		read_secret(fcinfo, position, PARAM_SECRET_KEY, secret_from_secret_key, secret);
 }
 
-/* Whether the bytes from 0x80 to 0x9f are the control characters that ISO 8859 has there. */
+/* Whether the database's encoding has control characters at 0x80 to 0x9f, as in ISO 8859. */
 static bool
 is_iso_8859(int encoding)
 {
@@ -202,14 +202,14 @@ read_title(FunctionCallInfo fcinfo, int position, Parameter parameter, int max_c
 	return result;
 }
 
-/* An app's name, which may be NULL here; raises 22023 for anything malformed. */
+/* An app's name, which may be NULL; raises 22023 for a malformed one. */
 NullableDatum
 argument_app_name(FunctionCallInfo fcinfo, int position)
 {
 	return read_title(fcinfo, position, PARAM_APP_NAME, APP_NAME_MAX_CHARACTERS);
 }
 
-/* An app's description, which may be NULL; raises 22023 for anything malformed. */
+/* An app's description, which may be NULL; raises 22023 for a malformed one. */
 NullableDatum
 argument_description(FunctionCallInfo fcinfo, int position)
 {
@@ -217,9 +217,9 @@ argument_description(FunctionCallInfo fcinfo, int position)
 }
 
 /*
- * A non-negative interval, in microseconds, with months of 30 days and days of 24 hours, as when intervals
- * are compared; one that is too long for that becomes the longest.  Raises 22004 for NULL; 22023 for a
- * negative or infinite one.
+ * A non-negative interval in microseconds, with months of 30 days and days of 24 hours, as in comparisons of
+ * intervals; the maximum if it is too long for that. Raises 22004 for NULL, and 22023 for a negative or infinite
+ * interval.
  */
 int64
 argument_age(FunctionCallInfo fcinfo, int position, Parameter parameter)
@@ -253,8 +253,8 @@ argument_grace(FunctionCallInfo fcinfo, int position)
 }
 
 /*
- * When a grace period begins: with the first use of the new version, or with the rotation.  Raises 22004 for NULL,
- * 22023 for another word, and 55000 where uses are not noted.
+ * Whether the grace period begins with the first use of the new version, not with the rotation. Raises 22004 for
+ * NULL, 22023 for any other word, and 55000 if uses are not noted.
  */
 bool
 argument_from_first_use(FunctionCallInfo fcinfo, int position)
@@ -272,7 +272,7 @@ argument_from_first_use(FunctionCallInfo fcinfo, int position)
 	return true;
 }
 
-/* An interval that a policy may have, or all zeros for NULL; raises 22023 for any other. */
+/* An interval of a policy, or all zeros for NULL; raises 22023 if a policy cannot have it. */
 void
 argument_optional_period(FunctionCallInfo fcinfo, int position, Parameter parameter, Interval *period)
 {
@@ -285,8 +285,8 @@ argument_optional_period(FunctionCallInfo fcinfo, int position, Parameter parame
 }
 
 /*
- * The role that an owner argument means, and its name in the current memory context; raises 22004 for
- * NULL, 42704 for no role, 22021 for one whose name is not valid in the database's encoding.
+ * The role given as an owner, and its name in the current memory context; raises 22004 for NULL, 42704 if there is no
+ * such role, and 22021 if its name is not valid in the database's encoding.
  */
 Oid
 argument_owner(FunctionCallInfo fcinfo, int position, const char **name)
@@ -321,7 +321,7 @@ argument_positive(FunctionCallInfo fcinfo, int position, Parameter parameter)
 	return PG_GETARG_INT32(position);
 }
 
-/* How many rows a transaction may change; raises 22004 for NULL, 22023 for none and for too many. */
+/* The maximum number of rows per transaction; raises 22004 for NULL, 22023 if out of range. */
 int
 argument_batch_size(FunctionCallInfo fcinfo, int position)
 {

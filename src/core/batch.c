@@ -37,7 +37,7 @@ batch_add(Batch *batch, const Rotation *rotation, int64 grace)
 	batch->rotations[batch->count++].grace = grace;
 }
 
-/* Makes the next version of one, under a RequestId of its own, without writing it. */
+/* Makes the next version of a credential, with its own RequestId, without writing it. */
 static void
 renew_one(Request *request, Rotation *rotation)
 {
@@ -48,7 +48,10 @@ renew_one(Request *request, Rotation *rotation)
 	credential_renew(request, &rotation->credential);
 }
 
-/* Makes the next versions of all; returns how many AppKeys they replaced are still in grace, and which. */
+/*
+ * Makes the next versions of all; returns the AppKeys that they replaced and that are still in their grace period,
+ * and the number of these.
+ */
 static int
 renew_all(Request *request, Batch *batch, char **predecessors)
 {
@@ -67,7 +70,7 @@ renew_all(Request *request, Batch *batch, char **predecessors)
 	return count;
 }
 
-/* Tells of each rotation who listens, and has it noted where this transaction is rolled back. */
+/* Notifies listeners of each rotation, and has it recorded if this transaction is rolled back. */
 static void
 tell_all(const Batch *batch, RequestRow *row)
 {
@@ -83,8 +86,8 @@ tell_all(const Batch *batch, RequestRow *row)
 }
 
 /*
- * Rotates all credentials of a batch, now, or at the earliest at a time that may be later by the clock.  Raises what
- * rotating one does, and 55000 where something keeps a row from being written.
+ * Rotates all credentials of a batch. Their time is that of the clock or, if later, the given time. Raises the errors
+ * of a single rotation, and 55000 if a row was not written.
  */
 void
 batch_rotate(Request *request, Batch *batch, TimestampTz not_before)

@@ -28,7 +28,7 @@ first_use_of(const Credential *credential)
 	return usage_first_use(credential->kind, credential->identifier, credential->version);
 }
 
-/* Until when the previous version is kept, as far as is known now; NO_TIME where none is. */
+/* The end of the grace period, as far as it is known now; NO_TIME if there is none. */
 static TimestampTz
 grace_end(const Credential *credential)
 {
@@ -40,7 +40,10 @@ grace_end(const Credential *credential)
 	return first_use == NO_TIME ? credential->previous_valid_until : end_after_use(credential, first_use);
 }
 
-/* Until when the version that a revert replaces is kept: where the first use is still waited for, that ends now. */
+/*
+ * The end of the grace period of the version that a revert replaces; if the first use has not occurred, the period
+ * begins now.
+ */
 TimestampTz
 grace_end_at_revert(const Credential *credential, TimestampTz now)
 {
@@ -49,14 +52,14 @@ grace_end_at_revert(const Credential *credential, TimestampTz now)
 	return grace_end(credential);
 }
 
-/* Whether there is a previous version in grace, in the credential's row or in that of its old AppKey, by the clock. */
+/* Whether a previous version is in its grace period now, in the credential's row or in that of its old AppKey. */
 bool
 grace_runs(const Credential *credential)
 {
 	return credential->previous_valid_until != NO_TIME && GetCurrentTimestamp() < grace_end(credential);
 }
 
-/* Makes no version the previous one. */
+/* Removes the previous version. */
 void
 grace_forget(Credential *credential)
 {
@@ -66,8 +69,8 @@ grace_forget(Credential *credential)
 }
 
 /*
- * Makes a sealed secret the previous one until then, or until the end of the lifetime that it had as the current
- * one.  An empty secret stands for the one in the row of the old AppKey.
+ * Makes a sealed secret the previous version until the given time or, if earlier, the end of its lifetime. An empty
+ * secret stands for the one in the row of the old AppKey.
  */
 void
 grace_go_on(const Request *request, Credential *credential, const Sealed *secret, TimestampTz end)
@@ -82,7 +85,7 @@ grace_go_on(const Request *request, Credential *credential, const Sealed *secret
 	ledger_expect_expiry(end);
 }
 
-/* The same for as long as the request's grace period lasts, from when on it was asked to. */
+/* The same for the request's grace period, from the rotation or the first use. */
 void
 grace_begin(const Request *request, Credential *credential, const Sealed *secret)
 {

@@ -14,7 +14,7 @@
 
 #include "core/grace.h"
 
-/* Whether an interval is one that a policy may have: above 0, and no part of it below. */
+/* Whether a policy may have this interval: it is greater than 0, and has no negative part. */
 bool
 lifetime_is_period(const Interval *period)
 {
@@ -42,7 +42,7 @@ add_months(TimestampTz start, int32 months, TimestampTz *end)
 	return tm2timestamp(&tm, fraction, NULL, end) == 0;
 }
 
-/* When a period that begins at "start" ends, in UTC; false if that is out of the range of timestamptz. */
+/* The end of a period that begins at "start", in UTC; false if it is out of the range of timestamptz. */
 bool
 lifetime_end(TimestampTz start, const Interval *period, TimestampTz *end)
 {

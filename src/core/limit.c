@@ -178,14 +178,14 @@ read_clock(void)
 	return now.tv_sec * SECOND + now.tv_nsec;
 }
 
-/* When the entry's last admission but (back - 1) was; it has that many. */
+/* The time of the entry's Nth latest admission, N being "back"; it has that many. */
 static int64
 admitted_at(const LimitEntry *entry, int back)
 {
 	return entry->times->at[(entry->admitted - (uint64) back) % MAX_RATE_LIMIT];
 }
 
-/* A place for times that no entry has used yet: an entry is removed only to give its place to another. */
+/* Memory for times that no entry has used yet: an entry is removed only to give its memory to another. */
 static LimitTimes *
 take_times(void)
 {
@@ -194,7 +194,7 @@ take_times(void)
 	return &table->times[hash_get_num_entries(entries)];
 }
 
-/* The place of the entry that has been idle longest, which is removed; NULL and how long to wait if none is idle. */
+/* The memory of the entry that has been idle longest, which is removed; NULL and the time to wait if none is idle. */
 static LimitTimes *
 reuse_times(int64 now, int64 *wait)
 {
@@ -209,7 +209,7 @@ reuse_times(int64 now, int64 *wait)
 	return times;
 }
 
-/* The caller's entry, created if there is none; NULL and how long to wait if there is no place for it. */
+/* The caller's entry, created if there is none; NULL and the time to wait if there is no room for it. */
 static LimitEntry *
 find_or_make(const LimitKey *key, int64 now, int64 *wait)
 {
@@ -238,7 +238,7 @@ admit(LimitEntry *entry, int64 now)
 	dlist_push_tail(&table->by_age, &entry->by_age);
 }
 
-/* How long the Nth admission before this call still prevents it; 0 or less: not any more. */
+/* How long the Nth admission before this call still prevents it; 0 or less if it does not. */
 static int64
 time_to_wait(const LimitEntry *entry, int per_second, int64 now)
 {

@@ -24,7 +24,7 @@ result_request_id(Request *request)
 	return UUIDPGetDatum(id);
 }
 
-/* The row types of functions that were called before: looking one up takes as long as forming the row. */
+/* The row types of functions called before; looking one up takes as long as forming the row. */
 #define KNOWN_ROWS 8
 static struct
 {
@@ -32,7 +32,7 @@ static struct
 	TupleDesc	desc;
 }			known_rows[KNOWN_ROWS];
 
-/* The row type that the function was declared with, of count columns; it stays for the session. */
+/* The row type with which the function was declared, with this number of columns; valid for the session. */
 static TupleDesc
 row_type(FunctionCallInfo fcinfo, int count)
 {
@@ -58,7 +58,7 @@ row_type(FunctionCallInfo fcinfo, int count)
 	return desc;
 }
 
-/* A row of the type that the function was declared with; where nulls is NULL, none of its columns is. */
+/* A row of the type with which the function was declared; if nulls is NULL, no column is null. */
 Datum
 result_row(FunctionCallInfo fcinfo, Datum *values, bool *nulls, int count)
 {

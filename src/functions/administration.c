@@ -27,8 +27,8 @@ PG_FUNCTION_INFO_V1(keyrot_prune_requests);
 PG_FUNCTION_INFO_V1(keyrot_rebind_owners);
 
 /*
- * Whether this credential is an owner's whose rights the caller has.  That the owner was named is no proof: anybody
- * can call the views' helper.
+ * Whether this credential belongs to an owner whose privileges the caller has. The owner that was passed proves
+ * nothing, because anyone can call the views' helper.
  */
 static bool
 is_owned_by(CredentialKind kind, const char *id, Oid owner, const char *owner_name)
@@ -40,7 +40,9 @@ is_owned_by(CredentialKind kind, const char *id, Oid owner, const char *owner_na
 		 credential.owner == owner && strcmp(credential.owner_name, owner_name) == 0);
 }
 
-/* What memory knows of a use of a credential, which the arguments from the fourth on name; NO_TIME: nothing. */
+/*
+ * The last use of a credential that is known in memory; arguments from the fourth on identify it. NO_TIME: not known.
+ */
 static TimestampTz
 find_use(FunctionCallInfo fcinfo, Oid owner, const char *owner_name)
 {
@@ -59,8 +61,9 @@ find_use(FunctionCallInfo fcinfo, Oid owner, const char *owner_name)
 }
 
 /*
- * has_rights_of(role_id, role_name, value, use, kind, id, version): the value, or where a use is asked for the later
- * one of it and what memory knows; for a caller without the rights false or, where the value is no boolean, NULL
+ * has_rights_of(role_id, role_name, value, use, kind, id, version): returns the value or, if a use is given, the
+ * later one of it and the use known in memory. For a caller without the privileges of that role: false or, if the
+ * value is not boolean, NULL.
  */
 Datum
 keyrot_has_rights_of(PG_FUNCTION_ARGS)
@@ -128,8 +131,8 @@ read_prune_requests(Request *request)
 }
 
 /*
- * A RequestId is never older than its request, so that all with a lesser one are old enough.  What
- * client_tokens were used for goes as well, but is kept for a day, so that retries stay safe.
+ * A RequestId is never older than its request, so all requests with a smaller one are old enough. Records of
+ * client_tokens are removed, too, but kept for at least a day, so that retries are safe.
  */
 static void
 prune_requests(Request *request)

@@ -35,7 +35,7 @@ answer_nothing(Request *request pg_attribute_unused(), JsonbParseState **state p
 {
 }
 
-/* Begins a list as Alibaba's answers have it: an array, alone in an object. */
+/* Begins a list in Alibaba's form: an object whose only field is an array. */
 static void
 begin_list(JsonbParseState **state, const char *key, const char *element)
 {
@@ -165,7 +165,7 @@ static const ApiAction actions[] = {
 		{PARAM_SORT, VALUE_ORDER, 5, OPTIONAL, 0, 0, 0}}},
 	{"DescribeApp", &api_alibaba, &describe_app_action, answer_app,
 		{APP_ID}},
-	/* An app has no tags here; this tells it to clients that ask for them before each read. */
+	/* Apps have no tags here; this action exists for clients that ask for them before each read. */
 	{"ListTagResources", &api_alibaba, &list_nothing_action, answer_no_tags,
 		{{0}}},
 	{"DeleteApp", &api_alibaba, &delete_app_action, answer_nothing,
@@ -180,7 +180,7 @@ static const ApiAction actions[] = {
 		{NAME(PARAM_ZONE_ID, 0, REQUIRED), SECRET(PARAM_SECRET_KEY, 1, REQUIRED), GRACE(2), TOKEN(3), GRACE_FROM(4)}},
 };
 
-/* The row of an action; NULL for an unknown one, and for none. */
+/* The row of an action; NULL if it is unknown or NULL. */
 static const ApiAction *
 find_action(FunctionCallInfo fcinfo)
 {
@@ -203,7 +203,7 @@ find_action(FunctionCallInfo fcinfo)
  * Acting and answering
  */
 
-/* Keeps one of the apps that the answer is to list, beyond the life of its row. */
+/* Keeps a copy of an app that the answer lists, because its row does not live long enough. */
 static void
 collect_app(const Datum *values, const bool *nulls, void *reader_state)
 {
@@ -223,7 +223,7 @@ collect_app(const Datum *values, const bool *nulls, void *reader_state)
 	MemoryContextSwitchTo(previous);
 }
 
-/* Acts as the function does; apps are listed for the answer, and counted where the page has none. */
+/* Performs the function's action; for a list of apps, collects them and, if the page is empty, counts them. */
 static void
 act_on_call(Request *request)
 {
@@ -233,7 +233,7 @@ act_on_call(Request *request)
 	call->row->action->act(request);
 	if (call->row->action == &list_apps_action && call->app_count == 0)
 		call->total_count = app_statements_count(&request->arguments.filter);
-	/* It was deleted between the two look-ups. */
+	/* It was deleted between the two lookups. */
 	if (call->row->action == &describe_app_action && call->app_count == 0)
 		error_no_such_app_id(request->arguments.app_id);
 }

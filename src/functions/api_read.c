@@ -63,7 +63,7 @@ is_target(const ApiParameter *p, const JsonbValue *value)
 	return p->parameter == PARAM_ZONE_ID && identifier_is_zone_id(value->val.string.val, value->val.string.len);
 }
 
-/* Makes what the request is about known to its record, however else it fails. */
+/* Sets the target to be recorded, which applies even if the request fails for another reason. */
 static void
 note_target(const ApiCall *call, Request *request)
 {
@@ -96,7 +96,7 @@ is_parameter(const ApiAction *row, const JsonbValue *key)
 	return false;
 }
 
-/* The name that a parameter could have, copied; NULL where none could. */
+/* A copy of a parameter's name if it looks like one; otherwise NULL. */
 static char *
 possible_name(const JsonbValue *key)
 {
@@ -123,7 +123,7 @@ refuse_unknown_parameter(const ApiAction *row, const char *name)
 	error_unknown_parameter(name, known.data);
 }
 
-/* Raises 22023 for a parameter that neither the action has nor all actions of its cloud have. */
+/* Raises 22023 for a parameter that is neither one of the action's nor common to all actions of its cloud. */
 static void
 require_known_parameters(const ApiCall *call)
 {
@@ -149,7 +149,7 @@ require_known_parameters(const ApiCall *call)
 	}
 }
 
-/* Raises 22004 where a required parameter is missing. */
+/* Raises 22004 if a required parameter is missing. */
 static void
 require_parameters(const ApiCall *call)
 {
@@ -169,7 +169,7 @@ require_parameters(const ApiCall *call)
 		error_missing_app();
 }
 
-/* A text, copied.  One too long for any form is not worth copying. */
+/* A copy of a text. A text that is too long for any form is not copied. */
 static Datum
 read_text(const ApiParameter *p, const JsonbValue *value)
 {
@@ -180,7 +180,7 @@ read_text(const ApiParameter *p, const JsonbValue *value)
 	return PointerGetDatum(cstring_to_text_with_len(value->val.string.val, value->val.string.len));
 }
 
-/* Digits, as a JSON number or as text, that make a number of the parameter's range. */
+/* Digits, as a JSON number or as text, whose value is in the parameter's range. */
 static int64
 read_number(const ApiParameter *p, const JsonbValue *value)
 {
@@ -214,7 +214,7 @@ read_number(const ApiParameter *p, const JsonbValue *value)
 	return (int64) number;
 }
 
-/* "desc" or "asc", as whether the newest comes first; where it is absent, it does. */
+/* "desc" or "asc", as whether the newest comes first; if absent, it does. */
 static Datum
 read_order(const ApiParameter *p, const JsonbValue *value)
 {
@@ -227,7 +227,7 @@ read_order(const ApiParameter *p, const JsonbValue *value)
 	return BoolGetDatum(false);
 }
 
-/* Whether an app is to be disabled or enabled, by true or false, as JSON has them or as text; else NOT_SWITCHED. */
+/* Whether to disable or enable an app: true or false, as JSON booleans or as text; NOT_SWITCHED if absent. */
 static Switched
 switch_of(const JsonbValue *value)
 {
@@ -305,7 +305,7 @@ read_parameter(ApiCall *call, Request *request, const ApiParameter *p)
 	argument->isnull = false;
 }
 
-/* Lets the function's own reader read the arguments. */
+/* Has the function's own reader read the arguments. */
 static void
 read_arguments(const ApiCall *call, Request *request)
 {
@@ -342,7 +342,7 @@ require_right(const Request *request, const char *function)
 		error_may_not_call(function);
 }
 
-/* Whether the call changes the app in another way than to disable or enable it. */
+/* Whether the call changes anything of the app besides disabling or enabling it. */
 static bool
 modifies_more(const ApiCall *call)
 {
@@ -353,8 +353,8 @@ modifies_more(const ApiCall *call)
 }
 
 /*
- * Requires the right to the function that the call stands for, which is recorded.  One that disables or enables an
- * app stands for that function, and where it changes more, for both.
+ * Requires the right to the function that the call stands for, which is recorded. A call that only disables or
+ * enables an app stands for that function; if it also changes the app otherwise, both rights are required.
  */
 static void
 require_rights(ApiCall *call, const Request *request)
@@ -385,7 +385,7 @@ judge_call(ApiCall *call, Request *request)
 	read_arguments(call, request);
 }
 
-/* Wipes the copies that a call made of secrets, and of the JSON that they stand in; raises nothing. */
+/* Wipes the copies that a call made of secrets, and of the JSON that contained them. Raises no errors. */
 void
 api_forget(ApiCall *call)
 {
@@ -404,10 +404,10 @@ api_forget(ApiCall *call)
 }
 
 /*
- * Reads a call of api(): the request's target and arguments.  NULL params are none.  Raises 0A000 for an
- * unknown action or version, 42501 for a caller without the right to the function, 22004 and 22023 for
- * parameters that are missing, unknown, of the wrong type or malformed.  What it copies is api_forget()'s
- * to wipe, once the call has ended.
+ * Reads a call of api(): the request's target and arguments. NULL params count as empty. Raises 0A000 for an unknown
+ * action or version, 42501 for a caller without the right to the function, 22004 and 22023 for parameters that are
+ * missing, unknown, of the wrong type, or malformed. The caller must wipe the copies with api_forget() when the call
+ * ends.
  */
 void
 api_read(Request *request)

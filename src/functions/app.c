@@ -77,7 +77,7 @@ read_new_app(Request *request)
 	arguments->description = argument_description(fcinfo, 3);
 }
 
-/* Inserts the app under the AppKey asked for, or under one that is made until it is free. */
+/* Inserts the app with the given AppKey, or with generated ones until one is free. */
 static void
 create_app(Request *request)
 {
@@ -272,7 +272,7 @@ describe_app(Request *request)
 
 const Action describe_app_action = {"list_apps", REQUEST_OF_APPS, read_app_key, describe_app, NULL};
 
-/* Lists what apps have none of. */
+/* Returns an empty list, because apps have no tags. */
 static void
 list_nothing(Request *request pg_attribute_unused())
 {

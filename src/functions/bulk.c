@@ -29,7 +29,7 @@
 #include "base/settings.h"
 
 
-/* How many of the due are locked and written by one statement. */
+/* Number of due credentials that are locked and written by one statement. */
 #define DUE_AT_ONCE 1000
 
 /* Positions of the procedures' arguments. */
@@ -43,7 +43,7 @@ enum
 	BULK_ROTATED_BEFORE
 };
 
-/* Bulk work under way. */
+/* A bulk operation in progress. */
 typedef struct Bulk
 {
 	Request    *request;
@@ -77,7 +77,7 @@ read_rotate_due(Request *request)
 	arguments->max_count = argument_positive(fcinfo, 2, PARAM_MAX_COUNT);
 }
 
-/* What is due of both kinds. */
+/* The due credentials of both kinds. */
 typedef struct Due
 {
 	Batch		batches[2];
@@ -85,7 +85,7 @@ typedef struct Due
 	int64		grace;			/* of those without a policy */
 } Due;
 
-/* A policy's grace period may be from a time when the setting was longer. */
+/* A policy may have been set when keyrot.max_grace was higher. */
 static void
 add_due(const Rotation *rotation, void *reader_state)
 {
@@ -97,7 +97,10 @@ add_due(const Rotation *rotation, void *reader_state)
 			  lifetime_is_period(&policy->rotate_after) ? Min(policy->grace, longest) : due->grace);
 }
 
-/* In which of both batches, of which so many were taken, the next one is due first; -1: both are at their end. */
+/*
+ * Which of the two batches has the credential that is due next, given how many of each have been taken; -1 if none is
+ * left.
+ */
 static int
 earlier_batch(const Due *due, const int taken[2])
 {
@@ -109,7 +112,7 @@ earlier_batch(const Due *due, const int taken[2])
 	return due->batches[0].rotations[taken[0]].due_at <= due->batches[1].rotations[taken[1]].due_at ? 0 : 1;
 }
 
-/* Keeps the earliest of both batches, in all at most so many. */
+/* Keeps the earliest credentials of both batches, up to a total of "count". */
 static void
 keep_earliest(Due *due, int limit)
 {
@@ -138,7 +141,7 @@ put_rotated(Request *request, const Rotation *rotation)
 	tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 }
 
-/* Puts both batches into the answer, earliest first. */
+/* Adds both batches to the result, earliest first. */
 static void
 put_all(Request *request, const Due *due)
 {
@@ -149,7 +152,7 @@ put_all(Request *request, const Due *due)
 		put_rotated(request, &due->batches[which].rotations[taken[which]++]);
 }
 
-/* Rotates the next ones that are due, at most so many; returns how many there were. */
+/* Rotates the next due credentials, at most "count"; returns their number. */
 static int
 rotate_next_due(Request *request, DueFilter *filter, int limit)
 {
@@ -171,7 +174,7 @@ rotate_next_due(Request *request, DueFilter *filter, int limit)
 	return due.batches[0].count + due.batches[1].count;
 }
 
-/* What was rotated is due no more, for "now" stays what it was. */
+/* What was rotated is no longer due, because "now" does not change during the call. */
 static void
 rotate_due(Request *request)
 {
@@ -208,7 +211,7 @@ compare_identifiers(const void *a, const void *b)
 	return strcmp(*(char *const *) a, *(char *const *) b);
 }
 
-/* Puts the list in order and takes out what stands in it again. */
+/* Sorts the list and removes duplicates. */
 static void
 sort_list(Bulk *bulk)
 {
@@ -221,7 +224,9 @@ sort_list(Bulk *bulk)
 	bulk->list_length = kept;
 }
 
-/* Raises 22004 unless it is said which credentials are meant, and 22023 where that is said in more than one way. */
+/*
+ * Raises 22004 unless the call specifies which credentials are meant, and 22023 if it does so in more than one way.
+ */
 static void
 require_one_choice(FunctionCallInfo fcinfo, bool all_owners, Parameter list)
 {
@@ -233,7 +238,7 @@ require_one_choice(FunctionCallInfo fcinfo, bool all_owners, Parameter list)
 		error_several_choices(list);
 }
 
-/* Reads whose credentials are meant, and raises 42501 unless the caller may act on them. */
+/* Reads which credentials are meant; raises 42501 unless the caller may act on them. */
 static void
 read_owner(Bulk *bulk, bool all_owners)
 {
@@ -262,7 +267,7 @@ read_list(Bulk *bulk)
 	sort_list(bulk);
 }
 
-/* What was rotated since the call began, or is given as a later time, is never meant. */
+/* Excludes what was rotated after the call began; a later rotated_before does not change that. */
 static TimestampTz
 read_rotated_before(const Request *request)
 {
@@ -290,7 +295,9 @@ read_bulk(Bulk *bulk)
 	bulk->filter.rotated_before = read_rotated_before(request);
 }
 
-/* Raises P0002 and 42501 for those of the list that are unknown or somebody else's; counts those to be rotated. */
+/*
+ * Raises P0002 and 42501 for elements of the list that do not exist or belong to others; counts those to be rotated.
+ */
 static int64
 examine_list(Bulk *bulk)
 {
@@ -310,7 +317,7 @@ examine_list(Bulk *bulk)
 	return count;
 }
 
-/* The call that goes on where this one is stopped, in the current memory context. */
+/* The call that resumes this one, in the current memory context. */
 static const char *
 resuming_call(const Bulk *bulk)
 {
@@ -327,7 +334,7 @@ resuming_call(const Bulk *bulk)
 					timestamptz_to_str(bulk->filter.rotated_before));
 }
 
-/* Looks at what is to be done, tells it, and begins to show it. */
+/* Determines what is to be done, reports it, and starts showing progress. */
 static void
 prepare_bulk(Bulk *bulk)
 {
@@ -342,7 +349,7 @@ prepare_bulk(Bulk *bulk)
 	progress_show(progress);
 }
 
-/* Takes a credential that was locked, unless it can have no further version. */
+/* Adds a locked credential to the batch, unless it has reached its last version. */
 static void
 add_bulk(const Rotation *rotation, void *reader_state)
 {
@@ -357,7 +364,7 @@ add_bulk(const Rotation *rotation, void *reader_state)
 		batch_add(&bulk->batch, rotation, bulk->grace);
 }
 
-/* Locks the next credentials; false where there are no more. */
+/* Locks the next credentials; false if there are no more. */
 static bool
 lock_next(Bulk *bulk)
 {
@@ -392,7 +399,7 @@ tell_progress(Bulk *bulk)
 			  progress_time_left(progress, now));
 }
 
-/* Rotates a batch in a transaction of its own; false where there was none. */
+/* Rotates a batch in a transaction of its own; false if there was nothing left. */
 static bool
 rotate_next(Bulk *bulk)
 {
@@ -406,7 +413,10 @@ rotate_next(Bulk *bulk)
 	return any;
 }
 
-/* Nothing is changed before the first commit.  Arguments are read here, for a list may be long and has to stay. */
+/*
+ * Nothing is changed before the first commit. The arguments are read here because a list may be long and must be kept
+ * for the whole call.
+ */
 static void
 rotate_many(Request *request, CredentialKind kind)
 {

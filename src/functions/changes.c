@@ -49,15 +49,18 @@ typedef struct Feed
 } Feed;
 
 /*
- * The end of the WAL, once all of it is on disk.  A crash undoes nothing before it: neither a change that is handed out,
- * nor the position of who has read all there was.
+ * The end of the WAL, after flushing all of it to disk. So a crash cannot undo anything before it: neither a change
+ * that was returned, nor the position of a reader who has read everything.
  */
 static XLogRecPtr
 flush_wal(void)
 {
 	XLogRecPtr	end = GetXLogInsertRecPtr();
 
-	/* Where the next record begins a page, that is behind the page's header, which is not written yet. */
+	/*
+	 * If the next record begins a page, the end of the WAL is after the page's header, which has not been written
+	 * yet.
+	 */
 	if (XLogSegmentOffset(end, wal_segment_size) == SizeOfXLogLongPHD)
 		end -= SizeOfXLogLongPHD;
 	else if (end % XLOG_BLCKSZ == SizeOfXLogShortPHD)

@@ -18,7 +18,7 @@
 #include "store/rows.h"
 
 
-/* What is looked for, and by whom. */
+/* The secret that is searched for, and the caller. */
 typedef struct Search
 {
 	Request    *request;
@@ -26,7 +26,7 @@ typedef struct Search
 	Secret		opened;
 } Search;
 
-/* Reads the secret in both of its forms; what is in neither form has an empty secret there. */
+/* Reads the secret in both of its forms; where it does not have a form, that secret is empty. */
 static void
 read_secret(Request *request)
 {
@@ -53,7 +53,7 @@ put_found(Search *search, const Credential *credential, int32 version, const cha
 	tuplestore_putvalues(result->setResult, result->setDesc, row, nulls);
 }
 
-/* Whether the sealed secret is the wanted one, and the caller may know it. One that cannot be opened never is. */
+/* Whether the sealed secret is the one searched for, and the caller may know it. One that cannot be opened is not. */
 static bool
 is_wanted(Search *search, const Credential *credential, const Sealed *sealed, int32 version)
 {

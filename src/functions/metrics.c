@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(keyrot_read_metrics);
 
 #define METRICS_COLUMNS 4
 
-/* A label's value is NULL where there is no such label. */
+/* A label whose value is NULL is omitted. */
 typedef struct Labels
 {
 	const char *version;
@@ -40,7 +40,7 @@ typedef struct Labels
 	const char *kind;
 } Labels;
 
-/* The rows' place, and what more than one group needs to know. */
+/* Where the rows go, and what several groups need to know. */
 typedef struct Metrics
 {
 	ReturnSetInfo *result;
@@ -196,7 +196,7 @@ put_census(Metrics *metrics, const char *kind, const Census *census, TimestampTz
 	put_labelled(metrics, "keyrot_oldest_seconds", labels, seconds(age), "of oldest version");
 }
 
-/* What the worker counted; reading it sees to it that it is counted again, where that is long ago. */
+/* The counts made by the worker; if they are old, reading them causes a new count. */
 static void
 put_credentials(Metrics *metrics)
 {
@@ -208,7 +208,7 @@ put_credentials(Metrics *metrics)
 	queue_ask_census(&census);
 	if (census.counted_at == 0)
 		return;
-	/* What is written down of uses that are not noted any more tells nothing. */
+	/* Recorded uses say nothing if uses are no longer noted. */
 	if (!usage_exists())
 		census.apps.counts[CENSUS_MAY_END] = census.zones.counts[CENSUS_MAY_END] = 0;
 	put(metrics, "keyrot_counted_seconds", seconds(now - census.counted_at), "since these were\ncounted");

@@ -14,7 +14,7 @@
 #include "store/tables.h"
 #include "base/errors.h"
 
-/* Raises 25001 where the procedure could not commit. */
+/* Raises 25001 if the procedure could not commit. */
 void
 procedure_require_top_level(FunctionCallInfo fcinfo, const char *name)
 {
@@ -23,8 +23,8 @@ procedure_require_top_level(FunctionCallInfo fcinfo, const char *name)
 }
 
 /*
- * Begins the work of a transaction that has just started, whatever isolation the session is used to, in a memory context
- * of its own.
+ * Begins the work of a transaction that has just started: at the isolation level READ COMMITTED, whatever the
+ * session's default, and in a memory context of its own.
  */
 void
 procedure_begin_work(const char *name, MemoryContext context)
@@ -36,7 +36,7 @@ procedure_begin_work(const char *name, MemoryContext context)
 	MemoryContextSwitchTo(context);
 }
 
-/* Ends that work, and forgets what it needed, in a transaction that goes on. */
+/* Ends that work and frees its memory; the transaction continues. */
 void
 procedure_end_work(MemoryContext context)
 {

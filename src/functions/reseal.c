@@ -74,7 +74,7 @@ progress_of(const ResealRow *row)
 	};
 }
 
-/* About how long the rest takes, in microseconds; 0: that is not known yet. */
+/* Estimates the remaining time in microseconds; 0: not known yet. */
 int64
 reseal_time_left(const ResealRow *row)
 {
@@ -103,7 +103,10 @@ tell_progress(Reseal *reseal)
 	}
 }
 
-/* Finds out where secrets are to be moved to, and how many credentials have some; false where there is no data key. */
+/*
+ * Determines the data key to move secrets to, and the number of credentials with secrets; false if there is no data
+ * key.
+ */
 static bool
 prepare_work(Reseal *reseal)
 {
@@ -143,7 +146,7 @@ move_credential(Reseal *reseal, CredentialKind kind, const char *identifier)
 	warn_does_not_open(kind, identifier);
 }
 
-/* Moves the credentials of a batch, in no more memory than one of them takes. */
+/* Moves the credentials of a batch, using no more memory than one of them needs. */
 static void
 move_each(Reseal *reseal, CredentialKind kind, char (*identifiers)[SEAL_MAX_IDENTIFIER + 1], int count)
 {
@@ -168,7 +171,7 @@ require_destination(const Reseal *reseal)
 		error_data_key_gone(reseal->progress.data_key);
 }
 
-/* Moves a batch of credentials that come after one; returns false where there are no more, else the last one. */
+/* Moves a batch of credentials after a given one; returns false if there are no more, otherwise the last one. */
 static bool
 move_batch(Reseal *reseal, CredentialKind kind, char after[SEAL_MAX_IDENTIFIER + 1])
 {
@@ -226,7 +229,7 @@ all_moved(Reseal *reseal)
 	return left <= reseal->unreadable;
 }
 
-/* The last change; its transaction is left to the caller. */
+/* The last change; its transaction is ended by the caller. */
 static void
 drop_old_keys(Reseal *reseal)
 {
@@ -242,7 +245,7 @@ drop_old_keys(Reseal *reseal)
 	tell_reseal_end(progress->data_key, progress->done, reseal->unreadable, dropped);
 }
 
-/* Moves everything and names the data key as the request's target, which stays empty where there is none. */
+/* Moves everything, and sets the data key as the request's target, which remains empty if there is none. */
 static void
 move_everything(Request *request)
 {
@@ -273,7 +276,7 @@ read_reseal(Request *request)
 	procedure_require_top_level(request->fcinfo, "reseal");
 }
 
-/* The session's locks are kept by the transaction, too, until the last change is committed. */
+/* The transaction also takes the session's locks, so that they last until the last change is committed. */
 static void
 hold_until_commit(const LOCKTAG *excludes, const LOCKTAG *indicates)
 {
@@ -307,7 +310,7 @@ reseal_all(Request *request)
 	}
 	PG_END_TRY();
 
-	/* What records the request finds a snapshot, as it would without the commits. */
+	/* Recording the request needs a snapshot, as there would be without the commits. */
 	tables_lock_access_share();
 	EnsurePortalSnapshotExists();
 }

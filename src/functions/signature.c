@@ -18,7 +18,7 @@
 
 #define BASE64_MAC_ROOM 64
 
-/* Reads message, signature and algorithm, which stand in this order from a position on. */
+/* Reads message, signature and algorithm, which are consecutive arguments from the given position on. */
 static Presented
 read_presented_bytes(FunctionCallInfo fcinfo, int position)
 {
@@ -55,7 +55,7 @@ read_presented_text(FunctionCallInfo fcinfo, int position)
 
 typedef Presented (*PresentedReader) (FunctionCallInfo fcinfo, int position);
 
-/* Reads who is said to have signed, the first argument, and with a gateway the second, too; raises nothing. */
+/* Reads the alleged signer: the first argument and, with a gateway, the second. Raises no errors. */
 Signer
 signature_read_signer(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway)
 {
@@ -77,7 +77,7 @@ verify_presented(FunctionCallInfo fcinfo, CredentialKind kind, bool has_gateway,
 	return BoolGetDatum(signing_judge(&signer, &presented).reason == REASON_OK);
 }
 
-/* A verdict as the row valid, reason, version, previous and, unless it is NULL, claims. */
+/* A verdict as a row: valid, reason, version, previous and, unless it is NULL, claims. */
 Datum
 signature_answer(FunctionCallInfo fcinfo, const Verdict *verdict, const NullableDatum *claims)
 {
@@ -119,7 +119,7 @@ SQL_FUNCTION(check_app_string, check_string(fcinfo, CREDENTIAL_APP, false));
 SQL_FUNCTION(check_zone_string, check_string(fcinfo, CREDENTIAL_ZONE, false));
 SQL_FUNCTION(check_gateway_string, check_string(fcinfo, CREDENTIAL_ZONE, true));
 
-/* Reads whose secret is to sign, the first argument; raises 22004 and 22023, and 42501 where nothing may be signed. */
+/* Reads whose secret signs, the first argument; raises 22004 and 22023, and 42501 if nothing may be signed. */
 void
 signature_read_own(FunctionCallInfo fcinfo, CredentialKind kind, const char *function, char identifier[SEAL_MAX_IDENTIFIER + 1])
 {
@@ -157,7 +157,7 @@ read_string_to_sign(FunctionCallInfo fcinfo)
 	return message;
 }
 
-/* A MAC as the text of its base64. */
+/* A MAC as base64 text. */
 static Datum
 mac_text(const uint8_t *mac, CryptoHash hash)
 {

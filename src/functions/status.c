@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(keyrot_status);
 #define VALUE_WIDTH 26
 #define PROBLEM_WIDTH 49
 
-/* Adds a row; value and problem are kept, and may be NULL. */
+/* Adds a row. value and problem are not copied, and may be NULL. */
 static void
 put_item(Status *status, const char *item, const char *value, const char *problem)
 {
@@ -71,7 +71,7 @@ tell_limits(Status *status)
 	put_item(status, "usage_entries", usage_exists() ? uses : "none", NULL);
 }
 
-/* Whether no key can be swapped out, neither of this session's nor of those that the sessions share. */
+/* Whether no key can be swapped out, whether it is this session's or shared by sessions. */
 static bool
 keys_are_locked(void)
 {
@@ -109,7 +109,10 @@ tell_master_keys(Status *status)
 		 keys_are_locked() ? NULL : "keys are in memory that may be swapped out: the limit on locked memory is too low");
 }
 
-/* How far a reseal has come, and about how long it still takes; not as an interval, whose style is the session's. */
+/*
+ * The progress of a reseal, and about how long it still takes; not as an interval, whose format depends on the
+ * session.
+ */
 static char *
 reseal_progress(const ResealRow *row)
 {
@@ -135,7 +138,7 @@ tell_data_keys(Status *status)
 		 status->reseal_state != RESEAL_STOPPED ? NULL : "a reseal was stopped before its end: call keyrot.reseal() again");
 }
 
-/* Why failed requests of this session are in the server log only; NULL where they are recorded. */
+/* Why failed requests of this session are only in the server log; NULL if they are recorded. */
 static const char *
 not_recorded(void)
 {
@@ -154,9 +157,9 @@ not_recorded(void)
 }
 
 /*
- * Whether the worker's last run failed.  One that found no database or no extension may be older than they are,
- * and whoever asks is in that database: so the launcher is told, who then tries again, and only what waits in
- * spite of that is a failure.
+ * Whether the worker's last run failed. If it found no database or no extension, that may have changed since, because
+ * whoever calls status() is in that database: so the launcher is told to try again, and it counts as a failure only
+ * if requests are still waiting then.
  */
 static bool
 worker_failed(const QueueView *view)
@@ -215,8 +218,9 @@ tell_requests(Status *status)
 }
 
 /*
- * Finds out how keyrot stands; reads the data keys and the master key anew.  All is in the current memory
- * context.  Raises where keyrot's tables are not as they should be; what is wrong with keys is a row's problem.
+ * Collects the state of keyrot; reads the data keys and the master key again. All results are in the current memory
+ * context. Raises an error if keyrot's tables are not as the extension created them; a problem with keys is reported
+ * in a row.
  */
 void
 status_collect(Status *status)
@@ -233,7 +237,7 @@ status_collect(Status *status)
 	tell_requests(status);
 }
 
-/* A text in lines of at most so many bytes, words that are longer excepted; NULL for NULL. */
+/* Breaks a text into lines of at most this many bytes, except for longer words; NULL for NULL. */
 static Datum
 broken_into_lines(const char *text, int width)
 {

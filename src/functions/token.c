@@ -28,7 +28,7 @@ PG_FUNCTION_INFO_V1(keyrot_sign_token_for_zone);
 
 #define HEADER "{\"alg\":\"HS256\",\"typ\":\"JWT\"}"
 
-/* A token, or what is left of one that is malformed: nothing that could be right. */
+/* A token; if it is malformed, its parts are empty, and nothing matches them. */
 typedef struct Token
 {
 	Presented	presented;
@@ -37,7 +37,7 @@ typedef struct Token
 	Numeric		valid_from;		/* likewise */
 } Token;
 
-/* A member of a JSON object that is looked for, and what was found. */
+/* A member to search for in a JSON object, and the result. */
 typedef struct Member
 {
 	const char *name;
@@ -48,7 +48,7 @@ typedef struct Member
 
 #define MEMBERS 2
 
-/* The state of one run through a JSON text. */
+/* The state of a parser run. */
 typedef struct Reading
 {
 	JsonLexContext *lexer;
@@ -113,8 +113,8 @@ on_scalar(void *state, char *value, JsonTokenType type)
 }
 
 /*
- * Reads a part of a token, a JSON object, and gives its text in UTF-8 with a NUL behind it.  False: it is none that
- * jsonb could hold in a database of UTF-8.
+ * Decodes a part of a token, a JSON object, as NUL-terminated UTF-8; false if jsonb could not hold it in a UTF-8
+ * database.
  */
 static bool
 read_part(const char *text, size_t length, Reading *reading, Bytes *json)
@@ -145,7 +145,7 @@ compare_names(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
-/* Whether a name stands twice; sorts them. */
+/* Whether a name occurs twice; sorts the names. */
 static bool
 has_duplicates(List *names)
 {
@@ -173,7 +173,7 @@ read_header(const char *text, size_t length)
 		reading.members[1].count == 0 && algorithm->type == JSON_TOKEN_STRING && strcmp(algorithm->value, "HS256") == 0;
 }
 
-/* Reads a time among the claims, which may be missing; false where it is there and no number, or there twice. */
+/* Reads a time from the claims, which may be absent; false if it is not a number, or occurs twice. */
 static bool
 read_time(const Member *member, Numeric *seconds)
 {
@@ -220,7 +220,7 @@ read_token(FunctionCallInfo fcinfo)
 	return token;
 }
 
-/* What a token of the zone's is worth by the server's clock. */
+/* Checks the times of a token whose signature is valid, by the server's clock. */
 static Reason
 judge_times(const Token *token)
 {
@@ -235,7 +235,7 @@ judge_times(const Token *token)
 	return REASON_OK;
 }
 
-/* Judges a token by its signature, and then by its times. */
+/* Checks a token's signature, and then its times. */
 static Verdict
 judge_token(FunctionCallInfo fcinfo, Token *token)
 {

@@ -104,8 +104,7 @@ read_given_key(Request *request)
 }
 
 /*
- * Sets the given key; if it is the current one, nothing changes, so that a declarative client may set it
- * repeatedly.
+ * Sets the given key. If it is the current one, nothing changes, so that declarative clients can set it repeatedly.
  */
 static void
 modify_zone_key(Request *request)
@@ -168,8 +167,8 @@ read_gateway(Request *request)
 }
 
 /*
- * Adds the gateway under the id asked for, or under one that is made until it is free.  The zone's row is
- * written, unchanged, so that a delete_zone_key whose snapshot does not see the gateway has to give way.
+ * Adds the gateway with the given id, or with generated ids until one is free. The zone's row is written unchanged,
+ * so that a concurrent delete_zone_key whose snapshot does not see the gateway fails.
  */
 static void
 add_gateway(Request *request)
