@@ -33,6 +33,7 @@ OBJS = \
 	src/core/result.o \
 	src/core/retry.o \
 	src/core/rights.o \
+	src/core/rotation.o \
 	src/core/signing.o \
 	src/crypto/arena.o \
 	src/crypto/base64.o \

@@ -32,11 +32,19 @@
 #define KEYROT_INTERVAL_IS_INFINITE(interval) false
 #endif
 
-/* PostgreSQL 16 gave the function its longer cousin's argument. */
+/* Since PostgreSQL 16 an update may concern summarizing indexes alone; needs access/tableam.h and executor/executor.h. */
 #if PG_VERSION_NUM >= 160000
-#define KEYROT_EPQ_INIT(state, estate) EvalPlanQualInit(state, estate, NULL, NIL, -1, NIL)
+#define KEYROT_UPDATED_INDEXES TU_UpdateIndexes
+#define KEYROT_UPDATES_INDEXES(indexes) ((indexes) != TU_None)
+#define KEYROT_ONLY_SUMMARIZING(indexes) ((indexes) == TU_Summarizing)
+#define KEYROT_INSERT_INDEX_TUPLES(target, row, estate, is_update, only_summarizing) \
+	ExecInsertIndexTuples(target, row, estate, is_update, false, NULL, NIL, only_summarizing)
 #else
-#define KEYROT_EPQ_INIT(state, estate) EvalPlanQualInit(state, estate, NULL, NIL, -1)
+#define KEYROT_UPDATED_INDEXES bool
+#define KEYROT_UPDATES_INDEXES(indexes) (indexes)
+#define KEYROT_ONLY_SUMMARIZING(indexes) false
+#define KEYROT_INSERT_INDEX_TUPLES(target, row, estate, is_update, only_summarizing) \
+	((void) (only_summarizing), ExecInsertIndexTuples(target, row, estate, is_update, false, NULL, NIL))
 #endif
 
 /* All settings, in an array that is not the caller's; PostgreSQL 16 changed how their number is told. */

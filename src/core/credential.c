@@ -60,8 +60,8 @@ credential_require_rights(Oid caller, const Credential *credential)
 }
 
 /* Raises P0002 for a retired credential and 42501 for somebody else's. */
-static void
-judge_current(Oid caller, const Credential *credential)
+void
+credential_judge_current(Oid caller, const Credential *credential)
 {
 	if (credential->secret.length == 0)
 		error_no_such(credential->kind, credential->identifier);
@@ -104,7 +104,7 @@ credential_find(Oid caller, CredentialKind kind, const char *identifier, Credent
 {
 	if (!credential_look_up(kind, identifier, credential))
 		error_no_such(kind, identifier);
-	judge_current(caller, credential);
+	credential_judge_current(caller, credential);
 }
 
 /*
@@ -114,7 +114,7 @@ credential_find(Oid caller, CredentialKind kind, const char *identifier, Credent
 void
 credential_lock(Request *request, CredentialKind kind)
 {
-	if (!rows_lock_credential(kind, request->target, judge_current, request->caller, &request->credential))
+	if (!rows_lock_credential(kind, request->target, credential_judge_current, request->caller, &request->credential))
 		error_no_such(kind, request->target);
 }
 
@@ -134,6 +134,7 @@ make_secret(Request *request, CredentialKind kind)
 		status = secret_make_secret_key(&request->draw, &request->secret);
 	if (status != CRYPTO_OK)
 		error_crypto(status);
+	request->secret_made = true;
 }
 
 /* Seals the request's secret, given or made, as the credential's current one. */
@@ -228,7 +229,7 @@ examine_old_secret(Request *request, const Credential *credential)
 {
 	Arguments  *arguments = &request->arguments;
 
-	if (request->secret.length == 0 && arguments->grace == 0 && !arguments->from_first_use)
+	if ((request->secret.length == 0 || request->secret_made) && arguments->grace == 0 && !arguments->from_first_use)
 		return;
 	if (!open_current(request, credential))
 	{
@@ -256,8 +257,8 @@ lock_predecessor(const Credential *credential, Credential *predecessor)
 }
 
 /* Wipes the secret of an AppKey that this one replaced and that is still in its grace period. */
-static void
-end_predecessor_grace(const Credential *credential)
+void
+credential_end_predecessor_grace(const Credential *credential)
 {
 	Credential	predecessor;
 
@@ -276,7 +277,10 @@ begin_version(Request *request, Credential *credential)
 	lifetime_begin(credential);
 }
 
-/* Makes the next version of a credential, as credential_rotate() does; its row the caller has locked, and is to write. */
+/*
+ * Makes the next version of a credential: the request's secret, given or made; raises 22023 for a given one that is the
+ * current secret.  The caller writes the row.
+ */
 void
 credential_renew(Request *request, Credential *credential)
 {
@@ -287,17 +291,6 @@ credential_renew(Request *request, Credential *credential)
 	seal_current(request, credential);
 	grace_begin(request, credential, &old);
 	begin_version(request, credential);
-}
-
-/* Rotates to the request's secret, given or made; raises 22023 for a given one that is the current secret. */
-void
-credential_rotate(Request *request)
-{
-	Credential *credential = &request->credential;
-
-	end_predecessor_grace(credential);
-	credential_renew(request, credential);
-	rows_write_credential(credential);
 }
 
 /*
@@ -321,7 +314,7 @@ credential_succeed(Request *request)
 	if (!app_statements_insert_successor(&successor, credential->identifier))
 		error_app_key_taken(PARAM_NEW_APP_KEY, successor.identifier);
 
-	end_predecessor_grace(credential);
+	credential_end_predecessor_grace(credential);
 	credential->secret = nothing;
 	grace_begin(request, credential, &old);
 	credential->valid_until = NO_TIME;
@@ -441,7 +434,7 @@ credential_end_grace(Request *request)
 
 	if (credential->previous_valid_until == NO_TIME)
 		return;
-	end_predecessor_grace(credential);
+	credential_end_predecessor_grace(credential);
 	grace_forget(credential);
 	rows_write_credential(credential);
 	request->changed = credential->kind;
@@ -453,7 +446,7 @@ credential_retire(Request *request)
 {
 	Credential *credential = &request->credential;
 
-	end_predecessor_grace(credential);
+	credential_end_predecessor_grace(credential);
 	credential->secret = nothing;
 	grace_forget(credential);
 	credential->valid_until = NO_TIME;

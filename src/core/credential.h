@@ -10,6 +10,7 @@
 #include "base/errors.h"
 
 /* Those that take a request act on request->credential, which the caller has locked. */
+extern void credential_judge_current(Oid caller, const Credential *credential);
 extern void credential_require_rights(Oid caller, const Credential *credential);
 extern bool credential_look_up(CredentialKind kind, const char *identifier, Credential *credential);
 extern void credential_find(Oid caller, CredentialKind kind, const char *identifier, Credential *credential);
@@ -19,7 +20,6 @@ extern void credential_issue(Request *request, CredentialKind kind, const char *
 extern void credential_reissue(Request *request);
 extern bool credential_has_secret(Request *request);
 extern void credential_renew(Request *request, Credential *credential);
-extern void credential_rotate(Request *request);
 extern void credential_succeed(Request *request);
 extern void credential_end_grace(Request *request);
 extern void credential_revert(Request *request);
@@ -29,6 +29,7 @@ extern void credential_set_policy(Request *request);
 extern void credential_retire(Request *request);
 extern void credential_set_owner(Request *request);
 
+extern void credential_end_predecessor_grace(const Credential *credential);
 extern bool credential_has_predecessor_in_grace(const Credential *credential);
 extern int32 credential_previous_version(const Credential *credential);
 extern CryptoStatus credential_try_open(const Credential *credential, const Sealed *sealed, int32 version,

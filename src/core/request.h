@@ -49,6 +49,7 @@ typedef struct Request
 	int64		rows;			/* how many were changed, where that is the answer */
 	CryptoDraw	draw;
 	Secret		secret;			/* given by the caller, made, or read */
+	bool		secret_made;
 	Secret		current;		/* what a given secret is compared with */
 	text	   *result_text;
 	bool		disclosed;		/* a secret is in the answer */

@@ -15,6 +15,7 @@
 #include "core/result.h"
 #include "core/retry.h"
 #include "core/rights.h"
+#include "core/rotation.h"
 #include "store/app_statements.h"
 
 /* Reads the AppKey that the request is about, which may be missing where the app's number is known. */
@@ -130,11 +131,13 @@ reset_app_secret(Request *request)
 {
 	if (retry_is_repetition(request, CREDENTIAL_APP))
 		return;
-	lock_app(request);
 	if (request->arguments.new_app_key[0] != '\0')
+	{
+		lock_app(request);
 		credential_succeed(request);
+	}
 	else
-		credential_rotate(request);
+		rotation_rotate(request, CREDENTIAL_APP);
 	retry_remember(request, request->version);
 }
 

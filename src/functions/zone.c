@@ -12,6 +12,7 @@
 #include "core/result.h"
 #include "core/retry.h"
 #include "core/rights.h"
+#include "core/rotation.h"
 #include "store/rows.h"
 #include "store/zone_statements.h"
 
@@ -75,8 +76,7 @@ refresh_zone_key(Request *request)
 {
 	if (retry_is_repetition(request, CREDENTIAL_ZONE))
 		return;
-	credential_lock(request, CREDENTIAL_ZONE);
-	credential_rotate(request);
+	rotation_rotate(request, CREDENTIAL_ZONE);
 	retry_remember(request, request->version);
 }
 
@@ -111,9 +111,7 @@ modify_zone_key(Request *request)
 {
 	if (retry_is_repetition(request, CREDENTIAL_ZONE))
 		return;
-	credential_lock(request, CREDENTIAL_ZONE);
-	if (!credential_has_secret(request))
-		credential_rotate(request);
+	rotation_set(request, CREDENTIAL_ZONE);
 	retry_remember(request, request->credential.version);
 }
 

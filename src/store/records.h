@@ -39,7 +39,8 @@ typedef struct Policy
 typedef struct Credential
 {
 	CredentialKind	kind;
-	ItemPointerData position;	/* of the row, once it is locked */
+	bool		is_locked;		/* its row, until the transaction ends */
+	ItemPointerData position;	/* of the row, where that is locked and its table plain */
 	char		identifier[SEAL_MAX_IDENTIFIER + 1];
 	int32		version;
 	Oid			owner;
@@ -56,6 +57,7 @@ typedef struct Credential
 	Policy		policy;
 	int64		app_id;			/* apps only, as the next one */
 	char		previous_app_key[APP_KEY_MAX + 1];	/* empty: none */
+	TransactionId writer;		/* of this version of the row, where it was read by SQL */
 	bool		is_own;			/* written by the transaction that read it, which may be rolled back yet */
 } Credential;
 

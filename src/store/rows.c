@@ -77,6 +77,22 @@ rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudg
 }
 
 /*
+ * Changes the credential of this identifier as it stands now, also a retired one, by what the change makes of it, and
+ * leaves in "credential" how it stands then.  Does what locking, changing and writing do, judged likewise and with the
+ * same errors, but locks the row only where somebody else is changing it, or the change asks for it.  Tells whether
+ * it is there.
+ */
+bool
+rows_change_credential(const char *identifier, const CredentialChange *change, Credential *credential)
+{
+	Relation	table = tables_open_plain(credentials_of(change->kind), RowExclusiveLock);
+
+	if (table == NULL)
+		return rows_sql_change_credential(identifier, change, credential);
+	return rows_fast_change_credential(table, identifier, change, credential);
+}
+
+/*
  * Writes what rotations, switches and policies change of a credential that rows_lock_credential() has locked.
  * Raises 55000 where something keeps it from being written, or writes another version or secret.
  */

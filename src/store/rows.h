@@ -15,6 +15,27 @@
 /* Raises an error where a caller may not have a credential as it stands. */
 typedef void (*CredentialJudge) (Oid caller, const Credential *credential);
 
+/* What came of changing a credential. */
+typedef enum ChangeResult
+{
+	CHANGE_MADE,				/* to be written */
+	CHANGE_NONE,				/* it stays as it is */
+	CHANGE_NEEDS_LOCK			/* to be made again with the row locked */
+} ChangeResult;
+
+/*
+ * A change of one credential that the judge lets pass.  It may be made more than once, each time of the credential
+ * as it was just read: the last one counts.
+ */
+typedef struct CredentialChange
+{
+	CredentialKind kind;
+	CredentialJudge judge;
+	Oid			caller;
+	ChangeResult (*make) (Credential *credential, void *state);
+	void	   *state;
+} CredentialChange;
+
 /* Is told of one credential after the other. */
 typedef void (*CredentialReader) (const Credential *credential, void *reader_state);
 
@@ -23,6 +44,7 @@ extern bool rows_find_credential(CredentialKind kind, const char *identifier, Sn
 extern void rows_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialReader reader, void *reader_state);
 extern bool rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 								 Credential *credential);
+extern bool rows_change_credential(const char *identifier, const CredentialChange *change, Credential *credential);
 extern void rows_write_credential(const Credential *credential);
 extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
 extern BlockNumber rows_count_blocks(CredentialKind kind);

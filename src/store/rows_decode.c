@@ -120,6 +120,9 @@ decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credenti
 	decode_policy(&columns, &credential->policy);
 	credential->grace_after_use = columns.nulls[CREDENTIAL_GRACE_AFTER_USE - 1] ? NO_GRACE_AFTER_USE :
 		DatumGetInt64(columns.values[CREDENTIAL_GRACE_AFTER_USE - 1]);
+	credential->is_locked = false;
+	ItemPointerSetInvalid(&credential->position);
+	credential->writer = InvalidTransactionId;
 	credential->is_own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 	credential->app_id = 0;
 	credential->previous_app_key[0] = '\0';

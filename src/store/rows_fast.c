@@ -1,7 +1,6 @@
 /*
  * rows_fast.c
- *	  Single rows of plain tables: found and locked by their key, written by the executor's own simple insert and
- *	  update, as logical replication applies changes.
+ *	  Single rows of plain tables: found and locked by their key, and written without the executor, but for indexes.
  *
  * Here is what every rotation and every verification does.  The obvious way, a statement for each step,
  * spends more on starting and ending the executor than on the row and the cryptography together: with
@@ -32,15 +31,6 @@
 
 #include "store/rows_decode.h"
 #include "base/errors.h"
-
-/* A table that is being written to, and what the executor needs for it. */
-typedef struct Writer
-{
-	Relation	relation;
-	EState	   *estate;
-	ResultRelInfo *target;
-	TupleTableSlot *row;		/* the new row */
-} Writer;
 
 /* The OID of a relation's primary key. */
 static Oid
@@ -126,6 +116,24 @@ lock_row(Relation relation, ItemPointer position, Snapshot snapshot, TupleTableS
 	elog(ERROR, "could not lock row: result %d", (int) result);
 }
 
+/* Locks the row at this position, if it is still there, and reads it as it stands then. */
+static bool
+lock_and_read(Relation table, ItemPointer position, Snapshot snapshot, CredentialKind kind, Credential *credential)
+{
+	TupleTableSlot *slot = table_slot_create(table, NULL);
+	ItemPointerData first = *position;
+	bool		found = lock_row(table, &first, snapshot, slot);
+
+	if (found)
+	{
+		decode_credential(kind, ExecFetchSlotHeapTuple(slot, false, NULL), RelationGetDescr(table), credential);
+		credential->position = slot->tts_tid;
+		credential->is_locked = true;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return found;
+}
+
 bool
 rows_fast_lock_credential(Relation table, CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 						  Credential *credential)
@@ -137,51 +145,14 @@ rows_fast_lock_credential(Relation table, CredentialKind kind, const char *ident
 
 	if (HeapTupleIsValid(tuple))
 	{
-		ItemPointerData position = tuple->t_self;
-		TupleTableSlot *slot = table_slot_create(table, NULL);
-
 		decode_credential(kind, tuple, RelationGetDescr(table), credential);
 		judge(caller, credential);
-		found = lock_row(table, &position, snapshot, slot);
-		if (found)
-			decode_credential(kind, ExecFetchSlotHeapTuple(slot, false, NULL), RelationGetDescr(table), credential);
-		credential->position = slot->tts_tid;
-		ExecDropSingleTupleTableSlot(slot);
+		found = lock_and_read(table, &tuple->t_self, snapshot, kind, credential);
 	}
 	systable_endscan(scan);
 	table_close(table, NoLock);
 	UnregisterSnapshot(snapshot);
 	return found;
-}
-
-/* Prepares for writing one row, all of whose columns are NULL at first. */
-static void
-begin_write(Writer *writer, Relation table)
-{
-	writer->relation = table;
-	writer->estate = CreateExecutorState();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	writer->estate->es_snapshot = GetActiveSnapshot();
-	writer->estate->es_output_cid = GetCurrentCommandId(true);
-	writer->target = makeNode(ResultRelInfo);
-	InitResultRelInfo(writer->target, writer->relation, 0, NULL, 0);
-	ExecOpenIndices(writer->target, false);
-	writer->row = MakeSingleTupleTableSlot(RelationGetDescr(writer->relation), &TTSOpsVirtual);
-	memset(writer->row->tts_isnull, true, RelationGetNumberOfAttributes(writer->relation) * sizeof(bool));
-}
-
-/* Makes the written row visible to the commands that follow, and closes the table but for its lock. */
-static void
-end_write(Writer *writer)
-{
-	ExecCloseResultRelations(writer->estate);
-	ExecDropSingleTupleTableSlot(writer->row);
-	ExecCloseIndices(writer->target);
-	ExecResetTupleTable(writer->estate->es_tupleTable, false);
-	FreeExecutorState(writer->estate);
-	PopActiveSnapshot();
-	table_close(writer->relation, NoLock);
-	CommandCounterIncrement();
 }
 
 static void
@@ -219,55 +190,165 @@ set_interval(TupleTableSlot *row, int column, const Interval *value)
 	row->tts_isnull[column - 1] = value->month == 0 && value->day == 0 && value->time == 0;
 }
 
-/* No column that is written is indexed, so that the update is a HOT one wherever the page has room. */
+static void
+set_microseconds(TupleTableSlot *row, int column, int64 value, int64 none)
+{
+	row->tts_values[column - 1] = Int64GetDatum(value);
+	row->tts_isnull[column - 1] = value == none;
+}
+
+/* A row of the table, all of whose columns are NULL. */
+static TupleTableSlot *
+make_row(Relation table)
+{
+	TupleTableSlot *row = MakeSingleTupleTableSlot(RelationGetDescr(table), &TTSOpsVirtual);
+
+	memset(row->tts_isnull, true, RelationGetNumberOfAttributes(table) * sizeof(bool));
+	return row;
+}
+
+/* The row that is to take the place of this one, with what rows_write_credential() may change. */
+static TupleTableSlot *
+make_successor(Relation table, HeapTuple old, const Credential *credential)
+{
+	TupleTableSlot *row = make_row(table);
+
+	heap_deform_tuple(old, RelationGetDescr(table), row->tts_values, row->tts_isnull);
+	set_column(row, CREDENTIAL_VERSION, Int32GetDatum(credential->version));
+	set_time(row, CREDENTIAL_MODIFIED_AT, credential->modified_at);
+	set_sealed(row, CREDENTIAL_SECRET, &credential->secret);
+	set_sealed(row, CREDENTIAL_PREVIOUS_SECRET, &credential->previous_secret);
+	set_time(row, CREDENTIAL_PREVIOUS_VALID_UNTIL, credential->previous_valid_until);
+	set_microseconds(row, CREDENTIAL_GRACE_AFTER_USE, credential->grace_after_use, NO_GRACE_AFTER_USE);
+	set_time(row, CREDENTIAL_DISABLED_AT, credential->disabled_at);
+	set_time(row, CREDENTIAL_VALID_UNTIL, credential->valid_until);
+	set_time(row, CREDENTIAL_DUE_AT, credential->due_at);
+	set_interval(row, CREDENTIAL_ROTATE_AFTER, &credential->policy.rotate_after);
+	set_interval(row, CREDENTIAL_LIFETIME, &credential->policy.lifetime);
+	set_microseconds(row, CREDENTIAL_POLICY_GRACE, credential->policy.grace, 0);
+	return ExecStoreVirtualTuple(row);
+}
+
+/* Adds a row that was written to the table's indexes: to those that the update of another says, or to all. */
+static void
+insert_index_entries(Relation table, TupleTableSlot *row, bool is_update, bool only_summarizing)
+{
+	EState	   *estate = CreateExecutorState();
+	ResultRelInfo *target = makeNode(ResultRelInfo);
+
+	PushActiveSnapshot(GetTransactionSnapshot());
+	InitResultRelInfo(target, table, 0, NULL, 0);
+	ExecOpenIndices(target, false);
+	KEYROT_INSERT_INDEX_TUPLES(target, row, estate, is_update, only_summarizing);
+	ExecCloseIndices(target);
+	FreeExecutorState(estate);
+	PopActiveSnapshot();
+}
+
+/*
+ * Writes a credential in the place of the row that it was read from, unless somebody has changed that one since; waits
+ * for whoever is about to, as lock_timeout allows.  Tells whether it did.  No column that is written is indexed, so
+ * that the update is a HOT one wherever the page has room.
+ */
+static bool
+try_update(Relation table, HeapTuple old, Snapshot snapshot, const Credential *credential)
+{
+	TupleTableSlot *row = make_successor(table, old, credential);
+	KEYROT_UPDATED_INDEXES indexes;
+	TM_FailureData failure;
+	LockTupleMode mode;
+	TM_Result	result;
+
+	CheckCmdReplicaIdentity(table, CMD_UPDATE);
+	result = table_tuple_update(table, &old->t_self, row, GetCurrentCommandId(true), snapshot, InvalidSnapshot, true,
+								&failure, &mode, &indexes);
+	if (result == TM_Ok && KEYROT_UPDATES_INDEXES(indexes))
+		insert_index_entries(table, row, true, KEYROT_ONLY_SUMMARIZING(indexes));
+	ExecDropSingleTupleTableSlot(row);
+	if (result == TM_Ok)
+		CommandCounterIncrement();
+	return result == TM_Ok;
+}
+
+/* The row of a credential that is locked: nobody else can have changed it. */
+static void
+update_locked(Relation table, Snapshot snapshot, const Credential *credential)
+{
+	TupleTableSlot *slot = table_slot_create(table, NULL);
+	ItemPointerData position = credential->position;
+
+	if (!table_tuple_fetch_row_version(table, &position, SnapshotAny, slot) ||
+		!try_update(table, ExecFetchSlotHeapTuple(slot, false, NULL), snapshot, credential))
+		elog(ERROR, "could not update the locked row of \"%s\"", credential->identifier);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
 void
 rows_fast_write_credential(Relation table, const Credential *credential)
 {
-	Writer		writer;
-	EPQState	never_used;
-	ItemPointerData position = credential->position;
-	TupleTableSlot *old;
-	int			columns;
+	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
 
-	begin_write(&writer, table);
-	old = table_slot_create(writer.relation, NULL);
-	if (!table_tuple_fetch_row_version(writer.relation, &position, SnapshotAny, old))
-		elog(ERROR, "could not find the locked row of \"%s\"", credential->identifier);
-	slot_getallattrs(old);
-	columns = old->tts_tupleDescriptor->natts;
-	memcpy(writer.row->tts_values, old->tts_values, columns * sizeof(Datum));
-	memcpy(writer.row->tts_isnull, old->tts_isnull, columns * sizeof(bool));
-	set_column(writer.row, CREDENTIAL_VERSION, Int32GetDatum(credential->version));
-	set_sealed(writer.row, CREDENTIAL_SECRET, &credential->secret);
-	set_sealed(writer.row, CREDENTIAL_PREVIOUS_SECRET, &credential->previous_secret);
-	set_time(writer.row, CREDENTIAL_PREVIOUS_VALID_UNTIL, credential->previous_valid_until);
-	set_time(writer.row, CREDENTIAL_MODIFIED_AT, credential->modified_at);
-	set_time(writer.row, CREDENTIAL_DISABLED_AT, credential->disabled_at);
-	set_time(writer.row, CREDENTIAL_VALID_UNTIL, credential->valid_until);
-	set_time(writer.row, CREDENTIAL_DUE_AT, credential->due_at);
-	set_interval(writer.row, CREDENTIAL_ROTATE_AFTER, &credential->policy.rotate_after);
-	set_interval(writer.row, CREDENTIAL_LIFETIME, &credential->policy.lifetime);
-	writer.row->tts_values[CREDENTIAL_POLICY_GRACE - 1] = Int64GetDatum(credential->policy.grace);
-	writer.row->tts_isnull[CREDENTIAL_POLICY_GRACE - 1] = credential->policy.grace == 0;
-	writer.row->tts_values[CREDENTIAL_GRACE_AFTER_USE - 1] = Int64GetDatum(credential->grace_after_use);
-	writer.row->tts_isnull[CREDENTIAL_GRACE_AFTER_USE - 1] = credential->grace_after_use == NO_GRACE_AFTER_USE;
-	ExecStoreVirtualTuple(writer.row);
+	update_locked(table, snapshot, credential);
+	UnregisterSnapshot(snapshot);
+	table_close(table, NoLock);
+}
 
-	KEYROT_EPQ_INIT(&never_used, writer.estate);
-	ExecSimpleRelationUpdate(writer.target, writer.estate, &never_used, old, writer.row);
-	EvalPlanQualEnd(&never_used);
-	ExecDropSingleTupleTableSlot(old);
-	end_write(&writer);
+/* Changes a credential whose row is to be locked first. */
+static bool
+change_locked(Relation table, ItemPointer position, Snapshot snapshot, const CredentialChange *change,
+			  Credential *credential)
+{
+	if (!lock_and_read(table, position, snapshot, change->kind, credential))
+		return false;
+	change->judge(change->caller, credential);
+	if (change->make(credential, change->state) == CHANGE_MADE)
+		update_locked(table, snapshot, credential);
+	return true;
+}
+
+/*
+ * A row that is updated at once needs no lock before, which would be written to WAL.  The scan stays open meanwhile: it
+ * pins the row's page, so that no other row can come to be at its position.
+ */
+static bool
+change_row(Relation table, HeapTuple tuple, Snapshot snapshot, const CredentialChange *change, Credential *credential)
+{
+	decode_credential(change->kind, tuple, RelationGetDescr(table), credential);
+	change->judge(change->caller, credential);
+	switch (change->make(credential, change->state))
+	{
+		case CHANGE_NONE:
+			return true;
+		case CHANGE_MADE:
+			if (try_update(table, tuple, snapshot, credential))
+				return true;
+			break;
+		case CHANGE_NEEDS_LOCK:
+			break;
+	}
+	return change_locked(table, &tuple->t_self, snapshot, change, credential);
+}
+
+bool
+rows_fast_change_credential(Relation table, const char *identifier, const CredentialChange *change,
+							Credential *credential)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	SysScanDesc scan = begin_scan(table, identifier, snapshot);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		found = HeapTupleIsValid(tuple) && change_row(table, tuple, snapshot, change, credential);
+
+	systable_endscan(scan);
+	table_close(table, NoLock);
+	UnregisterSnapshot(snapshot);
+	return found;
 }
 
 void
 rows_fast_insert_request(Relation table, const RequestRow *request)
 {
-	Writer		writer;
-	TupleTableSlot *row;
+	TupleTableSlot *row = make_row(table);
 
-	begin_write(&writer, table);
-	row = writer.row;
 	set_column(row, REQUEST_ID, UUIDPGetDatum(&request->id));
 	set_column(row, REQUEST_TARGET, CStringGetTextDatum(request->target));
 	set_column(row, REQUEST_REQUESTED_AT, TimestampTzGetDatum(request->requested_at));
@@ -289,9 +370,11 @@ rows_fast_insert_request(Relation table, const RequestRow *request)
 		set_column(row, REQUEST_CHANGED_KIND, CStringGetTextDatum(request->changed == CREDENTIAL_APP ? "app" : "zone"));
 		set_column(row, REQUEST_CHANGED_IN, FullTransactionIdGetDatum(GetTopFullTransactionId()));
 	}
-	ExecStoreVirtualTuple(writer.row);
-	ExecSimpleRelationInsert(writer.target, writer.estate, writer.row);
-	end_write(&writer);
+	table_tuple_insert(table, ExecStoreVirtualTuple(row), GetCurrentCommandId(true), 0, NULL);
+	insert_index_entries(table, row, false, false);
+	ExecDropSingleTupleTableSlot(row);
+	table_close(table, NoLock);
+	CommandCounterIncrement();
 }
 
 bool

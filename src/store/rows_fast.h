@@ -17,6 +17,8 @@ extern void rows_fast_read_credentials(Relation table, CredentialKind kind, Snap
 									   void *reader_state);
 extern bool rows_fast_lock_credential(Relation table, CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 									  Credential *credential);
+extern bool rows_fast_change_credential(Relation table, const char *identifier, const CredentialChange *change,
+										Credential *credential);
 extern void rows_fast_write_credential(Relation table, const Credential *credential);
 extern void rows_fast_insert_request(Relation table, const RequestRow *request);
 extern bool rows_fast_gateway_exists(Relation table, const char *zone_id, const char *gateway_id, Snapshot snapshot);

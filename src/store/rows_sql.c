@@ -41,7 +41,8 @@ read_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential
 	Datum		writer = SPI_getbinval(tuple, desc, desc->natts, &is_null);
 
 	decode_credential(kind, tuple, desc, credential);
-	credential->is_own = !is_null && TransactionIdIsCurrentTransactionId(DatumGetTransactionId(writer));
+	credential->writer = is_null ? InvalidTransactionId : DatumGetTransactionId(writer);
+	credential->is_own = !is_null && TransactionIdIsCurrentTransactionId(credential->writer);
 }
 
 static void
@@ -160,9 +161,11 @@ rows_sql_lock_credential(CredentialKind kind, const char *identifier, Credential
 		return false;
 	judge(caller, credential);
 	parameters_add_text(&parameters, identifier);
-	ItemPointerSetInvalid(&credential->position);
 	if (statement_run(kind == CREDENTIAL_APP ? &lock_app : &lock_zone, &parameters, reader_of(kind), credential) == 1)
+	{
+		credential->is_locked = true;
 		return true;
+	}
 	/* Deleted just now, or a policy lets it be read and not be written. */
 	if (rows_sql_find_credential(kind, identifier, GetTransactionSnapshot(), credential))
 		error_not_written(kind == CREDENTIAL_APP ? "app" : "zone");
@@ -178,22 +181,10 @@ add_interval(Parameters *parameters, const Interval *interval)
 		parameters_add(parameters, IntervalPGetDatum(interval));
 }
 
-void
-rows_sql_write_credential(const Credential *credential)
+/* The values of a credential's row that rows_write_credential() may change, behind its identifier. */
+static Parameters
+parameters_of(const Credential *credential)
 {
-#define WRITE(table, identifier) { \
-	.text = "UPDATE keyrot." table " SET version = $2, secret = $3, previous_secret = $4, previous_valid_until = $5," \
-	"       modified_at = $6, disabled_at = $7, valid_until = $8, due_at = $9, rotate_after = $10, lifetime = $11," \
-	"       policy_grace = $12, grace_after_use = $13" \
-	" WHERE " identifier " OPERATOR(pg_catalog.=) $1" \
-	" RETURNING version OPERATOR(pg_catalog.=) $2 AND " SAME("secret", "$3") " AND " SAME("previous_secret", "$4"), \
-	.success = SPI_OK_UPDATE_RETURNING, \
-	.types = {TEXTOID, INT4OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
-	TIMESTAMPTZOID, INTERVALOID, INTERVALOID, INT8OID, INT8OID}, \
-}
-	static Statement write_app = WRITE("app", "app_key");
-	static Statement write_zone = WRITE("zone", "zone_id");
-	bool		is_app = credential->kind == CREDENTIAL_APP;
 	Parameters	parameters = {0};
 
 	parameters_add_text(&parameters, credential->identifier);
@@ -215,8 +206,80 @@ rows_sql_write_credential(const Credential *credential)
 		parameters_add_null(&parameters);
 	else
 		parameters_add(&parameters, Int64GetDatum(credential->grace_after_use));
+	return parameters;
+}
+
+#define WRITE(table, identifier, condition) { \
+	.text = "UPDATE keyrot." table " SET version = $2, secret = $3, previous_secret = $4, previous_valid_until = $5," \
+	"       modified_at = $6, disabled_at = $7, valid_until = $8, due_at = $9, rotate_after = $10, lifetime = $11," \
+	"       policy_grace = $12, grace_after_use = $13" \
+	" WHERE " identifier " OPERATOR(pg_catalog.=) $1" condition \
+	" RETURNING version OPERATOR(pg_catalog.=) $2 AND " SAME("secret", "$3") " AND " SAME("previous_secret", "$4"), \
+	.success = SPI_OK_UPDATE_RETURNING, \
+	.types = {TEXTOID, INT4OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
+	TIMESTAMPTZOID, INTERVALOID, INTERVALOID, INT8OID, INT8OID, XIDOID}, \
+}
+#define UNLESS_CHANGED " AND xmin OPERATOR(pg_catalog.=) $14"
+
+void
+rows_sql_write_credential(const Credential *credential)
+{
+	static Statement write_app = WRITE("app", "app_key", "");
+	static Statement write_zone = WRITE("zone", "zone_id", "");
+	bool		is_app = credential->kind == CREDENTIAL_APP;
+	Parameters	parameters = parameters_of(credential);
+
 	statement_write_one(is_app ? &write_app : &write_zone, &parameters, is_app ? "app" : "zone");
+}
+
+/*
+ * Writes a credential that is not locked, unless somebody has changed its row since it was read, or keeps it from being
+ * written.  Tells whether it did.
+ */
+static bool
+try_write(const Credential *credential)
+{
+	static Statement write_app = WRITE("app", "app_key", UNLESS_CHANGED);
+	static Statement write_zone = WRITE("zone", "zone_id", UNLESS_CHANGED);
+	bool		is_app = credential->kind == CREDENTIAL_APP;
+	Parameters	parameters = parameters_of(credential);
+
+	parameters_add(&parameters, TransactionIdGetDatum(credential->writer));
+	return statement_try_write(is_app ? &write_app : &write_zone, &parameters, is_app ? "app" : "zone");
+}
 #undef WRITE
+#undef UNLESS_CHANGED
+
+/* Changes a credential whose row is to be locked first. */
+static bool
+change_locked(const char *identifier, const CredentialChange *change, Credential *credential)
+{
+	if (!rows_sql_lock_credential(change->kind, identifier, change->judge, change->caller, credential))
+		return false;
+	change->judge(change->caller, credential);
+	if (change->make(credential, change->state) == CHANGE_MADE)
+		rows_sql_write_credential(credential);
+	return true;
+}
+
+bool
+rows_sql_change_credential(const char *identifier, const CredentialChange *change, Credential *credential)
+{
+	if (!rows_sql_find_credential(change->kind, identifier, GetTransactionSnapshot(), credential))
+		return false;
+	change->judge(change->caller, credential);
+	switch (change->make(credential, change->state))
+	{
+		case CHANGE_NONE:
+			return true;
+		case CHANGE_MADE:
+			if (try_write(credential))
+				return true;
+			break;
+		case CHANGE_NEEDS_LOCK:
+			break;
+	}
+	return change_locked(identifier, change, credential);
 }
 
 void

@@ -15,6 +15,7 @@ extern void rows_sql_read_credentials(CredentialKind kind, Snapshot snapshot, Cr
 									   void *reader_state);
 extern bool rows_sql_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 									  Credential *credential);
+extern bool rows_sql_change_credential(const char *identifier, const CredentialChange *change, Credential *credential);
 extern void rows_sql_write_credential(const Credential *credential);
 extern void rows_sql_insert_request(const RequestRow *request);
 extern bool rows_sql_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);

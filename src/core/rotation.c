@@ -1,0 +1,69 @@
+/*
+ * rotation.c
+ *	  A credential's next version, under the same AppKey or ZoneId: read, judged, sealed, written.
+ *
+ * The row is not locked before it is written.  Where another transaction turns out to have changed it meanwhile, the
+ * version is made anew from what that one left, with the row locked: so concurrent rotations each make a version of
+ * their own.  Whatever is made here must therefore leave the request so that it can be made again.
+ */
+#include "core/rotation.h"
+
+#include "core/credential.h"
+#include "base/errors.h"
+
+/* Makes the next version from the credential as it is read, with another row to be written only where this one is locked. */
+static ChangeResult
+make_version(Credential *credential, void *state)
+{
+	Request    *request = state;
+	Arguments  *arguments = &request->arguments;
+	int64		grace = arguments->grace;
+	bool		from_first_use = arguments->from_first_use;
+
+	if (credential_has_predecessor_in_grace(credential) && !credential->is_locked)
+		return CHANGE_NEEDS_LOCK;
+	credential_end_predecessor_grace(credential);
+	credential_renew(request, credential);
+	arguments->grace = grace;
+	arguments->from_first_use = from_first_use;
+	return CHANGE_MADE;
+}
+
+static ChangeResult
+make_version_unless_set(Credential *credential, void *state)
+{
+	return credential_has_secret(state) ? CHANGE_NONE : make_version(credential, state);
+}
+
+static void
+change(Request *request, CredentialKind kind, ChangeResult (*make) (Credential *, void *))
+{
+	CredentialChange change = {
+		.kind = kind,
+		.judge = credential_judge_current,
+		.caller = request->caller,
+		.make = make,
+		.state = request,
+	};
+
+	if (!rows_change_credential(request->target, &change, &request->credential))
+		error_no_such(kind, request->target);
+}
+
+/*
+ * Rotates the credential that the request is about to the request's secret, given or made.  Raises P0002 and 42501 as
+ * credential_find() does, 22023 for a given secret that is the current one, 40001 where the transaction's snapshot
+ * forbids to go on from what another one has made of it.
+ */
+void
+rotation_rotate(Request *request, CredentialKind kind)
+{
+	change(request, kind, make_version);
+}
+
+/* The same, but changes nothing where the given secret is the current one. */
+void
+rotation_set(Request *request, CredentialKind kind)
+{
+	change(request, kind, make_version_unless_set);
+}
