@@ -8,7 +8,10 @@ REVOKE ALL ON SCHEMA keyrot FROM PUBLIC;
 COMMENT ON SCHEMA keyrot IS 'credentials of API callers and edge sites: issue, rotate, verify, guard';
 
 
-/* Tables.  Credentials start with the same sixteen columns, which the C code reads by position. */
+/*
+ * Tables.  Credentials start with the same sixteen columns, which the C code reads by position.  What a rotation changes
+ * is side by side: WAL has an updated row from its first byte that differs to its last.
+ */
 
 CREATE SEQUENCE keyrot.app_id AS bigint;
 REVOKE ALL ON SEQUENCE keyrot.app_id FROM PUBLIC;
@@ -16,21 +19,21 @@ COMMENT ON SEQUENCE keyrot.app_id IS 'source of app_id';
 
 CREATE TABLE keyrot.app (
     app_key              text COLLATE "C" PRIMARY KEY,
-    version              integer     NOT NULL,
-    owner                oid         NOT NULL,
     owner_name           text        NOT NULL,
+    created_at           timestamptz NOT NULL,
+    owner                oid         NOT NULL,
+    version              integer     NOT NULL,
+    modified_at          timestamptz NOT NULL,
     secret               bytea,
     previous_secret      bytea,
     previous_valid_until timestamptz,
-    created_at           timestamptz NOT NULL,
-    modified_at          timestamptz NOT NULL,
-    disabled_at          timestamptz,
+    grace_after_use      bigint,
     valid_until          timestamptz,
     due_at               timestamptz,
+    disabled_at          timestamptz,
     rotate_after         interval,
     lifetime             interval,
     policy_grace         bigint,
-    grace_after_use      bigint,
     app_id               bigint      NOT NULL,
     previous_app_key     text COLLATE "C",
     app_name             text        NOT NULL,
@@ -47,21 +50,21 @@ COMMENT ON CONSTRAINT app_app_id_key ON keyrot.app IS
 
 CREATE TABLE keyrot.zone (
     zone_id              text COLLATE "C" PRIMARY KEY,
-    version              integer     NOT NULL,
-    owner                oid         NOT NULL,
     owner_name           text        NOT NULL,
+    created_at           timestamptz NOT NULL,
+    owner                oid         NOT NULL,
+    version              integer     NOT NULL,
+    modified_at          timestamptz NOT NULL,
     secret               bytea,
     previous_secret      bytea,
     previous_valid_until timestamptz,
-    created_at           timestamptz NOT NULL,
-    modified_at          timestamptz NOT NULL,
-    disabled_at          timestamptz,
+    grace_after_use      bigint,
     valid_until          timestamptz,
     due_at               timestamptz,
+    disabled_at          timestamptz,
     rotate_after         interval,
     lifetime             interval,
-    policy_grace         bigint,
-    grace_after_use      bigint
+    policy_grace         bigint
 ) WITH (fillfactor = 90);
 REVOKE ALL ON TABLE keyrot.zone FROM PUBLIC;
 COMMENT ON TABLE keyrot.zone IS 'one row for each zone that ever had a key; a deleted zone keeps its row, without a key';

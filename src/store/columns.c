@@ -36,21 +36,21 @@ typedef struct Column
 /* What a credential has, whatever its kind. */
 #define CREDENTIAL(identifier) \
 	KEY(identifier, NOT_NULL), \
-	OTHER("version", INT4OID, NOT_NULL), \
-	OTHER("owner", OIDOID, NOT_NULL), \
 	TEXT("owner_name", NOT_NULL), \
+	OTHER("created_at", TIMESTAMPTZOID, NOT_NULL), \
+	OTHER("owner", OIDOID, NOT_NULL), \
+	OTHER("version", INT4OID, NOT_NULL), \
+	OTHER("modified_at", TIMESTAMPTZOID, NOT_NULL), \
 	OTHER("secret", BYTEAOID, NULLABLE), \
 	OTHER("previous_secret", BYTEAOID, NULLABLE), \
 	OTHER("previous_valid_until", TIMESTAMPTZOID, NULLABLE), \
-	OTHER("created_at", TIMESTAMPTZOID, NOT_NULL), \
-	OTHER("modified_at", TIMESTAMPTZOID, NOT_NULL), \
-	OTHER("disabled_at", TIMESTAMPTZOID, NULLABLE), \
+	OTHER("grace_after_use", INT8OID, NULLABLE), \
 	OTHER("valid_until", TIMESTAMPTZOID, NULLABLE), \
 	OTHER("due_at", TIMESTAMPTZOID, NULLABLE), \
+	OTHER("disabled_at", TIMESTAMPTZOID, NULLABLE), \
 	OTHER("rotate_after", INTERVALOID, NULLABLE), \
 	OTHER("lifetime", INTERVALOID, NULLABLE), \
-	OTHER("policy_grace", INT8OID, NULLABLE), \
-	OTHER("grace_after_use", INT8OID, NULLABLE)
+	OTHER("policy_grace", INT8OID, NULLABLE)
 
 static const Column app[] = {
 	CREDENTIAL("app_key"),

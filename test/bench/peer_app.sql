@@ -1,12 +1,11 @@
 -- One UPDATE + INSERT of the bytes that reset_app_secret writes.  The sealed secret (109 bytes of noise) and the
--- id, which counts up as a UUIDv7 does, are the client's: this peer draws nothing and encrypts nothing.  That the
--- noise is always the same spares it no WAL: the version before it and the time after it change, and what stands
--- between them is logged.
+-- id, which counts up as a UUIDv7 does, are the client's: this peer draws nothing and encrypts nothing.  The noise
+-- ends with the id: WAL leaves out what a row has at its end as the row before it had.
 \set key random(60000001, 60010000)
 \set id :id + 10
 WITH rotated AS (
     UPDATE peer.app
-       SET version = version + 1, secret = '\x8291b8396959d9c14c152929244c6efd4c2da7dc12d94b97e9316a10aea7f66c15e3171e93e5bb2eb8a64b522c4723388eb943c588f8818ab29b067194f5e23c4def6fe7481b162196ec5aeea157d5e75fc2486e63a0765275c55805823315c2e30c6ba40116aca448a598bf83',
+       SET version = version + 1, secret = '\x8291b8396959d9c14c152929244c6efd4c2da7dc12d94b97e9316a10aea7f66c15e3171e93e5bb2eb8a64b522c4723388eb943c588f8818ab29b067194f5e23c4def6fe7481b162196ec5aeea157d5e75fc2486e63a0765275c55805823315c2e30c6ba401'::bytea || int8send(:id),
            previous_secret = NULL, previous_valid_until = NULL, modified_at = now()
      WHERE app_key = :key
     RETURNING version)

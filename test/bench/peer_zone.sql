@@ -1,9 +1,9 @@
--- One UPDATE + INSERT of the bytes that refresh_zone_key writes; see peer_app.sql.  A zone's sealed key is 77 bytes.
+-- One UPDATE + INSERT of the bytes that refresh_zone_key writes; see peer_app.sql.  A zone's sealed key is 89 bytes.
 \set key random(60000001, 60010000)
 \set id :id + 10
 WITH rotated AS (
     UPDATE peer.zone
-       SET version = version + 1, secret = '\x527718bf5e26bf81b11d29cc3249c1bbc0dc4d52128fcdd977724edc47f72d0d943b1b6d97745b164a8766f4d3ba6a7755690c45bfc00ed0e6bc4d530347460eab297a397e919c6ba441250df5',
+       SET version = version + 1, secret = '\x3f0c5d9ae1b7264488d2713c527718bf5e26bf81b11d29cc3249c1bbc0dc4d52128fcdd977724edc47f72d0d943b1b6d97745b164a8766f4d3ba6a7755690c45bfc00ed0e6bc4d530347460eab297a397e'::bytea || int8send(:id),
            previous_secret = NULL, previous_valid_until = NULL, modified_at = now()
      WHERE zone_id = :key
     RETURNING version)
