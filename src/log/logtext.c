@@ -17,7 +17,7 @@
 #define MIN_SECRET 16			/* bytes of the shortest secret */
 #define AUDIT "AUDIT: "
 #define AUDIT_STATEMENT 7		/* commas before the field that holds the statement; the parameters follow */
-#define TRACE "keyrot."			/* what may be called, wherever it stands */
+#define TRACE "keyrot.("			/* a call, wherever it stands */
 #define REQUEST "keyrot request "
 #define UUID_LENGTH 36
 

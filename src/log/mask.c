@@ -93,14 +93,12 @@ calls(const char *source, int location, int length, Slice *slice)
 {
 	NamesText	text;
 
-	if (location < 0 && current_covers(source) && !current_calls())
-		return false;
 	*slice = (Slice) {.source = source, .start = location > 0 ? (size_t) location : 0};
 	slice->length = location >= 0 && length > 0 ? (size_t) length : current_length(source) - slice->start;
-	if (location < 0 && current_covers(source))
-		return true;
 	if (!names_call_may_occur(source + slice->start, slice->length))
 		return false;
+	if (location < 0 && current_covers(source))
+		return current_calls();
 	text = session_text_in_hook(source + slice->start, slice->length);
 	return names_call_occurs(&text);
 }
@@ -253,7 +251,6 @@ mask_started(QueryDesc *query, int flags)
 {
 	ErrorContextCallback context;
 
-	current_reached(query->sourceText, query->plannedstmt->stmt_location);
 	if ((query->plannedstmt->jitFlags & PLAN_CALLS) == 0)
 	{
 		start(query, flags);
@@ -325,7 +322,6 @@ mask_utility(PlannedStmt *statement, const char *source, bool read_only_tree, Pr
 
 	if (next == NULL)
 		next = standard_ProcessUtility;
-	current_reached(source, statement->stmt_location);
 	if (!keyrot_redact_log || !calls(source, statement->stmt_location, statement->stmt_len, &slice))
 	{
 		next(statement, source, read_only_tree, kind, parameters, environment, receiver, completion);

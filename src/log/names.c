@@ -505,13 +505,6 @@ holds_at(const NamesText *text, const char *letters, bool (*check) (const NamesT
 	return false;
 }
 
-/* Whether a text has the letters that a call cannot do without; most statements of others' have none of them. */
-bool
-names_call_may_occur(const char *text, size_t length)
-{
-	return memchr(text, '(', length) != NULL || memchr(text, 'k', length) != NULL || memchr(text, 'K', length) != NULL;
-}
-
 /* Whether a text calls a function of keyrot's, or executes with arguments what was prepared and does. */
 bool
 names_call_occurs(const NamesText *text)

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 typedef enum NamesPrepared
 {
@@ -34,10 +35,16 @@ extern size_t names_steps;
 #define NAMES_STEPS(bytes) ((void) (bytes))
 #endif
 
+/* Whether a text has what no call can do without.  Most statements of others' do not, and need no closer look. */
+static inline bool
+names_call_may_occur(const char *text, size_t length)
+{
+	return memchr(text, '(', length) != NULL;
+}
+
 extern bool names_is_space(char c);
 extern bool names_is_word(char c);
 extern bool names_are_own(const char *name, size_t length);
-extern bool names_call_may_occur(const char *text, size_t length);
 extern bool names_call_occurs(const NamesText *text);
 extern bool names_mention_occurs(const NamesText *text);
 

@@ -376,7 +376,7 @@ ok($pid, 'a running call is found by what is left of it');
 my $views = $node->safe_psql('clean', 'SELECT query FROM pg_stat_statements');
 no_leak($views, 'pg_stat_statements');
 like($views, qr/reset_app_secret\(\$\d, NULL, \$\d\)/, 'pg_stat_statements has its own normalized form');
-like($views, qr/^DO \$\$keyrot\.\*+\$\$$/m, 'and a DO block at its own length');
+like($views, qr/^DO \$\$keyrot\.\(\*+\$\$$/m, 'and a DO block at its own length');
 no_leak($node->safe_psql('clean', 'SELECT query FROM pg_stat_activity'), 'pg_stat_activity, idle and running');
 my $seen = $node->safe_psql('clean', 'SELECT * FROM seen');
 no_leak($seen, 'what a session sees of itself: activity, prepared statements, cursors');
