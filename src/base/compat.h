@@ -18,13 +18,6 @@
 #include "datatype/timestamp.h"
 #include "fmgr.h"
 
-/* PostgreSQL 18 renamed its attribute and moved it in front. */
-#if PG_VERSION_NUM >= 180000
-#define KEYROT_NORETURN pg_noreturn
-#else
-#define KEYROT_NORETURN pg_attribute_noreturn()
-#endif
-
 /* Infinite intervals came with PostgreSQL 17. */
 #if PG_VERSION_NUM >= 170000
 #define KEYROT_INTERVAL_IS_INFINITE(interval) INTERVAL_NOT_FINITE(interval)
@@ -65,7 +58,7 @@
 	(pg_proc_aclcheck((function), (role), ACL_EXECUTE) == ACLCHECK_OK)
 #endif
 
-/* PostgreSQL 16 lets the callbacks of its JSON parser fail, 17 lets callers bring a lexer; needs common/jsonapi.h. */
+/* PostgreSQL 16 lets the callbacks of its JSON parser fail (common/jsonapi.h). */
 #if PG_VERSION_NUM >= 160000
 #define KEYROT_JSON_RESULT	JsonParseErrorType
 #define KEYROT_JSON_GO_ON	return JSON_SUCCESS
@@ -73,34 +66,33 @@
 #define KEYROT_JSON_RESULT	void
 #define KEYROT_JSON_GO_ON	return
 #endif
+
+/* PostgreSQL 17 lets callers bring a lexer (common/jsonapi.h), and names waits: "known" is one (utils/wait_event.h). */
 #if PG_VERSION_NUM >= 170000
 #define KEYROT_JSON_LEXER(text, length, encoding) \
 	makeJsonLexContextCstringLen(NULL, (text), (length), (encoding), true)
+#define KEYROT_WAIT_EVENT(known, name) (*(known) != 0 ? *(known) : (*(known) = WaitEventExtensionNew(name)))
 #else
 #define KEYROT_JSON_LEXER(text, length, encoding) \
 	makeJsonLexContextCstringLen((text), (int) (length), (encoding), true)
-#endif
-
-/* PostgreSQL 17 names an extension's waits; "known" remembers what was looked up.  Needs utils/wait_event.h. */
-#if PG_VERSION_NUM >= 170000
-#define KEYROT_WAIT_EVENT(known, name) (*(known) != 0 ? *(known) : (*(known) = WaitEventExtensionNew(name)))
-#else
 #define KEYROT_WAIT_EVENT(known, name) (*(known) = PG_WAIT_EXTENSION)
 #endif
 
-/* PostgreSQL 18 took the executor's word for how often it runs away from its caller. */
+/*
+ * PostgreSQL 18 renamed its attribute and moved it in front, took the executor's word for how often it runs away from
+ * its caller, counts what scans of an index do (access/genam.h), and lets a module tell its name and version.
+ */
 #if PG_VERSION_NUM >= 180000
+#define KEYROT_NORETURN pg_noreturn
 #define KEYROT_RUN_PARAMETERS	QueryDesc *query, ScanDirection direction, uint64 count
 #define KEYROT_RUN_ARGUMENTS	query, direction, count
-#else
-#define KEYROT_RUN_PARAMETERS	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
-#define KEYROT_RUN_ARGUMENTS	query, direction, count, execute_once
-#endif
-
-/* PostgreSQL 18 lets a module tell its name and version. */
-#if PG_VERSION_NUM >= 180000
+#define KEYROT_BEGIN_INDEX_SCAN(table, index, snapshot, keys) index_beginscan(table, index, snapshot, NULL, keys, 0)
 #define KEYROT_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "keyrot", .version = KEYROT_VERSION)
 #else
+#define KEYROT_NORETURN pg_attribute_noreturn()
+#define KEYROT_RUN_PARAMETERS	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define KEYROT_RUN_ARGUMENTS	query, direction, count, execute_once
+#define KEYROT_BEGIN_INDEX_SCAN(table, index, snapshot, keys) index_beginscan(table, index, snapshot, keys, 0)
 #define KEYROT_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 

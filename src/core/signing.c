@@ -101,7 +101,7 @@ static bool
 find_signer(const Signer *signer, Credential *credential)
 {
 	if (!signer->well_formed ||
-		!rows_find_credential(signer->kind, signer->identifier, GetActiveSnapshot(), credential))
+		!rows_find_signer(signer->kind, signer->identifier, GetActiveSnapshot(), credential))
 		return false;
 	if (credential->previous_secret.length > 0 && !grace_runs(credential))
 		credential->previous_secret.length = 0;

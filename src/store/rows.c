@@ -18,6 +18,7 @@
 #include "utils/rel.h"
 
 #include "store/rows_fast.h"
+#include "store/rows_find.h"
 #include "store/rows_sql.h"
 #include "store/tables.h"
 
@@ -36,11 +37,24 @@ credentials_of(CredentialKind kind)
 bool
 rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snapshot, Credential *credential)
 {
-	Relation	table = tables_open_plain(credentials_of(kind), AccessShareLock);
+	Relation	key;
+	Relation	table = tables_open_by_key(credentials_of(kind), &key);
 
 	if (table == NULL)
 		return rows_sql_find_credential(kind, identifier, snapshot, credential);
-	return rows_fast_find_credential(table, kind, identifier, snapshot, credential);
+	return rows_find_credential_by_key(table, key, kind, identifier, snapshot, credential);
+}
+
+/* The same, but for what a verification does not read: that may be empty. */
+bool
+rows_find_signer(CredentialKind kind, const char *identifier, Snapshot snapshot, Credential *credential)
+{
+	Relation	key;
+	Relation	table = tables_open_by_key(credentials_of(kind), &key);
+
+	if (table == NULL)
+		return rows_sql_find_credential(kind, identifier, snapshot, credential);
+	return rows_find_signer_by_key(table, key, kind, identifier, snapshot, credential);
 }
 
 /* Hands the reader every credential of a kind that the snapshot sees, retired ones too.  Can be cancelled. */
@@ -168,11 +182,12 @@ rows_count_blocks(CredentialKind kind)
 bool
 rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot)
 {
-	Relation	table = tables_open_plain(tables_get()->gateway, AccessShareLock);
+	Relation	key;
+	Relation	table = tables_open_by_key(tables_get()->gateway, &key);
 
 	if (table == NULL)
 		return rows_sql_gateway_exists(zone_id, gateway_id, snapshot);
-	return rows_fast_gateway_exists(table, zone_id, gateway_id, snapshot);
+	return rows_find_gateway_by_key(table, key, zone_id, gateway_id, snapshot);
 }
 
 /*

@@ -41,6 +41,7 @@ typedef void (*CredentialReader) (const Credential *credential, void *reader_sta
 
 extern bool rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snapshot,
 								 Credential *credential);
+extern bool rows_find_signer(CredentialKind kind, const char *identifier, Snapshot snapshot, Credential *credential);
 extern void rows_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialReader reader, void *reader_state);
 extern bool rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 								 Credential *credential);

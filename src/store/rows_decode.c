@@ -7,6 +7,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 enum
@@ -17,6 +18,9 @@ enum
 	DATA_KEY_CHECK_VALUE
 };
 
+/* The first columns, those that a verification reads among them. */
+#define VERIFICATION_COLUMNS Max(CREDENTIAL_DISABLED_AT, CREDENTIAL_GRACE_AFTER_USE)
+
 /* A row taken apart; columns count from 1. */
 typedef struct Columns
 {
@@ -24,7 +28,7 @@ typedef struct Columns
 	bool	   *nulls;
 } Columns;
 
-/* Takes a row apart in one pass: each column that is looked for by itself is walked to from the first. */
+/* Takes a row apart in one pass. */
 static Columns
 take_apart(HeapTuple tuple, TupleDesc desc)
 {
@@ -95,6 +99,67 @@ decode_policy(const Columns *columns, Policy *policy)
 		DatumGetInt64(columns->values[CREDENTIAL_POLICY_GRACE - 1]);
 }
 
+static void
+decode_verification(const Columns *columns, Credential *credential)
+{
+	credential->version = DatumGetInt32(columns->values[CREDENTIAL_VERSION - 1]);
+	decode_sealed(columns, CREDENTIAL_SECRET, &credential->secret);
+	decode_sealed(columns, CREDENTIAL_PREVIOUS_SECRET, &credential->previous_secret);
+	credential->previous_valid_until = decode_time(columns, CREDENTIAL_PREVIOUS_VALID_UNTIL);
+	credential->modified_at = decode_time(columns, CREDENTIAL_MODIFIED_AT);
+	credential->disabled_at = decode_time(columns, CREDENTIAL_DISABLED_AT);
+	credential->valid_until = decode_time(columns, CREDENTIAL_VALID_UNTIL);
+	credential->grace_after_use = columns->nulls[CREDENTIAL_GRACE_AFTER_USE - 1] ? NO_GRACE_AFTER_USE :
+		DatumGetInt64(columns->values[CREDENTIAL_GRACE_AFTER_USE - 1]);
+}
+
+static bool
+is_own(HeapTuple tuple)
+{
+	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+}
+
+/* These, which are the same in the tables of both kinds, as a row of their own: what is behind them is not walked through. */
+static TupleDesc
+describe_verification(TupleDesc whole)
+{
+	static TupleDesc known = NULL;
+	MemoryContext caller;
+	TupleDesc	desc;
+
+	if (known != NULL)
+		return known;
+	caller = MemoryContextSwitchTo(TopMemoryContext);
+	desc = CreateTemplateTupleDesc(VERIFICATION_COLUMNS);
+	for (int i = 1; i <= VERIFICATION_COLUMNS; i++)
+		TupleDescCopyEntry(desc, (AttrNumber) i, whole, (AttrNumber) i);
+	MemoryContextSwitchTo(caller);
+	known = desc;
+	return known;
+}
+
+/*
+ * Takes of a credential's row what a verification reads; all else is zeros or empty.  An app's previous AppKey is read
+ * where a grace period waits for the first use.
+ */
+void
+decode_for_verification(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
+{
+	Datum		values[APP_PREVIOUS_APP_KEY];
+	bool		nulls[APP_PREVIOUS_APP_KEY];
+	Columns		columns = {values, nulls};
+
+	heap_deform_tuple(tuple, describe_verification(desc), values, nulls);
+	memset(credential, 0, sizeof(*credential));
+	credential->kind = kind;
+	decode_verification(&columns, credential);
+	credential->is_own = is_own(tuple);
+	if (kind != CREDENTIAL_APP || credential->grace_after_use == NO_GRACE_AFTER_USE)
+		return;
+	values[APP_PREVIOUS_APP_KEY - 1] = heap_getattr(tuple, APP_PREVIOUS_APP_KEY, desc, &nulls[APP_PREVIOUS_APP_KEY - 1]);
+	decode_text(&columns, APP_PREVIOUS_APP_KEY, credential->previous_app_key, sizeof(credential->previous_app_key));
+}
+
 /*
  * Takes apart a row of the table of this kind of credential, or of a statement that returns all columns of it; what a
  * record has no room for does not open, or is empty.
@@ -106,24 +171,16 @@ decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credenti
 
 	credential->kind = kind;
 	decode_text(&columns, CREDENTIAL_IDENTIFIER, credential->identifier, sizeof(credential->identifier));
-	credential->version = DatumGetInt32(columns.values[CREDENTIAL_VERSION - 1]);
+	decode_verification(&columns, credential);
 	credential->owner = DatumGetObjectId(columns.values[CREDENTIAL_OWNER - 1]);
 	decode_text(&columns, CREDENTIAL_OWNER_NAME, credential->owner_name, sizeof(credential->owner_name));
-	decode_sealed(&columns, CREDENTIAL_SECRET, &credential->secret);
-	decode_sealed(&columns, CREDENTIAL_PREVIOUS_SECRET, &credential->previous_secret);
-	credential->previous_valid_until = decode_time(&columns, CREDENTIAL_PREVIOUS_VALID_UNTIL);
 	credential->created_at = decode_time(&columns, CREDENTIAL_CREATED_AT);
-	credential->modified_at = decode_time(&columns, CREDENTIAL_MODIFIED_AT);
-	credential->disabled_at = decode_time(&columns, CREDENTIAL_DISABLED_AT);
-	credential->valid_until = decode_time(&columns, CREDENTIAL_VALID_UNTIL);
 	credential->due_at = decode_time(&columns, CREDENTIAL_DUE_AT);
 	decode_policy(&columns, &credential->policy);
-	credential->grace_after_use = columns.nulls[CREDENTIAL_GRACE_AFTER_USE - 1] ? NO_GRACE_AFTER_USE :
-		DatumGetInt64(columns.values[CREDENTIAL_GRACE_AFTER_USE - 1]);
 	credential->is_locked = false;
 	ItemPointerSetInvalid(&credential->position);
 	credential->writer = InvalidTransactionId;
-	credential->is_own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+	credential->is_own = is_own(tuple);
 	credential->app_id = 0;
 	credential->previous_app_key[0] = '\0';
 	if (kind != CREDENTIAL_APP)

@@ -59,6 +59,7 @@ enum
 };
 
 extern void decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential);
+extern void decode_for_verification(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential);
 extern void decode_data_key(HeapTuple tuple, TupleDesc desc, DataKeyRow *row);
 
 #endif

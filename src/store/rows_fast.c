@@ -51,21 +51,6 @@ begin_scan(Relation table, const char *identifier, Snapshot snapshot)
 	return systable_beginscan(table, primary_key(table), true, snapshot, 1, &key);
 }
 
-bool
-rows_fast_find_credential(Relation table, CredentialKind kind, const char *identifier, Snapshot snapshot,
-						  Credential *credential)
-{
-	SysScanDesc scan = begin_scan(table, identifier, snapshot);
-	HeapTuple	tuple = systable_getnext(scan);
-	bool		found = HeapTupleIsValid(tuple);
-
-	if (found)
-		decode_credential(kind, tuple, RelationGetDescr(table), credential);
-	systable_endscan(scan);
-	table_close(table, AccessShareLock);
-	return found;
-}
-
 void
 rows_fast_read_credentials(Relation table, CredentialKind kind, Snapshot snapshot, CredentialReader reader,
 						   void *reader_state)
@@ -375,22 +360,6 @@ rows_fast_insert_request(Relation table, const RequestRow *request)
 	ExecDropSingleTupleTableSlot(row);
 	table_close(table, NoLock);
 	CommandCounterIncrement();
-}
-
-bool
-rows_fast_gateway_exists(Relation table, const char *zone_id, const char *gateway_id, Snapshot snapshot)
-{
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	bool		found;
-
-	ScanKeyInit(&keys[0], GATEWAY_ZONE_ID, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(zone_id));
-	ScanKeyInit(&keys[1], GATEWAY_GATEWAY_ID, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(gateway_id));
-	scan = systable_beginscan(table, primary_key(table), true, snapshot, 2, keys);
-	found = HeapTupleIsValid(systable_getnext(scan));
-	systable_endscan(scan);
-	table_close(table, AccessShareLock);
-	return found;
 }
 
 int

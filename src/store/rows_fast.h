@@ -11,8 +11,6 @@
 
 #include "store/rows.h"
 
-extern bool rows_fast_find_credential(Relation table, CredentialKind kind, const char *identifier, Snapshot snapshot,
-									  Credential *credential);
 extern void rows_fast_read_credentials(Relation table, CredentialKind kind, Snapshot snapshot, CredentialReader reader,
 									   void *reader_state);
 extern bool rows_fast_lock_credential(Relation table, CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
@@ -21,7 +19,6 @@ extern bool rows_fast_change_credential(Relation table, const char *identifier, 
 										Credential *credential);
 extern void rows_fast_write_credential(Relation table, const Credential *credential);
 extern void rows_fast_insert_request(Relation table, const RequestRow *request);
-extern bool rows_fast_gateway_exists(Relation table, const char *zone_id, const char *gateway_id, Snapshot snapshot);
 extern int	rows_fast_read_data_keys(Relation table, Snapshot snapshot, DataKeyRow **rows);
 
 #endif

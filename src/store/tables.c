@@ -10,14 +10,17 @@
  */
 #include "store/tables.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -41,11 +44,26 @@ static const struct
 static Tables tables;
 static bool tables_valid = false;
 static bool is_plain[lengthof(names)];
+static Oid	primary_keys[lengthof(names)];	/* of those that are plain */
 static const char *ruled = NULL;	/* a table with a rule */
 static uint64 generation = 0;	/* of what is known of them */
 static bool watching = false;
 static uint64 changes = 0;		/* of any relation or schema, as they become known */
 static uint64 data_key_changes = 0;
+
+/*
+ * A lock that this transaction has until it ends: to take it again costs a look-up, which a verification can do
+ * without.  Where a subtransaction took it, it goes when that is rolled back, so that it counts there alone.
+ */
+typedef struct Held
+{
+	Oid			relation;
+	LocalTransactionId transaction;
+	SubTransactionId subtransaction;
+} Held;
+
+static Held held_tables[lengthof(names)];
+static Held held_keys[lengthof(names)];
 
 /* Where something is wrong with a column, which: nothing is read then. */
 static struct
@@ -103,6 +121,7 @@ examine(int which, Oid relation)
 	if (table == NULL)
 		return;
 	is_plain[which] = plain_is(table, columns_count(names[which].name), columns_count_key(names[which].name));
+	primary_keys[which] = table->rd_pkindex;
 	if (table->rd_rules != NULL)
 		ruled = names[which].name;
 	RelationClose(table);
@@ -203,6 +222,17 @@ tables_get(void)
 	error_not_installed();
 }
 
+/* Whether a table, as it stands now, is one of the extension's and plain; then, which one. */
+static bool
+find_plain(Oid table, int *which)
+{
+	(void) tables_get();
+	for (*which = 0; *which < (int) lengthof(names); (*which)++)
+		if (table == *place_of(&tables, *which))
+			return is_plain[*which];
+	return false;
+}
+
 /*
  * Opens one of the tables, locked, where it is plain, so that its rows may be read and written without SQL; else returns
  * NULL, and SQL takes its own locks.  Raises 55000 where the table has other columns than it was made with.
@@ -211,13 +241,46 @@ Relation
 tables_open_plain(Oid table, LOCKMODE mode)
 {
 	Relation	relation = table_open(table, mode);
+	int			which;
 
-	(void) tables_get();
-	for (int i = 0; i < (int) lengthof(names); i++)
-		if (table == *place_of(&tables, i) && is_plain[i])
-			return relation;
+	if (find_plain(table, &which))
+		return relation;
 	table_close(relation, mode);
 	return NULL;
+}
+
+/* Takes AccessShareLock, which the transaction keeps. */
+static void
+hold(Held *held, Oid relation)
+{
+	SubTransactionId subtransaction = GetCurrentSubTransactionId();
+	VirtualTransactionId transaction;
+
+	GET_VXID_FROM_PGPROC(transaction, *MyProc);
+	if (held->relation == relation && held->transaction == transaction.localTransactionId &&
+		held->subtransaction == subtransaction)
+		return;
+	LockRelationOid(relation, AccessShareLock);
+	*held = (Held) {relation, transaction.localTransactionId, subtransaction};
+}
+
+/*
+ * The same to read rows by the table's primary key, which is opened, too: the caller closes both, without a lock mode,
+ * since the transaction keeps AccessShareLock on both.
+ */
+Relation
+tables_open_by_key(Oid table, Relation *key)
+{
+	int			which;
+
+	if (!find_plain(table, &which))
+		return NULL;
+	hold(&held_tables[which], table);
+	if (!find_plain(table, &which))
+		return NULL;
+	hold(&held_keys[which], primary_keys[which]);
+	*key = index_open(primary_keys[which], NoLock);
+	return table_open(table, NoLock);
 }
 
 /* Raises 55000 where a table has a rule: it would make another statement of ours, and what it does is not to be known. */
@@ -258,10 +321,9 @@ tables_lock_access_share(void)
 	{
 		Oid			app = tables_get()->app;
 
-		LockRelationOid(app, AccessShareLock);
+		hold(&held_tables[0], app);
 		if (tables_valid && tables.app == app)
 			return;
-		UnlockRelationOid(app, AccessShareLock);
 	}
 }
 
