@@ -33,19 +33,20 @@
 #define WRITING_PAUSE USECS_PER_MINUTE
 #define GRACES_PAUSE USECS_PER_SEC
 #define ORDER_PAUSE USECS_PER_SEC	/* how exact the order of use is */
-#define NOTING_PAUSE 100		/* milliseconds, before a session notes the same again */
-#define NOTED_SLOTS 4096
+#define NOTING_PAUSE 1000		/* milliseconds, before a session notes the same again */
+#define NOTED_SETS 2048
+#define NOTED_SLOTS 8			/* in each set, which is a line of the processor's cache */
 
 static Tables copied;			/* those whose entries the worker has copied: it is in no transaction when it has done */
 
-/* A use that this session has just noted, by a hash: where two are taken for one, the other is noted a moment later. */
+/* A use that this session has just noted, by a hash: where two are taken for one, the other is noted later. */
 typedef struct Noted
 {
 	uint32		hash;
 	uint32		at;				/* milliseconds, without what does not fit */
 } Noted;
 
-static Noted noted_lately[NOTED_SLOTS];
+static Noted noted_lately[NOTED_SETS][NOTED_SLOTS] pg_attribute_aligned(PG_CACHE_LINE_SIZE);
 
 /* Asks for the shared memory, where keyrot is preloaded and keyrot.usage_entries is not 0. */
 void
@@ -127,6 +128,23 @@ announce(void)
 		pg_atomic_write_u32(&usage_table->news, NEWS_WAITS);
 }
 
+/* Where it stands when this session has noted a use; another one that may give way to it, where it has not. */
+static Noted *
+noted_before(uint64 hash, Noted use)
+{
+	Noted	   *set = noted_lately[hash % NOTED_SETS];
+	Noted	   *oldest = set;
+
+	for (int i = 0; i < NOTED_SLOTS; i++)
+	{
+		if (set[i].hash == use.hash)
+			return &set[i];
+		if (use.at - set[i].at > use.at - oldest->at)
+			oldest = &set[i];
+	}
+	return oldest;
+}
+
 /*
  * Notes that a version of a credential verified at a time, which is now, unless it would have to wait, or this session
  * has noted it a moment ago: in a loop that spares it most of the cost.  Only where usage_exists(), and keyrot's tables
@@ -138,7 +156,7 @@ usage_note(CredentialKind kind, const char *identifier, int32 version, Timestamp
 	UsageSought sought = usage_table_seek(kind, identifier);
 	uint64		hash = hash_combine64(sought.hash, (uint64) version);
 	Noted		use = {.hash = (uint32) (hash >> 32),.at = (uint32) (now / 1000)};
-	Noted	   *before = &noted_lately[hash % NOTED_SLOTS];
+	Noted	   *before = noted_before(hash, use);
 	UsageEntry *entry;
 	bool		noted;
 
