@@ -62,6 +62,9 @@ pg_stat_statements.track = all
 pg_stat_statements.track_planning = on
 pg_stat_statements.track_utility = on
 END
+# From 16 on plans are logged with the values of their parameters.
+my $has_plan_parameters = slurp_config('--version') =~ /(\d+)/ && $1 >= 16;
+$node->append_conf('postgresql.conf', 'auto_explain.log_parameter_max_length = -1') if $has_plan_parameters;
 $node->append_conf('postgresql.conf', "pgaudit.log = all\npgaudit.log_parameter = on\npgaudit.log_relation = on\n")
   if $has_pgaudit;
 $node->restart;
@@ -182,7 +185,7 @@ my @good = (
 	"WITH s AS (SELECT '" . app_secret() . "' AS v) SELECT keyrot.reset_app_secret('app1', NULL, v) FROM s",
 	"INSERT INTO given VALUES ('app1', keyrot.reset_app_secret('app1', NULL, '" . app_secret() . "')::text)",
 	"DO \$\$ BEGIN PERFORM keyrot.reset_app_secret('app1', NULL, '" . app_secret() . "'); END \$\$",
-	"DO \$\$ DECLARE s text := '" . app_secret() . "'; BEGIN PERFORM keyrot.reset_app_secret('app1', NULL, s); END \$\$",
+	"DO \$\$ DECLARE s text := '" . app_secret() . "'; BEGIN PERFORM keyrot.reset_app_secret('app1', NULL, s); PERFORM reverse(s) FROM given; END \$\$",
 	"DO \$\$ BEGIN EXECUTE 'SELECT keyrot.reset_app_secret(''app1'', NULL, \$1)' USING '" . app_secret() . "'; END \$\$",
 	"DO \$\$ BEGIN EXECUTE format('SELECT keyrot.%I(%L, NULL, %L)', 'reset_app_secret', 'app1', '" . app_secret() . "'); END \$\$",
 	"EXPLAIN (ANALYZE, VERBOSE, COSTS OFF) SELECT keyrot.reset_app_secret('app1', NULL, '" . app_secret() . "') \\g /dev/null",
@@ -226,6 +229,7 @@ my %texts = no_leak_in_logs('calls that succeed');
 like($texts{$_}, qr/reset_app_secret\(\Q$HIDDEN\E, NULL, \Q$HIDDEN\E\)/, "what is hidden says so: the $_ format") for qw(log csv json);
 like($texts{log}, qr/auto_explain|Query Text: /, 'auto_explain was at work');
 like($texts{log}, qr/parse tree|plan:/, 'trees were printed');
+like($texts{log}, qr/Query Parameters: \$\d = \Q$HIDDEN\E/, 'plans were logged with their parameters') if $has_plan_parameters;
 like($texts{log}, qr/AUDIT: .*reset_app_secret/, 'pgaudit was at work') if $has_pgaudit;
 
 # --- Bind parameters
