@@ -161,7 +161,7 @@ test/unit/units-sanitized: UNIT_FLAGS = -O1 -fsanitize=address,undefined -fno-sa
 
 # The same tests where keyrot.app, keyrot.zone and keyrot.request are partitioned; not those whose subject is how plain
 # tables are made: which they are, their constraints, columns, triggers, statistics and locks.
-OF_PLAIN_TABLES = additions app_numbers columns objects policies triggers uniqueness withheld
+OF_PLAIN_TABLES = additions additions_anywhere app_numbers columns objects policies triggers uniqueness withheld
 PARTITIONED_REGRESS = $(filter-out $(OF_PLAIN_TABLES),$(REGRESS))
 PARTITIONED_ISOLATION = $(filter-out iso_app_number iso_verify_lock,$(ISOLATION))
 PARTITIONED_DB = keyrot_partitioned
