@@ -127,6 +127,18 @@ SELECT kind, count(*) AS calls, coalesce(string_agg(format('%s: %s of %s', resul
   FROM addition AS a, "table" AS t, call AS c, LATERAL test.after(format(command, t.name, key), text) AS result
  GROUP BY kind ORDER BY kind;
 
+-- Rules are refused: where a row is written, and by whatever else runs statements that write.
+TRUNCATE addition;
+INSERT INTO addition VALUES
+    ('instead', 'CREATE RULE i AS ON INSERT TO keyrot.%1$I DO INSTEAD NOTHING; CREATE RULE u AS ON UPDATE TO keyrot.%1$I DO INSTEAD NOTHING;'
+        'CREATE RULE d AS ON DELETE TO keyrot.%1$I DO INSTEAD NOTHING'),
+    ('also', 'CREATE RULE i AS ON INSERT TO keyrot.%1$I DO ALSO NOTIFY added; CREATE RULE u AS ON UPDATE TO keyrot.%1$I DO ALSO NOTIFY added;'
+        'CREATE RULE d AS ON DELETE TO keyrot.%1$I DO ALSO NOTIFY added');
+SELECT kind, count(*) AS calls, coalesce(string_agg(format('%s: %s of %s', result, c.name, t.name), ', ' ORDER BY place, t.name)
+           FILTER (WHERE result NOT IN ('55000', '0A000') AND (result <> 'done' OR writes ~ ('\m' || t.name || '\M'))), '') AS wrong
+  FROM addition AS a, "table" AS t, call AS c, LATERAL test.after(format(command, t.name, key), text) AS result
+ GROUP BY kind ORDER BY kind;
+
 -- Row security that is forced on an owner who is no superuser.
 GRANT ALL ON SCHEMA keyrot, test TO regress_anywhere;
 CREATE FUNCTION test.secured("table" text, policy text) RETURNS text LANGUAGE sql AS $$

@@ -58,6 +58,30 @@ attempts($node, 'shop', q{SELECT * FROM keyrot.refresh_zone_key('unknown-zone')}
 ok(wait_until(sub { lost() == 1 }), 'a failed request that a trigger keeps from the log is counted as lost');
 $node->safe_psql('shop', 'DROP FUNCTION swallow() CASCADE');
 
+# Additions that keep no row from being written do not keep it from the worker either.
+$node->safe_psql('shop', <<'END');
+CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE FUNCTION count_rows() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM count(*) FROM rows; RETURN NULL; END';
+CREATE TRIGGER a BEFORE INSERT ON keyrot.request FOR EACH ROW EXECUTE FUNCTION pass();
+CREATE TRIGGER b AFTER INSERT ON keyrot.request FOR EACH ROW EXECUTE FUNCTION pass();
+CREATE TRIGGER c AFTER INSERT ON keyrot.request REFERENCING NEW TABLE AS rows EXECUTE FUNCTION count_rows();
+ALTER TABLE keyrot.request ADD COLUMN region text NOT NULL DEFAULT 'here', ADD COLUMN number bigint GENERATED ALWAYS AS IDENTITY,
+    ADD COLUMN failed boolean GENERATED ALWAYS AS (outcome <> 'ok') STORED, ADD CONSTRAINT added CHECK (region <> ''),
+    ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY, REPLICA IDENTITY FULL;
+CREATE INDEX added ON keyrot.request (lower(action)) WHERE outcome <> 'ok';
+END
+attempts($node, 'shop', q{SELECT * FROM keyrot.refresh_zone_key('unknown-added')});
+ok(wait_until(sub { $node->safe_psql('shop', q{SELECT region, number > 0, failed, outcome FROM keyrot.request WHERE target = 'unknown-added'}) eq 'here|t|t|P0002' }),
+	'a failed request is recorded where the log has additions, which are filled in');
+is(lost(), 1, 'and none is lost');
+$node->safe_psql('shop', <<'END');
+DROP FUNCTION pass() CASCADE;
+DROP FUNCTION count_rows() CASCADE;
+ALTER TABLE keyrot.request DROP COLUMN region, DROP COLUMN number, DROP COLUMN failed, DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY,
+    REPLICA IDENTITY DEFAULT;
+DROP INDEX keyrot.added;
+END
+
 # An existing log becomes a partitioned one: the commands of the documentation.
 my $documentation = slurp_file("$FindBin::RealBin/../../doc/administration.md");
 my ($partition) = $documentation =~ /^<!-- not run: \S+ runs it, to partition a log -->\n```sql\n(.*?)^```/ms or BAIL_OUT('no such commands in the documentation');
