@@ -96,6 +96,7 @@ set_settings(void)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_deferrable", "off"},
 		{"synchronous_commit", "local"},
+		{"jit", "off"},			/* each piece of a search would be compiled anew */
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)

@@ -25,7 +25,7 @@ for my $path ("$TREE/README.md", sort glob "$TREE/doc/*.md")
 	for my $block (read_blocks($path))
 	{
 		my $text = join "\n", @{ $block->{lines} };
-		push @queries, map { [ "$file:$block->{line}", $_ ] } grep { /\ASELECT.*$READS/s } map { s/\A(?:\s*--.*\n)*\s*//r } split /;[^\n]*(?:\n|\z)/, $text
+		push @queries, map { [ "$file:$block->{line}", $_ ] } grep { /\A(?:SELECT|WITH)\b.*$READS/s } map { s/\A(?:\s*--.*\n)*\s*//r } split /;[^\n]*(?:\n|\z)/, $text
 		  if $block->{language} eq 'sql';
 		push @queries, map { [ "$file:$block->{line}", $_ ] } grep { /$READS/ } $text =~ /-c ["'](SELECT [^"]*)["']/g
 		  if $block->{language} eq 'sh';
