@@ -118,7 +118,17 @@ argument_target(FunctionCallInfo fcinfo, CredentialKind kind, char identifier[SE
 		argument_zone_id(fcinfo, 0, identifier);
 }
 
-/* Reads a secret by its form, and wipes the copy that detoasting may have made. */
+/* Wipes the copy of an argument that detoasting may have made. */
+static void
+wipe_copy(FunctionCallInfo fcinfo, int position, struct varlena *value)
+{
+	if ((Pointer) value == DatumGetPointer(PG_GETARG_DATUM(position)))
+		return;
+	crypto_wipe(value, VARSIZE_ANY(value));
+	pfree(value);
+}
+
+/* Reads a secret by its form. */
 static void
 read_secret(FunctionCallInfo fcinfo, int position, Parameter parameter,
 			bool (*form) (const char *, size_t, Secret *), Secret *secret)
@@ -126,11 +136,7 @@ read_secret(FunctionCallInfo fcinfo, int position, Parameter parameter,
 	struct varlena *value = PG_GETARG_VARLENA_PP(position);
 	bool		well_formed = form(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), secret);
 
-	if ((Pointer) value != DatumGetPointer(PG_GETARG_DATUM(position)))
-	{
-		crypto_wipe(value, VARSIZE_ANY(value));
-		pfree(value);
-	}
+	wipe_copy(fcinfo, position, value);
 	if (!well_formed)
 		error_malformed(parameter);
 }
@@ -149,6 +155,17 @@ argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *secret)
 {
 	if (!PG_ARGISNULL(position))
 		read_secret(fcinfo, position, PARAM_SECRET_KEY, secret_from_secret_key, secret);
+}
+
+/* A secret of either kind: read in both forms, and empty in one that it does not have. */
+void
+argument_any_secret(FunctionCallInfo fcinfo, int position, Secret *app_secret, Secret *secret_key)
+{
+	struct varlena *value = PG_GETARG_VARLENA_PP(position);
+
+	(void) secret_from_app_secret(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), app_secret);
+	(void) secret_from_secret_key(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value), secret_key);
+	wipe_copy(fcinfo, position, value);
 }
 
 /* Whether the database's encoding has control characters at 0x80 to 0x9f, as in ISO 8859. */

@@ -34,6 +34,7 @@ extern void argument_gateway_id(FunctionCallInfo fcinfo, int position, char gate
 extern void argument_client_token(FunctionCallInfo fcinfo, int position, char client_token[CLIENT_TOKEN_MAX + 1]);
 extern void argument_app_secret(FunctionCallInfo fcinfo, int position, Parameter parameter, Secret *secret);
 extern void argument_secret_key(FunctionCallInfo fcinfo, int position, Secret *secret);
+extern void argument_any_secret(FunctionCallInfo fcinfo, int position, Secret *app_secret, Secret *secret_key);
 extern NullableDatum argument_app_name(FunctionCallInfo fcinfo, int position);
 extern NullableDatum argument_description(FunctionCallInfo fcinfo, int position);
 extern int64 argument_grace(FunctionCallInfo fcinfo, int position);

@@ -30,12 +30,8 @@ typedef struct Search
 static void
 read_secret(Request *request)
 {
-	Bytes		text;
-
 	argument_require(request->fcinfo, 0, PARAM_SECRET);
-	text = argument_bytes(request->fcinfo, 0);
-	(void) secret_from_app_secret(text.bytes, text.length, &request->secret);
-	(void) secret_from_secret_key(text.bytes, text.length, &request->current);
+	argument_any_secret(request->fcinfo, 0, &request->secret, &request->current);
 }
 
 static void

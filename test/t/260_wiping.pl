@@ -206,7 +206,7 @@ DECLARE
 BEGIN
   FOR f IN SELECT oid, proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
              FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace AND prokind = 'f'
-              AND proname ~ '^(api|create_app|create_zone|describe_|modify_zone|refresh|reset_app_secret)' LOOP
+              AND proname ~ '^(api|create_app|create_zone|describe_|find_secret|modify_zone|refresh|reset_app_secret)' LOOP
     EXECUTE format('CREATE FUNCTION twin.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', f.proname, f.arguments, f.result,
       asked || CASE
         WHEN f.result = 'uuid' THEN 'RETURN gen_random_uuid()'
@@ -321,6 +321,21 @@ searched(
 			"keyrot.sign_for_zone('zone-1', 'm', '$hash'), keyrot.sign_string_for_zone('zone-1', 'm', '$hash')") } @hashes),
 	made => [ $current, $current_key ]);
 
+# Secrets that are looked for, and those that many at once are given.
+my $find = q{SELECT * FROM keyrot.find_secret($1)};
+searched("an app's secret that is looked for", call => [ $find, [$current] ], given => [$current], made => [ $previous, $current_key ]);
+my $secret = app_secret();
+searched('one that nothing has', call => [ $find, [$secret] ], given => [$secret]);
+searched('many that are reset',
+	call => q{CALL keyrot.reset_apps(app_keys => '{app-1,app-taken}', grace_period => '1 day')},
+	made => sub { $previous, $current, read_app('app-1'), read_app('app-taken') });
+($previous, $current) = ($current, read_app('app-1'));
+searched('a reset that is reverted', call => q{SELECT keyrot.revert_app_secret('app-1')}, made => [ $previous, $current ]);
+($previous, $current) = ($current, $previous);
+searched('those that are due', before => [q{SELECT keyrot.set_app_policy('app-1', '1 microsecond', grace_period => '1 day')}],
+	call => q{SELECT * FROM keyrot.rotate_due()}, made => sub { $previous, $current, read_app('app-1') });
+$node->safe_psql('wiped', q{SELECT keyrot.set_app_policy('app-1')});
+
 # Secrets that are given, and refused.
 my $modify = q{SELECT keyrot.modify_zone_key($1, $2)};
 my $key    = zone_key();
@@ -352,7 +367,7 @@ searched(
 	given  => [$key], sqlstate => '25006');
 
 my $create = q{SELECT * FROM keyrot.create_app('New', app_key => $1, app_secret => $2)};
-my $secret     = app_secret();
+$secret = app_secret();
 searched('a new app with a secret',
 	call => [ $create, [ 'app-new', $secret ] ], given => [$secret]);
 searched('an AppKey that is taken',
@@ -450,6 +465,8 @@ is($node->safe_psql('wiped', q{SELECT pg_relation_size(reltoastrelid) > 0 FROM p
 	't', 'the secrets are stored apart from their row');
 searched('a secret from a table', in_table => 1, given => [$stored],
 	call => q{SELECT keyrot.reset_app_secret('app-1', new_app_secret => app_secret) FROM stored});
+searched('a secret from a table that is looked for', in_table => 1, given => [$stored],
+	call => q{SELECT f.* FROM stored, keyrot.find_secret(app_secret) AS f});
 searched('a malformed secret from a table', in_table => 1, given => [$stored], sqlstate => '22023',
 	call => q{SELECT keyrot.modify_zone_key('zone-1', app_secret) FROM stored});
 searched('a key from a table', in_table => 1, given => [$stored_key],
