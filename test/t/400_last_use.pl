@@ -96,6 +96,14 @@ for my $call ("keyrot.verify_zone_string('use-zone', 'm', '$signature')", "keyro
 	$before = time_of('use-zone', 'last_used_at');
 }
 
+$signature = sign_text($SECRETS[1], 'm');
+for my $call ("keyrot.verify_app_signature('use.app', 'm', decode('$signature', 'base64'))", "(SELECT valid FROM keyrot.check_app_string('use.app', 'm', '$signature'))")
+{
+	my $earlier = time_of('use.app', 'last_used_at');
+	is(sql("SELECT $call"), 't', "$call");
+	is(sql("SELECT last_used_at > '$earlier' FROM keyrot.credentials WHERE id = 'use.app'"), 't', 'counts');
+}
+
 # Of two versions, each has its own.
 $first = time_of('use.app', 'last_used_at');
 sql("SELECT keyrot.reset_app_secret('use.app', NULL, '$SECRETS[2]', '1 hour')");

@@ -87,6 +87,29 @@ for my $id ('wait.app', 'wait-zone')
 }
 is(sql(q{SELECT previous FROM keyrot.check_app_string('wait.app', 'm', '} . sign_text($SECRETS[1], 'm') . q{')}), 't', 'the old one is told from the new');
 
+# Whatever verifies begins it; what does not verify, though it was signed by the new version, does not.
+waits('any.app', '1 hour');
+waits('any-zone', '1 hour');
+sql(q{SELECT FROM keyrot.add_gateway('any-zone', 'gate')});
+my ($mac, $zone_mac) = (sign_text($SECRETS[2], 'm'), sign_text($KEYS[2], 'm'));
+my ($good, $over) = map { sql("SELECT keyrot.sign_token_for_zone('any-zone', '$_')") } '{}', '{"exp": 1}';
+is(sql("SELECT reason FROM keyrot.check_gateway_token('any-zone', 'gate', '$over')"), 'token expired', 'an expired token');
+is(sql("SELECT keyrot.verify_gateway_string('any-zone', 'none', 'm', '$zone_mac')"), 'f', 'and a wrong gateway');
+is(lasts('any-zone', 'modified_at'), '10 days', 'begin no grace period');
+for my $call ("keyrot.verify_app_signature('any.app', 'm', decode('$mac', 'base64'))", "keyrot.verify_app_string('any.app', 'm', '$mac')",
+	"(SELECT valid FROM keyrot.check_app_string('any.app', 'm', '$mac'))", "keyrot.verify_zone_signature('any-zone', 'm', decode('$zone_mac', 'base64'))",
+	"keyrot.verify_zone_string('any-zone', 'm', '$zone_mac')", "keyrot.verify_gateway_signature('any-zone', 'gate', 'm', decode('$zone_mac', 'base64'))",
+	"keyrot.verify_gateway_string('any-zone', 'gate', 'm', '$zone_mac')", "keyrot.verify_gateway_token('any-zone', 'gate', '$good')",
+	"(SELECT valid FROM keyrot.check_zone_string('any-zone', 'm', '$zone_mac'))", "(SELECT valid FROM keyrot.check_gateway_string('any-zone', 'gate', 'm', '$zone_mac'))",
+	"(SELECT valid FROM keyrot.check_gateway_token('any-zone', 'gate', '$good'))")
+{
+	my $id = $call =~ /any-zone/ ? 'any-zone' : 'any.app';
+	sql($id eq 'any-zone' ? "SELECT keyrot.modify_zone_key('any-zone', '$KEYS[3]'); SELECT keyrot.modify_zone_key('any-zone', '$KEYS[2]', '1 hour', grace_from => 'first_use')"
+		: "SELECT keyrot.reset_app_secret('any.app', NULL, '$SECRETS[3]'); SELECT keyrot.reset_app_secret('any.app', NULL, '$SECRETS[2]', '1 hour', grace_from => 'first_use')");
+	is(sql("SELECT previous_valid_until - modified_at FROM keyrot.credentials WHERE id = '$id'") . ' ' . sql("SELECT $call"), '10 days t', "$call");
+	is(lasts($id, 'last_used_at'), '01:00:00', 'begins it');
+}
+
 # It ends by the clock, also before the worker has come, and at once where the grace period is 0.
 waits('zero.app', '0');
 waits('short.app', '1 second');
