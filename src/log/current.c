@@ -1,11 +1,11 @@
 /*
  * current.c
- *	  The statement string under way, without its secrets: as debug_query_string, which reports print, as this
- *	  session's entry of pg_stat_activity, and as a copy of equal length for those who cut pieces out of it.
+ *	  The query string of the current message without its secrets: in debug_query_string, which reports print,
+ *	  in the session's entry of pg_stat_activity, and as a copy of the same length for mask.c.
  *
- * A client's message may hold thousands of statements, and each of them is told the whole string.  So it is
- * looked at once, and what was found is kept until the memory that it lies in is reset, for the next message.
- * Whether an error belongs to a statement that calls keyrot is told by how far the message has come.
+ * A message may consist of thousands of statements, and hooks receive the whole string for each of them.  So it is
+ * judged once, and the result is kept until MessageContext, in which the string is allocated, is reset for the next
+ * message.  How far the message has been processed tells which statement an error belongs to.
  */
 #include "log/current.h"
 
@@ -20,14 +20,14 @@
 #include "log/session.h"
 #include "base/settings.h"
 
-/* What is known of the string; source is NULL where nothing is. */
+/* What is known about the string; source is NULL if it has not been judged. */
 typedef struct Message
 {
-	const char *source;			/* as the server has it */
+	const char *source;			/* the original */
 	size_t		length;
 	bool		calls;
-	const char *redacted;		/* debug_query_string, in its place */
-	char	   *masked;			/* made where it is asked for */
+	const char *redacted;		/* what replaced it as debug_query_string */
+	char	   *masked;			/* made when it is needed; of the same length */
 } Message;
 
 static const char hidden_whole[] = LOGTEXT_MARKER;
@@ -36,7 +36,7 @@ static Message message;
 static MemoryContextCallback forgetting;
 static bool is_kept = false;
 
-/* The statement that was reached last. */
+/* The statement that was analyzed last. */
 static struct
 {
 	const char *source;
@@ -51,7 +51,7 @@ forget(void *arg pg_attribute_unused())
 	is_kept = false;
 }
 
-/* Overwrites the session's entry of pg_stat_activity.  Its query id stays, since only the text is touched. */
+/* Overwrites the text in pg_stat_activity directly: pgstat_report_activity() would clear the query id. */
 static void
 overwrite_activity(const char *text)
 {
@@ -69,7 +69,7 @@ overwrite_activity(const char *text)
 	PGSTAT_END_WRITE_ACTIVITY(entry);
 }
 
-/* Puts a redacted copy in place of the string, for all who read it from here on. */
+/* Replaces the string by a redacted copy, for all later readers. */
 static void
 replace(const NamesText *text)
 {
@@ -90,8 +90,8 @@ replace(const NamesText *text)
 }
 
 /*
- * Whether any statement of the string under way calls keyrot; its secrets are then hidden in
- * debug_query_string and pg_stat_activity.  Raises nothing.
+ * Whether any statement of the current query string calls keyrot.  If so, its secrets are hidden in
+ * debug_query_string and pg_stat_activity.  Raises no errors.
  */
 bool
 current_calls(void)
@@ -120,21 +120,21 @@ current_calls(void)
 	return debug_query_string == hidden_whole;
 }
 
-/* Whether this source is the string under way. */
+/* Whether this source is the current query string. */
 bool
 current_covers(const char *source)
 {
 	return source == debug_query_string || (is_kept && source == message.source);
 }
 
-/* The length of a source, in bytes; that of the string under way is known, where every statement of it asks. */
+/* The length of a source in bytes; that of the current query string is remembered, since each statement needs it. */
 size_t
 current_length(const char *source)
 {
 	return is_kept && source == message.source ? message.length : strlen(source);
 }
 
-/* Tells that a statement of this source has been reached: where it begins, in bytes, or less than 0. */
+/* Takes note that the statement of this source that begins at this byte (less than 0: unknown) was analyzed. */
 void
 current_reached(const char *source, int location)
 {
@@ -145,7 +145,7 @@ current_reached(const char *source, int location)
 	reached.at = GetCurrentStatementStartTimestamp();
 }
 
-/* The byte at which a character of the text, counted from 1, begins. */
+/* The byte at which the character at this position, counted from 1, begins. */
 static size_t
 byte_of(const NamesText *text, int position)
 {
@@ -157,9 +157,9 @@ byte_of(const NamesText *text, int position)
 }
 
 /*
- * Whether a report calls keyrot that was raised outside of what runs: the statement that has its position, if
- * it has one (more than 0); else the statement that was reached, or the next, which may be on its way there.
- * Raises nothing.
+ * Whether a report that was raised outside of planner and executor belongs to a statement that calls keyrot: the one at
+ * its position, if it has one (above 0); else the one that was analyzed last or the next, whose analysis may have
+ * failed.  Raises no errors.
  */
 bool
 current_calls_here(int position)
@@ -176,7 +176,7 @@ current_calls_here(int position)
 	return logtext_calls_near(&text, Min((size_t) reached.location, text.length));
 }
 
-/* Whether the string under way speaks of keyrot at all, as one that could not be parsed may. */
+/* Whether the current query string, which could not be parsed, mentions keyrot or may call it. */
 bool
 current_mentions(void)
 {
@@ -188,7 +188,7 @@ current_mentions(void)
 	return keyrot_redact_log && names_mention_occurs(&text);
 }
 
-/* Hides the whole string. */
+/* Hides the whole query string. */
 void
 current_hide_whole(void)
 {
@@ -198,8 +198,8 @@ current_hide_whole(void)
 }
 
 /*
- * A copy of equal length in which all statements that call keyrot are masked, if this source is the string
- * under way; else NULL.  It lives as long as the string.
+ * A copy of the same length in which all statements that call keyrot are masked, if this source is the current query
+ * string, else NULL.  It is in MessageContext, as the string is.
  */
 const char *
 current_masked(const char *source)
@@ -220,7 +220,7 @@ current_masked(const char *source)
 	return message.masked;
 }
 
-/* Whether a message ends with the string under way, which calls keyrot, as it was; tells where that starts. */
+/* Whether a text ends with the original query string, which calls keyrot; returns where that starts. */
 bool
 current_is_tail(const char *text, size_t length, size_t *start)
 {
@@ -231,8 +231,8 @@ current_is_tail(const char *text, size_t length, size_t *start)
 }
 
 /*
- * Whether a client calls a function by its number (PQfn), without a statement.  Which one, only the message
- * told, so that any of them may be one that takes a secret.
+ * Whether a client is calling a function by its OID (PQfn), without a statement.  Which function it is cannot be found
+ * out here, so it may be one that takes a secret.
  */
 bool
 current_is_by_number(void)

@@ -1,6 +1,6 @@
 /*
  * current.h
- *	  The statement string under way, without its secrets.
+ *	  The query string of the current message without its secrets.
  */
 #ifndef KEYROT_CURRENT_H
 #define KEYROT_CURRENT_H

@@ -1,10 +1,10 @@
 /*
  * lexer.c
- *	  The tokens of SQL texts, as far as hiding them needs.
+ *	  The tokens of SQL texts, in as much detail as is needed to hide them.
  *
- * In plain C, since the server's parser may throw, which a log hook must not.  It knows where tokens end and
- * which semicolons end a statement, and nothing else of the grammar.  Every byte is looked at a fixed number
- * of times.
+ * This is plain C, since the server's parser may raise errors, which a log hook must not.  It knows where tokens
+ * end and which semicolons end a statement, and nothing else of the grammar.  Every byte is looked at a fixed
+ * number of times.
  */
 #include "log/lexer.h"
 
@@ -20,7 +20,7 @@ peek(const Lexer *lexer, size_t ahead)
 	return lexer->text[lexer->at + ahead];
 }
 
-/* Ends the token at hand behind what was read. */
+/* Ends the current token at "end". */
 static LexerKind
 finish(Lexer *lexer, LexerKind kind, size_t end)
 {
@@ -30,7 +30,7 @@ finish(Lexer *lexer, LexerKind kind, size_t end)
 	return kind;
 }
 
-/* Reads what one kind of quote encloses, which stands in it twice.  With escapes a backslash takes a byte along. */
+/* Reads a quoted token, in which the quote is doubled.  With escapes, a byte after a backslash does not count. */
 static LexerKind
 read_quoted(Lexer *lexer, size_t quote, LexerKind kind, bool escapes)
 {
@@ -44,7 +44,7 @@ read_quoted(Lexer *lexer, size_t quote, LexerKind kind, bool escapes)
 			i++;
 		else if (text[i] == text[quote])
 		{
-			/* Such a string ends elsewhere where standard_conforming_strings is off. */
+			/* With standard_conforming_strings off, such a string does not end here. */
 			if (after_backslash && kind == LEXER_STRING)
 				break;
 			lexer->close = i;
@@ -57,7 +57,7 @@ read_quoted(Lexer *lexer, size_t quote, LexerKind kind, bool escapes)
 	return finish(lexer, LEXER_BROKEN, lexer->end);
 }
 
-/* The length of a dollar quote's tag, both dollars included; 0 where none begins. */
+/* The length of the tag of a dollar quote, including both dollar signs; 0 if none begins here. */
 static size_t
 tag_length(const Lexer *lexer)
 {
@@ -77,7 +77,7 @@ read_dollar(Lexer *lexer, size_t tag)
 	const char *body = lexer->text + lexer->at + tag;
 	const char *end = lexer->text + lexer->end;
 
-	/* Dollars stand at a tag's ends alone, so that no byte is compared more than twice. */
+	/* Dollar signs are only at the ends of a tag, so no byte is compared more than twice. */
 	for (const char *close = body; close != NULL && close + tag <= end; close++)
 	{
 		close = memchr(close, '$', (size_t) (end - close));
@@ -105,7 +105,7 @@ read_line_comment(Lexer *lexer)
 	return finish(lexer, LEXER_COMMENT, i);
 }
 
-/* They nest. */
+/* Block comments nest. */
 static LexerKind
 read_block_comment(Lexer *lexer)
 {
@@ -131,13 +131,13 @@ static bool
 is_word_in_lower(const char *word, size_t length, const char *lower)
 {
 	for (size_t i = 0; i < length; i++)
-		/* That bit makes the one capital of each small letter. */
+		/* Only an upper-case letter differs from its lower-case one in this bit alone. */
 		if ((word[i] | 0x20) != lower[i])
 			return false;
 	return lower[length] == '\0';
 }
 
-/* Reads a bare word, or what a letter introduces. */
+/* Reads a bare word, or a quoted token that a letter introduces. */
 static LexerKind
 read_word(Lexer *lexer)
 {
@@ -172,7 +172,7 @@ read_punctuation(Lexer *lexer)
 	return finish(lexer, LEXER_OTHER, lexer->at + 1);
 }
 
-/* A lexer for the text from "start" to "end", in bytes; the text is the caller's, and stays as it is. */
+/* A lexer for the bytes from "start" to "end" of a text, which is neither copied nor changed. */
 Lexer
 lexer_begin(const char *text, size_t start, size_t end)
 {
@@ -181,7 +181,7 @@ lexer_begin(const char *text, size_t start, size_t end)
 	};
 }
 
-/* Reads the next token; LEXER_END and LEXER_BROKEN are the last. */
+/* Reads the next token.  None follows LEXER_END and LEXER_BROKEN. */
 LexerKind
 lexer_next(Lexer *lexer)
 {

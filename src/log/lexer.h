@@ -1,6 +1,6 @@
 /*
  * lexer.h
- *	  The tokens of SQL texts, as far as hiding them needs.
+ *	  The tokens of SQL texts, in as much detail as is needed to hide them.
  */
 #ifndef KEYROT_LEXER_H
 #define KEYROT_LEXER_H
@@ -11,7 +11,7 @@
 typedef enum LexerKind
 {
 	LEXER_END,
-	LEXER_BROKEN,				/* has no end, or one that depends on settings */
+	LEXER_BROKEN,				/* does not end, or where it ends depends on settings */
 	LEXER_STRING,				/* '', E'', B'', X'', N'', U&'' */
 	LEXER_NAME,					/* "", U&"" */
 	LEXER_DOLLAR,				/* $tag$ $tag$ */
@@ -25,14 +25,14 @@ typedef struct Lexer
 {
 	const char *text;
 	size_t		end;
-	size_t		at;				/* where the next token is looked for */
+	size_t		at;				/* where the next token begins, or white space before it */
 	int			depth;			/* of parentheses */
-	bool		in_body;		/* semicolons are of a body: BEGIN ATOMIC */
-	/* The token at hand. */
+	bool		in_body;		/* semicolons belong to a body: BEGIN ATOMIC */
+	/* The current token. */
 	LexerKind	kind;
 	size_t		start;
-	size_t		open;			/* what a quoted one holds is from here, */
-	size_t		close;			/* to here */
+	size_t		open;			/* what is quoted is from here */
+	size_t		close;			/* up to here */
 } Lexer;
 
 extern Lexer lexer_begin(const char *text, size_t start, size_t end);

@@ -1,11 +1,10 @@
 /*
  * logtext.c
- *	  Texts without their secrets, as the log and other readers of statements need them.
+ *	  Texts without their secrets, for the log and for other readers of statements.
  *
- * One rule for all: where a statement calls a function of keyrot's (names.c), every string, comment, name in
- * double quotes and bare word of 16 bytes or more in it is hidden, but for the names of keyrot itself.  In
- * plain C, and without memory of its own, since it works where nothing may fail: the caller asks for the
- * length first.
+ * There is one rule: if a statement calls one of keyrot's functions (names.c), every string, comment, name in double
+ * quotes and bare word of 16 bytes or more in it is hidden, except keyrot's own names.  This is plain C and
+ * allocates nothing, since it must not fail: the caller asks for the length first.
  */
 #include "log/logtext.h"
 
@@ -16,14 +15,14 @@
 
 #define MIN_SECRET 16			/* bytes of the shortest secret */
 #define AUDIT "AUDIT: "
-#define AUDIT_STATEMENT 7		/* commas before the field that holds the statement; the parameters follow */
-#define TRACE "keyrot.("			/* a call, wherever it stands */
+#define AUDIT_STATEMENT 7		/* commas before the statement, which the parameters follow */
+#define TRACE "keyrot.("			/* counts as a call */
 #define REQUEST "keyrot request "
 #define UUID_LENGTH 36
 
 typedef struct Output
 {
-	char	   *out;			/* NULL: only the length is asked for */
+	char	   *out;			/* NULL: only the length is needed */
 	size_t		length;
 } Output;
 
@@ -33,7 +32,7 @@ typedef struct Part
 	size_t		start;
 	size_t		end;
 	NamesText	text;
-	bool		is_read;		/* to its end */
+	bool		is_read;		/* up to its end */
 } Part;
 
 static void
@@ -79,7 +78,7 @@ is_hidden(const Lexer *lexer)
 	}
 }
 
-/* Puts a part of a text with the marker for all that is hidden; false, and nothing is put, where it cannot be read. */
+/* Puts a part of a text with markers for what is hidden; puts nothing and returns false if it cannot be read. */
 static bool
 put_hidden(Output *output, const char *text, size_t start, size_t end)
 {
@@ -104,7 +103,7 @@ put_hidden(Output *output, const char *text, size_t start, size_t end)
 	return true;
 }
 
-/* Reads the next statement; false where there is none.  Where only comments are left, bare names call nothing. */
+/* Reads the next statement; false if there is none.  In one that is only comments, names without a schema do not count. */
 static bool
 next_part(Lexer *lexer, const NamesText *in, Part *part)
 {
@@ -128,13 +127,13 @@ next_part(Lexer *lexer, const NamesText *in, Part *part)
 	return true;
 }
 
-/* The text with the marker for all that may be a secret, if it calls keyrot or not. */
+/* The text with markers for everything that may be a secret, whether it calls keyrot or not. */
 size_t
 logtext_statement(const char *text, size_t length, char *out)
 {
 	Output		output = {.out = out};
 
-	/* Only a text that can be read to its end has room for what comes before. */
+	/* If the text cannot be read to its end, there is no room for what precedes that point. */
 	if (out != NULL && !put_hidden(&(Output) {.out = NULL}, text, 0, length))
 		return only_marker(out);
 	if (!put_hidden(&output, text, 0, length))
@@ -143,8 +142,8 @@ logtext_statement(const char *text, size_t length, char *out)
 }
 
 /*
- * The statements of a text, those that call keyrot without what may be a secret.  From a statement on that
- * cannot be read all is hidden, if keyrot is spoken of.
+ * The statements of a text, with markers in those that call keyrot.  From a statement on that cannot be read,
+ * everything is hidden if it mentions keyrot.
  */
 size_t
 logtext_statements(const NamesText *in, char *out)
@@ -168,7 +167,7 @@ logtext_statements(const NamesText *in, char *out)
 	return output.length;
 }
 
-/* Whether the statement of the text that begins at "start", or the one after it, calls keyrot. */
+/* Whether the statement that begins at "start", or the one after it, calls keyrot. */
 bool
 logtext_calls_near(const NamesText *in, size_t start)
 {
@@ -183,7 +182,7 @@ logtext_calls_near(const NamesText *in, size_t start)
 	return false;
 }
 
-/* Whether the statement that this byte of the text belongs to calls keyrot. */
+/* Whether the statement that contains this byte calls keyrot. */
 bool
 logtext_calls_at(const NamesText *in, size_t at)
 {
@@ -198,7 +197,7 @@ logtext_calls_at(const NamesText *in, size_t at)
 	return false;
 }
 
-/* Overwrites the token at hand so that a lexer finds one of the same kind and length in its place. */
+/* Overwrites the current token by one of the same kind and length. */
 static void
 mask_token(const Lexer *lexer, char *out)
 {
@@ -210,7 +209,7 @@ mask_token(const Lexer *lexer, char *out)
 		memset(out + lexer->open, '*', lexer->close - lexer->open);
 }
 
-/* What cannot be read becomes the marker, the trace and blanks. */
+/* Overwrites a text that cannot be read by the marker, the trace and spaces. */
 static void
 mask_whole(char *out, size_t length)
 {
@@ -220,7 +219,7 @@ mask_whole(char *out, size_t length)
 	memcpy(out, whole, length < sizeof(whole) - 1 ? length : sizeof(whole) - 1);
 }
 
-/* Puts the trace into the first place that was masked and has room for it. */
+/* Writes the trace into the first masked token that has room for it. */
 static void
 leave_trace(const NamesText *in, char *out)
 {
@@ -237,9 +236,9 @@ leave_trace(const NamesText *in, char *out)
 }
 
 /*
- * A statement at the same length, with what may be a secret overwritten, for those who cut pieces out of a
- * text by position.  Where the call itself was in what is hidden, a trace is left of it, so that the result
- * is known for what it is when it is looked at again.  "out" has room for the text's length.
+ * Writes a statement at the same length, with what may be a secret overwritten, for readers that extract parts of it
+ * by position.  If the call itself is in a hidden part, a trace of it is left, so that the result is still recognized as a
+ * call.  "out" has room for the length of the text.
  */
 void
 logtext_mask(const NamesText *in, char *out)
@@ -264,7 +263,7 @@ logtext_mask(const NamesText *in, char *out)
 		leave_trace(in, out);
 }
 
-/* As logtext_mask(), for each statement of a text that calls keyrot. */
+/* The same for each statement of a text that calls keyrot. */
 void
 logtext_mask_statements(const NamesText *in, char *out)
 {
@@ -283,7 +282,7 @@ logtext_mask_statements(const NamesText *in, char *out)
 	}
 }
 
-/* How much of pgaudit's message stands before the statement; all of any other message. */
+/* The length of what precedes the statement in pgaudit's message; the length of any other message. */
 static size_t
 audit_length(const char *message, size_t length)
 {
@@ -297,7 +296,7 @@ audit_length(const char *message, size_t length)
 	return at;
 }
 
-/* Puts what stands from a double quote to the last: a name of keyrot's own, or the marker. */
+/* Puts a text from the first to the last double quote: one of keyrot's own names, or the marker. */
 static void
 put_between_quotes(Output *output, const char *open, const char *end)
 {
@@ -314,9 +313,9 @@ put_between_quotes(Output *output, const char *open, const char *end)
 }
 
 /*
- * A message that repeats such a statement or its values, without them: as a statement, and without all
- * between its first and its last double quote, since it is not known which of them are of a text that it
- * quotes.  A message with a backslash is hidden whole for the same reason.
+ * A message that may repeat such a statement or its values: markers replace what would be hidden in a statement, and
+ * everything from the first to the last double quote, because it is not known which of the quotes belong to a quoted
+ * text.  For the same reason a message with a backslash is hidden completely.
  */
 size_t
 logtext_message(const char *text, size_t length, char *out)
@@ -374,7 +373,7 @@ is_request_line(const char *line, size_t length)
 	return consists_of(line + at, length - at, "abcdefghijklmnopqrstuvwxyz_");
 }
 
-/* CONTEXT without anything but the lines that tell a RequestId; one marker stands for all lines side by side. */
+/* CONTEXT with only the lines that contain a RequestId; one marker replaces any number of consecutive others. */
 size_t
 logtext_context(const char *text, size_t length, char *out)
 {
@@ -411,7 +410,7 @@ logtext_is_tree(const char *detail)
 	return start[0] == '{' && start[1] >= 'A' && start[1] <= 'Z';
 }
 
-/* Whether a tree calls a function that is keyrot's, and has a constant, which is printed as the numbers of its bytes. */
+/* Whether a tree calls a function that is keyrot's, and has a constant, which is printed as decimal bytes. */
 bool
 logtext_tree_has_call(const char *detail, bool (*is_own) (unsigned function))
 {

@@ -1,16 +1,16 @@
 /*
  * logtext.h
- *	  Texts without their secrets, as the log and other readers of statements need them.
+ *	  Texts without their secrets, for the log and for other readers of statements.
  *
- * Functions that return a length write the text where "out" points to and add no zero byte; with NULL they
- * only tell how much room it needs.  "in" and "out" do not overlap.
+ * Functions that return a length write the text to "out", without a zero byte; if "out" is NULL, they only return
+ * the length.  "in" and "out" must not overlap.
  */
 #ifndef KEYROT_LOGTEXT_H
 #define KEYROT_LOGTEXT_H
 
 #include "log/names.h"
 
-/* What stands for what is hidden. */
+/* Replaces what is hidden. */
 #define LOGTEXT_MARKER "<redacted by keyrot>"
 #define LOGTEXT_MARKER_LENGTH (sizeof(LOGTEXT_MARKER) - 1)
 

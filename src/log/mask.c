@@ -1,16 +1,17 @@
 /*
  * mask.c
- *	  Statements without secrets, for the libraries that store or print them: pg_stat_statements,
- *	  auto_explain, pgaudit and their like.
+ *	  Statements without secrets, for libraries that store or print them: pg_stat_statements, auto_explain,
+ *	  pgaudit and the like.
  *
- * They get the text of a statement at four places, and cut it by position and length, so each place hands
- * on a copy of equal length.  Being preloaded last means being called first.  The server itself keeps texts
- * with saved plans, whose names a listing of memory contexts prints to stderr, past any hook; nothing reads
- * them but for positions, and they are overwritten where they are.
+ * They receive the text of a statement in four hooks, and extract parts of it by position and length, so each
+ * hook passes on a copy of the same length.  keyrot is preloaded last, therefore its hooks are called first.
+ * The server itself keeps texts with saved plans, and a listing of memory contexts prints them to stderr,
+ * bypassing any hook; so those are overwritten in place.  The server needs them only for positions of errors, and
+ * shows them in pg_prepared_statements.
  *
- * While a statement that calls keyrot runs, an error context callback stands: it marks the reports that are
- * raised meanwhile, by a flag of their own, so that nothing has to be forgotten where an error is caught.
- * What was found of a statement is kept in its plan, and asked again of none that runs.
+ * While a statement that calls keyrot is running, an error context callback is installed.  It marks each report
+ * that is raised, in a field of that report, so that no state is left behind when an error is caught.  Whether a
+ * statement calls keyrot is stored in its plan, so that the executor's hooks test one bit.
  */
 #include "log/mask.h"
 
@@ -28,7 +29,7 @@
 #include "log/session.h"
 #include "base/settings.h"
 
-/* Bits of a plan's jitFlags that PostgreSQL has no use for. */
+/* Bits of a plan's jitFlags that PostgreSQL does not use.  Parallel workers receive them with the plan. */
 #define PLAN_CALLS	(1 << 29)	/* the statement calls keyrot */
 #define PLAN_HIDES	(1 << 30)	/* and has to be masked */
 
@@ -47,7 +48,10 @@ static ExecutorRun_hook_type previous_ExecutorRun_hook = NULL;
 static ExecutorFinish_hook_type previous_ExecutorFinish_hook = NULL;
 static ProcessUtility_hook_type previous_ProcessUtility_hook = NULL;
 
-/* Errors are reported after their contexts are gone, so they carry the mark; nobody else hides their context. */
+/*
+ * An error is reported after the callbacks are gone, so the mark is set in the error itself.  The flag is free: the
+ * server hides the context of log messages only.
+ */
 static void
 mark_report(void *arg pg_attribute_unused())
 {
@@ -55,7 +59,7 @@ mark_report(void *arg pg_attribute_unused())
 		errhidecontext(true);
 }
 
-/* Whether a report was raised while a statement ran that calls keyrot. */
+/* Whether a report was raised while a statement that calls keyrot was running. */
 bool
 mask_marked(const ErrorData *edata)
 {
@@ -85,8 +89,8 @@ end_marking(const ErrorContextCallback *context)
 }
 
 /*
- * Whether the statement at this place calls keyrot; tells where it stands.  Where no place is known, as for
- * what a rule adds, it is all of the text.
+ * Whether the statement at this location calls keyrot; returns it in "slice".  If the location is not known, as for
+ * statements that a rule adds, the whole text is taken.
  */
 static bool
 calls(const char *source, int location, int length, Slice *slice)
@@ -104,9 +108,9 @@ calls(const char *source, int location, int length, Slice *slice)
 }
 
 /*
- * Overwrites the same statement where it is kept with plans, as the name of their memory context.  Saved plans
- * are children of the cache's context; while they are made, they are somewhere below a message's.  Texts are the
- * same if they are from the statement on.
+ * Overwrites the same statement in the texts that are kept with plans, as identifiers of their memory contexts.  The
+ * contexts of saved plans are children of CacheMemoryContext; before a plan is saved, they are below MessageContext.
+ * Two texts are the same if they agree from the statement on.
  */
 static void
 mask_plans(MemoryContext parent, const Slice *rest, size_t length, const char *masked)
@@ -125,7 +129,7 @@ mask_plans(MemoryContext parent, const Slice *rest, size_t length, const char *m
 	}
 }
 
-/* Whether this text is itself one that is kept with a plan. */
+/* Whether this text is itself kept with a plan. */
 static bool
 is_of_plan(MemoryContext parent, const char *source)
 {
@@ -139,7 +143,7 @@ is_of_plan(MemoryContext parent, const char *source)
 	return false;
 }
 
-/* Overwrites a statement that was masked where its text is kept with plans, in the text itself last. */
+/* Overwrites a masked statement wherever its text is kept with a plan; in the source itself last, since it is compared. */
 static void
 mask_kept(const Slice *slice, const char *masked)
 {
@@ -154,8 +158,8 @@ mask_kept(const Slice *slice, const char *masked)
 }
 
 /*
- * Returns the source text, or, where the statement has to be masked, a copy of equal length in the given memory
- * context.  Sees to it that it is hidden in the string under way, too.
+ * Returns the source text or, if the statement has something to hide, a masked copy of the same length, in the
+ * given memory context or in that of the current message.
  */
 static const char *
 mask_slice(const Slice *slice, MemoryContext context)
@@ -232,7 +236,10 @@ start(QueryDesc *query, int flags)
 		standard_ExecutorStart(query, flags);
 }
 
-/* What functions run has been saved since it was analyzed; a portal's own statement was kept before. */
+/*
+ * Masks the text that the executor passes on.  Statements that functions run have been saved with a plan since they were
+ * analyzed, so they are overwritten there; that of the portal was saved before.
+ */
 static void
 mask_source(QueryDesc *query)
 {
@@ -333,7 +340,7 @@ mask_utility(PlannedStmt *statement, const char *source, bool read_only_tree, Pr
 	end_marking(&context);
 }
 
-/* Installs the hooks; called once, when the library is loaded. */
+/* Installs the hooks.  Called once, when the library is loaded. */
 void
 mask_init(void)
 {

@@ -1,6 +1,6 @@
 /*
  * mask.h
- *	  Statements without secrets, for the libraries that store or print them.
+ *	  Statements without secrets, for libraries that store or print them.
  */
 #ifndef KEYROT_MASK_H
 #define KEYROT_MASK_H

@@ -1,16 +1,15 @@
 /*
  * names.c
- *	  Which texts call a function of keyrot's, as far as their spelling tells.
+ *	  Which texts call one of keyrot's functions, judged by their spelling.
  *
- * A text is logged before any function is looked up, and a misspelt call fails with its secret in it.  So names
- * are judged without the catalogs, and every function of keyrot's counts, since a secret may be passed to the
- * wrong one.  Strings, bodies and comments are searched like all else, because they may be executed.  A name
- * that is found hides the literals of its statement, nothing more; so where it is not clear whether a name is
- * called, it is taken for a call.
+ * A text is logged before any function is looked up, and a misspelt call fails with the secret in it.  So names
+ * are judged without the catalogs, and all of keyrot's functions count, because a secret may be passed to the
+ * wrong one.  Strings, function bodies and comments are searched, too, since they may be executed.  A call that is
+ * found only causes the literals of its statement to be hidden; so in case of doubt a name is taken for a call.
  *
- * Every statement of every database is searched, so a text that does not call keyrot has to be dismissed by a few
- * searches for single letters, for which memchr() looks at many bytes at a time.  No byte is looked at more than
- * a fixed number of times.
+ * Every statement in every database is searched.  Therefore a text without a call has to be dismissed by a few
+ * searches for single characters, which memchr() does many bytes at a time.  No byte is looked at more than a
+ * fixed number of times.
  */
 #include "log/names.h"
 
@@ -20,10 +19,10 @@
 #include "log/lexer.h"
 
 #define MAX_NAME 64
-#define MAX_EXECUTED (MAX_NAME + 4)	/* a name that PostgreSQL shortens, and its last character */
-#define MAX_COMMENTS 64			/* bytes, between EXECUTE and a name */
+#define MAX_EXECUTED (MAX_NAME + 4)	/* a name that PostgreSQL truncates, and the rest of its last character */
+#define MAX_COMMENTS 64			/* bytes of comments that are read to find a name or parenthesis */
 #define MAX_WORDS 8				/* between CREATE INDEX and ON */
-#define STRETCH 1048576			/* bytes that are searched without a pause */
+#define STRETCH 1048576			/* bytes searched before a cancel request is heeded */
 
 #define count_of(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -37,15 +36,10 @@ typedef struct Word
 	size_t		length;
 } Word;
 
-/* What an EXECUTE hands arguments to. */
-typedef enum Executed
-{
-	EXECUTES_NOTHING,
-	EXECUTES_NAME,
-	EXECUTES_ANYTHING			/* its name is not told by its spelling */
-} Executed;
-
-/* Functions of keyrot's, in order, without those whose names are too common and that take no secret: status(), changes(). */
+/*
+ * keyrot's functions, sorted.  Left out are status() and changes(), whose names are common, and to which a secret
+ * is not likely to be passed.
+ */
 static const char *const own[] = {
 	"add_gateway", "api", "check_app_string", "check_gateway_string", "check_gateway_token", "check_zone_string",
 	"create_app", "create_master_key", "create_zone_key", "delete_app", "delete_zone_key", "describe_app_security",
@@ -60,13 +54,13 @@ static const char *const own[] = {
 	"verify_zone_string"
 };
 
-/* After these words, the name before a parenthesis is that of a table, an alias or something declared, not of a call. */
+/* A name that follows one of these words may be that of a table or alias, or be declared, rather than called. */
 static const char *const declaring[] = {
 	"aggregate", "analyze", "as", "binary", "copy", "exists", "freeze", "full", "function", "into", "only", "prepare",
 	"procedure", "recursive", "references", "routine", "table", "vacuum", "verbose", "view", "with"
 };
 
-/* ASCII only, whatever the locale: what the server folds in names, too. */
+/* ASCII letters only, regardless of the locale: the server folds no others in these names. */
 static char
 lower_case(char c)
 {
@@ -84,7 +78,7 @@ names_is_space(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* What a name or a number may consist of, but for the dollar, which may end a quote, too. */
+/* What a name or number may consist of, except the dollar sign, which may also end a quote. */
 bool
 names_is_word(char c)
 {
@@ -124,7 +118,7 @@ is_listed(Word word, const char *const *list, size_t count)
 	return bsearch(name, list, count, sizeof(list[0]), compare_names) != NULL;
 }
 
-/* Whether it is, but for capitals, the name of keyrot's schema or of a function of keyrot's. */
+/* Whether this is the name of keyrot's schema or of one of its functions, in upper or lower case. */
 bool
 names_are_own(const char *name, size_t length)
 {
@@ -141,7 +135,7 @@ char_at(const NamesText *text, size_t at)
 	return text->text[at];
 }
 
-/* A quote of a name, which in a message may be quoted in its turn. */
+/* The quote around a name; in a message it may have a backslash before it. */
 static bool
 is_quote(char c)
 {
@@ -154,7 +148,7 @@ is_glue(char c)
 	return names_is_space(c) || is_quote(c);
 }
 
-/* Past blanks, and past quotes of names. */
+/* Skips white space and the quotes around names. */
 static size_t
 skip_glue(const NamesText *text, size_t at)
 {
@@ -186,7 +180,7 @@ comment_starts(const NamesText *text, size_t at)
 	return (c == '-' && next == '-') || (c == '/' && next == '*');
 }
 
-/* Whether a name that ends here may be called; what stands behind a comment is not looked for. */
+/* Whether a name that ends here may be called.  What follows a comment is not looked at. */
 static bool
 is_called(const NamesText *text, size_t at)
 {
@@ -194,7 +188,7 @@ is_called(const NamesText *text, size_t at)
 	return char_at(text, at) == '(' || comment_starts(text, at);
 }
 
-/* Past comments; false where they are longer than each EXECUTE may cost, or have no end. */
+/* Skips comments; false if they are too long, since they may be read once for each name before them, or do not end. */
 static bool
 skip_comments(const NamesText *text, size_t *at)
 {
@@ -211,54 +205,53 @@ skip_comments(const NamesText *text, size_t *at)
 	return true;
 }
 
-/*
- * Takes the name of what EXECUTE, which ends here, hands arguments to, as PostgreSQL knows it but for its length.  Of a
- * longer name it takes what PostgreSQL keeps, and a few bytes more.
- */
-static Executed
-take_prepared(const NamesText *text, size_t at, char name[MAX_EXECUTED])
+/* The end of the name of a prepared statement that begins here. */
+static size_t
+skip_prepared(const NamesText *text, size_t at, bool is_quoted)
 {
+	size_t		start = at;
+
+	while (at < text->length &&
+		   (is_quoted ? !is_quote(text->text[at]) : names_is_word(text->text[at]) || text->text[at] == '$'))
+		at++;
+	NAMES_STEPS(at - start);
+	return at;
+}
+
+/*
+ * Whether EXECUTE, which ends here, passes arguments to a prepared statement that calls keyrot.  In case of doubt, as
+ * with quotes or Unicode escapes in its name, it does.
+ */
+static bool
+executes_call(const NamesText *text, size_t at)
+{
+	char		name[MAX_EXECUTED];
 	size_t		start = skip_glue(text, at);
 	size_t		end;
 	size_t		length;
 	bool		is_quoted;
+	NamesPrepared prepared;
 
 	if (!skip_comments(text, &start))
-		return EXECUTES_ANYTHING;
+		return text->is_installed;
 	is_quoted = start > at && text->text[start - 1] == '"';
-	for (end = start; end < text->length; end++)
-		if (is_quoted ? is_quote(text->text[end]) : !names_is_word(text->text[end]) && text->text[end] != '$')
-			break;
-	NAMES_STEPS(end - start);
-	/* A name with quotes or Unicode escapes may be any. */
+	end = skip_prepared(text, start, is_quoted);
 	if ((is_quoted && char_at(text, end) == '"' && char_at(text, end + 1) == '"') ||
 		(end - start == 1 && lower_case(text->text[start]) == 'u' && char_at(text, end) == '&'))
-		return EXECUTES_ANYTHING;
+		return text->is_installed;
 	if (end == start || !is_called(text, end))
-		return EXECUTES_NOTHING;
+		return false;
+	/* Of a longer name this takes what PostgreSQL keeps and a few bytes more; the look-up truncates it. */
 	length = end - start < MAX_EXECUTED ? end - start : MAX_EXECUTED - 1;
 	memcpy(name, text->text + start, length);
 	name[length] = '\0';
 	for (size_t i = 0; i < length && !is_quoted; i++)
 		name[i] = lower_case(name[i]);
-	return EXECUTES_NAME;
-}
-
-/* Whether EXECUTE, which ends here, hands arguments to what calls keyrot, or to what may be anything. */
-static bool
-executes_call(const NamesText *text, size_t at)
-{
-	char		name[MAX_EXECUTED];
-	Executed	executed = take_prepared(text, at, name);
-	NamesPrepared prepared;
-
-	if (executed != EXECUTES_NAME)
-		return executed == EXECUTES_ANYTHING && text->is_installed;
 	prepared = text->prepared(name);
 	return prepared == NAMES_CALLS || (prepared == NAMES_UNKNOWN && text->unknown_calls);
 }
 
-/* The word that this byte belongs to, as far as a name may be long; empty where it belongs to none. */
+/* The word that contains this byte, cut where it is longer than a name can be; empty if there is none. */
 static Word
 word_around(const NamesText *text, size_t at)
 {
@@ -285,7 +278,7 @@ end_of(const NamesText *text, Word word)
 	return start_of(text, word) + word.length;
 }
 
-/* Where the name or mark ends that stands before this byte: behind blanks and quotes of names. */
+/* The end of the name or punctuation before this byte, without white space and quotes around names. */
 static size_t
 skip_back(const NamesText *text, size_t at)
 {
@@ -297,7 +290,7 @@ skip_back(const NamesText *text, size_t at)
 	return at;
 }
 
-/* The word before this byte, if nothing else stands between; else an empty one. */
+/* The word before this byte, with nothing but white space and quotes in between; empty if there is none. */
 static Word
 word_before(const NamesText *text, size_t at)
 {
@@ -316,7 +309,7 @@ stands_before(const NamesText *text, Word word, const char *mark)
 	return at >= length && memcmp(text->text + at - length, mark, length) == 0;
 }
 
-/* Whether ON is that of CREATE INDEX. */
+/* Whether this ON belongs to CREATE INDEX. */
 static bool
 is_of_index(const NamesText *text, Word on)
 {
@@ -331,7 +324,7 @@ is_of_index(const NamesText *text, Word on)
 	return false;
 }
 
-/* Whether a word is a variable of PL/pgSQL that INTO names, as in SELECT INTO type f(). */
+/* Whether a word is a variable of PL/pgSQL rather than a keyword, as in SELECT INTO view f(). */
 static bool
 is_target(const NamesText *text, Word word)
 {
@@ -341,7 +334,7 @@ is_target(const NamesText *text, Word word)
 		stands_before(text, word, ".");
 }
 
-/* Whether names stand in the parentheses that begin here, as far as the first tells: (a, b), (a text), (). */
+/* Whether the parentheses that begin here seem to hold names, as in (a, b), (a text) or (), judged by the first. */
 static bool
 lists_names(const NamesText *text, size_t at)
 {
@@ -359,8 +352,8 @@ lists_names(const NamesText *text, size_t at)
 }
 
 /*
- * Whether a word is the name of a table, a type or something declared, not of a function that is called: by the word
- * before it, and by what stands in the parentheses that begin at "at".
+ * Whether a word names a table, or something that is declared, rather than a function that is called.  This is
+ * judged by the word before it and by what is in the parentheses at "at".
  */
 static bool
 is_declared(const NamesText *text, Word word, size_t at)
@@ -371,7 +364,7 @@ is_declared(const NamesText *text, Word word, size_t at)
 		return false;
 	if (equals(before, "on"))
 		return is_of_index(text, before);
-	/* EXECUTE FUNCTION has arguments, not types. */
+	/* EXECUTE FUNCTION of a trigger is followed by arguments, not by types. */
 	if ((equals(before, "function") || equals(before, "procedure")) &&
 		equals(word_before(text, start_of(text, before)), "execute"))
 		return false;
@@ -390,14 +383,14 @@ is_e(char c)
 	return c == 'e' || c == 'E';
 }
 
-/* Whether the k here is of the schema's name. */
+/* Whether this k begins the schema's name. */
 static bool
 is_schema(const NamesText *text, size_t at)
 {
 	return is_e(char_at(text, at + 1)) && starts_word(text, at) && equals(word_around(text, at), "keyrot");
 }
 
-/* Whether the k here is of the schema's name, before what is called; a name that is still to be put in counts. */
+/* Whether this k begins the schema's name, and a call follows; a placeholder counts as the name of a function. */
 static bool
 is_qualified_call(const NamesText *text, size_t at)
 {
@@ -419,7 +412,7 @@ is_qualified_call(const NamesText *text, size_t at)
 	return is_called(text, end) && !is_declared(text, schema, skip_glue(text, end));
 }
 
-/* Whether the x here is of an EXECUTE that calls. */
+/* Whether this x belongs to an EXECUTE that amounts to a call. */
 static bool
 is_execution(const NamesText *text, size_t at)
 {
@@ -431,7 +424,7 @@ is_execution(const NamesText *text, size_t at)
 	return equals(word, "execute") && executes_call(text, end_of(text, word));
 }
 
-/* Whether a function's name without a schema ends before this byte; takes it. */
+/* Whether the word before this byte is one of keyrot's functions, without a schema; returns it in "word". */
 static bool
 take_own_before(const NamesText *text, size_t at, Word *word)
 {
@@ -439,7 +432,7 @@ take_own_before(const NamesText *text, size_t at, Word *word)
 	return is_listed(*word, own, count_of(own)) && !stands_before(text, *word, ".") && !stands_before(text, *word, "::");
 }
 
-/* Whether the parenthesis, or the comment, that begins here follows a function's name without a schema. */
+/* Whether one of keyrot's functions, without a schema, is called by the parenthesis or comment that begins here. */
 static bool
 is_bare_call(const NamesText *text, size_t at)
 {
@@ -450,8 +443,8 @@ is_bare_call(const NamesText *text, size_t at)
 }
 
 /*
- * Whether a function's name without a schema is before more than names in parentheses, or before a quote, as where a
- * parenthesis was forgotten.  Where a text cannot be parsed, the word before such a name tells nothing.
+ * The same for a text that cannot be parsed, in which the word before the name means nothing: whether the parentheses
+ * hold anything but names.  A quote counts, too, in case the parenthesis is what is missing.
  */
 static bool
 is_broken_call(const NamesText *text, size_t at)
@@ -469,7 +462,7 @@ is_broken_call(const NamesText *text, size_t at)
 	return char_at(text, at) != ')';
 }
 
-/* Whether the & here is of a name with Unicode escapes, which may be any. */
+/* Whether this & belongs to a name with Unicode escapes, which could be any name. */
 static bool
 is_any_name(const NamesText *text, size_t at)
 {
@@ -480,7 +473,7 @@ is_any_name(const NamesText *text, size_t at)
 	return char_at(text, at + 1) == '"';
 }
 
-/* Whether the check holds anywhere where one of these letters stands. */
+/* Whether the check is true at any occurrence of one of these characters. */
 static bool
 holds_at(const NamesText *text, const char *letters, bool (*check) (const NamesText *, size_t))
 {
@@ -505,7 +498,7 @@ holds_at(const NamesText *text, const char *letters, bool (*check) (const NamesT
 	return false;
 }
 
-/* Whether a text calls a function of keyrot's, or executes with arguments what was prepared and does. */
+/* Whether a text calls one of keyrot's functions, or executes a prepared statement that does, with arguments. */
 bool
 names_call_occurs(const NamesText *text)
 {
@@ -515,7 +508,7 @@ names_call_occurs(const NamesText *text)
 		(text->is_installed && (holds_at(text, "(-/", is_bare_call) || holds_at(text, "&", is_any_name)));
 }
 
-/* Whether a text that cannot be parsed names keyrot, or calls a function of its as far as that can be told. */
+/* Whether a text that cannot be parsed mentions keyrot or may be a call of one of its functions. */
 bool
 names_mention_occurs(const NamesText *text)
 {

@@ -1,6 +1,6 @@
 /*
  * names.h
- *	  Which texts call a function of keyrot's, as far as their spelling tells.
+ *	  Which texts call one of keyrot's functions, judged by their spelling.
  */
 #ifndef KEYROT_NAMES_H
 #define KEYROT_NAMES_H
@@ -16,18 +16,18 @@ typedef enum NamesPrepared
 	NAMES_CALLS
 } NamesPrepared;
 
-/* A text, with what has to be known of the session that it belongs to. */
+/* A text, and what has to be known about the session that it belongs to. */
 typedef struct NamesText
 {
 	const char *text;
 	size_t		length;			/* bytes */
-	bool		is_installed;	/* keyrot is, in the database: names without a schema count */
-	bool		unknown_calls;	/* EXECUTE of what is not prepared (yet) counts */
+	bool		is_installed;	/* the database has keyrot: names without a schema count */
+	bool		unknown_calls;	/* EXECUTE of a statement that is not prepared (yet) counts */
 	NamesPrepared (*prepared) (const char *name);	/* what EXECUTE of this name runs; may be NULL */
-	void		(*pause) (void);	/* called now and then while a long text is read; may be NULL */
+	void		(*pause) (void);	/* called from time to time while a long text is read; may be NULL */
 } NamesText;
 
-/* Tells that so many bytes were looked at; the fuzzers count them, nothing else does. */
+/* Counts bytes that were looked at, for the fuzzers only. */
 #ifdef KEYROT_COUNT_STEPS
 extern size_t names_steps;
 #define NAMES_STEPS(bytes) (names_steps += (bytes))
@@ -35,7 +35,7 @@ extern size_t names_steps;
 #define NAMES_STEPS(bytes) ((void) (bytes))
 #endif
 
-/* Whether a text has what no call can do without.  Most statements of others' do not, and need no closer look. */
+/* Whether a text has a parenthesis, which every call has.  Many statements have none and need no closer look. */
 static inline bool
 names_call_may_occur(const char *text, size_t length)
 {

@@ -2,10 +2,10 @@
  * redact.c
  *	  The server log without secrets: a hook that edits each report before it is written.
  *
- * Nothing here may fail: a report is edited while an error is on its way.  There is no catalog access and
- * no memory that must be had; what cannot be copied is overwritten where it stands.  A report is edited if it
- * was raised while a statement ran that calls keyrot (mask.c), if the statement string has come to such a
- * statement (current.c), or if a text of its own shows one.
+ * Nothing here may fail, because a report may be an error that is being raised.  There is no catalog access, and
+ * allocation may fail: a text that cannot be copied is overwritten in place.  A report is edited if it was raised
+ * while a statement that calls keyrot was running (mask.c), if such a statement of the query string was being
+ * processed (current.c), or if one of the report's own texts contains such a statement.
  */
 #include "log/redact.h"
 
@@ -25,14 +25,14 @@
 #include "base/notices.h"
 #include "base/settings.h"
 
-/* Writes a text without its secrets; with NULL for "out" tells its length. */
+/* Writes a text without its secrets and returns its length; if "out" is NULL, only returns the length. */
 typedef size_t (*Writer) (const char *text, size_t length, char *out);
 
 static emit_log_hook_type previous_emit_log_hook = NULL;
 static bool is_last = false;
-static bool at_work = false;	/* on a report; those of its own making are let through */
+static bool at_work = false;	/* on a report; reports raised meanwhile are not edited */
 
-/* Room for a text of this length and its zero byte; NULL where there is none. */
+/* Memory for a text of this length and its zero byte; NULL if there is none. */
 static char *
 try_alloc(size_t length)
 {
@@ -42,8 +42,8 @@ try_alloc(size_t length)
 }
 
 /*
- * Puts what the writer makes of a report's field in its place, and wipes and frees what was there, as the
- * server frees a report's fields itself.  Where there is no room for it, the field is blanked out.
+ * Replaces a field of a report by what the writer makes of it.  The old text is wiped and freed, as the server would
+ * free it.  If there is no memory for a new one, the old one is overwritten with asterisks.
  */
 static void
 rewrite(char **field, Writer writer)
@@ -72,7 +72,7 @@ write_marker(const char *text pg_attribute_unused(), size_t length pg_attribute_
 	return LOGTEXT_MARKER_LENGTH;
 }
 
-/* The statement string at the end of a message, as it is reported elsewhere; this one adds the zero byte. */
+/* Replaces the query string at the end of a message by its redacted copy.  This writer adds the zero byte itself. */
 static size_t
 write_tail(const char *text, size_t length, char *out)
 {
@@ -106,7 +106,7 @@ has_call(const char *text)
 	return names_call_occurs(&in);
 }
 
-/* Whether this, up to a colon, names the language that messages are written in. */
+/* Whether this locale name, which a colon may end, is that of the untranslated messages. */
 static bool
 is_english_name(const char *name)
 {
@@ -117,8 +117,8 @@ is_english_name(const char *name)
 }
 
 /*
- * Whether messages are not translated, so that it is known how they quote values.  The first language of LANGUAGE that
- * there are messages in counts, unless the locale is C itself.
+ * Whether messages are not translated, so that it is known how they quote values.  Of the languages in LANGUAGE the
+ * first one counts that has a message catalog, unless the locale is C.
  */
 static bool
 is_english(void)
@@ -138,7 +138,7 @@ is_english(void)
 	return is_english_name(name);
 }
 
-/* Redacts a message, detail or hint: if it shows a call itself, or belongs to a statement that calls keyrot. */
+/* Redacts a message, detail or hint if it contains a call or belongs to a statement that calls keyrot. */
 static void
 redact_text(char **field, bool calls)
 {
@@ -167,14 +167,14 @@ has_generated_secret(const char *text)
 	return false;
 }
 
-/* keyrot's own reports repeat public names and nothing else, unless a secret was given for one. */
+/* Whether a report is one of keyrot's own, which repeat only public names, and no secret was passed as such a name. */
 static bool
 is_ours(const ErrorData *edata)
 {
 	return edata->domain != NULL && strcmp(edata->domain, KEYROT_DOMAIN) == 0 && !has_generated_secret(edata->message);
 }
 
-/* Whether a message may be one that tells a statement, not one that is about a setting, say. */
+/* Whether a message may contain a statement, unlike one about a setting, for example. */
 static bool
 tells_statement(const ErrorData *edata)
 {
@@ -183,7 +183,7 @@ tells_statement(const ErrorData *edata)
 	return edata->elevel < ERROR && (category == ERRCODE_SUCCESSFUL_COMPLETION || category == ERRCODE_WARNING);
 }
 
-/* Whether errors of this kind may repeat a value: not those about locks, resources, rights to write, shutdown. */
+/* Whether an error may repeat a value, unlike one about locks, resources, read-only transactions or shutdown. */
 static bool
 repeats_values(const ErrorData *edata)
 {
@@ -200,7 +200,7 @@ repeats_values(const ErrorData *edata)
 	}
 }
 
-/* Whether a text could not be parsed, so that a secret may stand anywhere in it. */
+/* Whether a text could not be parsed, so that a secret may be anywhere in it. */
 static bool
 is_unparsed(const ErrorData *edata)
 {
@@ -223,7 +223,7 @@ mentions(const char *text)
 	return names_mention_occurs(&in);
 }
 
-/* Redacts the statement that a function ran; tells whether it calls keyrot. */
+/* Redacts the statement that a function ran; returns whether the report is about a call. */
 static bool
 redact_inner(ErrorData *edata, bool calls)
 {
@@ -245,8 +245,8 @@ redact_inner(ErrorData *edata, bool calls)
 }
 
 /*
- * Whether a tree calls keyrot, by way of a view or rule, say.  The server prints them where nothing is wrong, so
- * that catalogs may be looked at; if that fails, the error goes on its way.
+ * Whether a tree calls keyrot, perhaps by way of a view or rule.  Trees are not printed while an error is handled, so
+ * catalogs may be accessed, and an error may be raised.
  */
 static bool
 tree_calls(const char *tree)
@@ -279,7 +279,7 @@ redact_detail(ErrorData *edata, bool calls, bool has_values)
 		redact_text(&edata->detail_log, false);
 }
 
-/* Whether a report is about a statement that calls keyrot.  Takes away the mark that says so. */
+/* Whether a report is about a statement that calls keyrot.  Removes the mark that says so. */
 static bool
 is_about_call(ErrorData *edata)
 {
@@ -311,7 +311,7 @@ redact_report(ErrorData *edata)
 		rewrite(&edata->context, logtext_context);
 }
 
-/* emit_log_hook: ours before those of libraries that came earlier. */
+/* Our emit_log_hook, which is called before those of libraries that were loaded earlier. */
 static void
 redact_log(ErrorData *edata)
 {
@@ -325,7 +325,7 @@ redact_log(ErrorData *edata)
 		previous_emit_log_hook(edata);
 }
 
-/* Whether keyrot is the last name in the list of libraries. */
+/* Whether keyrot is the last library in the list. */
 static bool
 stands_last(const char *list)
 {
@@ -341,7 +341,7 @@ stands_last(const char *list)
 		(end == length || strchr(" \t\n\",/", list[end - length - 1]) != NULL);
 }
 
-/* What is not covered, as a sentence for status(); NULL where all is. */
+/* What is not covered, as a sentence for status(); NULL if everything is. */
 const char *
 redact_problem(void)
 {
@@ -355,7 +355,7 @@ redact_problem(void)
 	return NULL;
 }
 
-/* Installs the hook; called once, when the library is loaded.  Warns where others come after it. */
+/* Installs the hook, and warns if other libraries come after keyrot.  Called once, when the library is loaded. */
 void
 redact_init(void)
 {

@@ -1,10 +1,10 @@
 /*
  * session.c
- *	  What of a text counts in this session: whether keyrot is installed, and what is prepared.
+ *	  What the judgement of a text depends on in this session: whether keyrot is installed, and what is prepared.
  *
- * In a database without keyrot only names behind "keyrot." count, so that functions and tables of others'
- * keep their messages.  Reports need to know before any statement has run, and may not look into catalogs:
- * the transaction in which a session starts looks, right before its end.
+ * In a database without keyrot only names after "keyrot." count, so that other people's functions and tables keep
+ * their messages.  Reports need to know this before any statement has run, but must not access catalogs; so it is
+ * looked up at the end of the transaction in which the session starts.
  */
 #include "log/session.h"
 
@@ -19,11 +19,11 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-/* Bits of a cached plan's cursor options that PostgreSQL has no use for: what its text was found to be. */
+/* Bits of a plan source's cursor options that PostgreSQL does not use: whether its text was judged, and how. */
 #define PREPARED_HARMLESS	(1 << 29)
 #define PREPARED_CALLS		(1 << 30)
 
-static Oid	schema = InvalidOid;	/* keyrot's, where it is installed */
+static Oid	schema = InvalidOid;	/* keyrot's, if it is installed */
 static bool is_known = false;
 static bool watching = false;
 
@@ -33,7 +33,7 @@ forget(Datum arg pg_attribute_unused(), int cache pg_attribute_unused(), uint32 
 	is_known = false;
 }
 
-/* Looks whether keyrot is installed, where it is not known (any more).  To be called in a transaction. */
+/* Looks up whether keyrot is installed, if that is not known or may have changed.  Does nothing outside a transaction. */
 void
 session_learn(void)
 {
@@ -55,7 +55,7 @@ session_has_keyrot(void)
 	return OidIsValid(schema);
 }
 
-/* Whether a function is keyrot's.  To be called in a transaction that has not failed; may raise errors. */
+/* Whether a function is keyrot's.  Must be called in a transaction that has not failed; may raise errors. */
 bool
 session_owns_function(unsigned function)
 {
@@ -70,8 +70,8 @@ learn_at_start(XactEvent event, void *arg pg_attribute_unused())
 }
 
 /*
- * What EXECUTE of this name, which may be too long, runs.  A long text is read once, and the answer kept with its
- * plan.
+ * What EXECUTE of this name, which may have to be truncated, runs.  The answer is kept with the plan source: a text may
+ * have thousands of EXECUTEs in it, and the prepared statement may be long.
  */
 static NamesPrepared
 look_up_prepared(const char *name)
@@ -95,7 +95,7 @@ look_up_prepared(const char *name)
 	return (source->cursor_options & PREPARED_CALLS) != 0 ? NAMES_CALLS : NAMES_HARMLESS;
 }
 
-/* A text to be judged where nothing may be raised; it is the caller's. */
+/* A text to be judged where no error may be raised.  It is not copied. */
 NamesText
 session_text(const char *text, size_t length)
 {
@@ -110,7 +110,7 @@ pause_for_interrupts(void)
 	CHECK_FOR_INTERRUPTS();
 }
 
-/* As session_text(), where judging may be cancelled. */
+/* The same where judging may be cancelled. */
 NamesText
 session_text_in_hook(const char *text, size_t length)
 {
@@ -120,7 +120,7 @@ session_text_in_hook(const char *text, size_t length)
 	return result;
 }
 
-/* Lets each session look when it starts; called once, when the library is loaded. */
+/* Makes each session look when it starts.  Called once, when the library is loaded. */
 void
 session_init(void)
 {

@@ -1,6 +1,6 @@
 /*
  * session.h
- *	  What of a text counts in this session: whether keyrot is installed, and what is prepared.
+ *	  What the judgement of a text depends on in this session: whether keyrot is installed, and what is prepared.
  */
 #ifndef KEYROT_SESSION_H
 #define KEYROT_SESSION_H
