@@ -185,7 +185,11 @@ use_of('zone-untaken', 2);
 is(answer('app.moved'), 'no: within a day, used', 'somebody signs with the old secret there');
 is(answer('new.moved'), 'no: within a day, used', 'also by the old AppKey');
 is(answer('zone-untaken'), 'yes', 'one that is in use there only');
+sql("SELECT keyrot.verify_app_string('app.none', 'm', '" . sign_text('x', 'm') . "')");
+my $failed = q{SELECT value FROM keyrot.metrics WHERE name = 'keyrot_failures_total' AND labels ->> 'reason' = 'unknown'};
+is(sql($failed), '1', 'a verification that failed there is counted there');
 $server = $node;
+is(sql($failed), '0', 'and not on the primary');
 is(join(', ', map { answer($_) } 'app.moved', 'new.moved', 'zone-untaken'), 'yes, yes, no: new never used', 'the primary does not know of it');
 
 done_testing();
