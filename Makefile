@@ -21,6 +21,7 @@ OBJS = \
 	src/base/errors.o \
 	src/base/notices.o \
 	src/base/settings.o \
+	src/base/shared.o \
 	src/core/announce.o \
 	src/core/argument.o \
 	src/core/batch.o \

@@ -27,18 +27,15 @@
 
 #include "lib/ilist.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
 #include "base/errors.h"
 #include "base/settings.h"
+#include "base/shared.h"
 
-#define TABLE_NAME "keyrot rate limit"
 #define HASH_NAME "keyrot rate limit by caller"
-#define TRANCHE_NAME "keyrot_limit"
 
 #define SECOND INT64CONST(1000000000)	/* in nanoseconds, as all times here */
 
@@ -76,25 +73,6 @@ typedef struct LimitTable
 static LimitTable *table;
 static HTAB *entries;			/* by key */
 
-static shmem_request_hook_type previous_shmem_request_hook;
-static shmem_startup_hook_type previous_shmem_startup_hook;
-
-static Size
-shared_table_size(void)
-{
-	return add_size(offsetof(LimitTable, times), mul_size(keyrot_rate_limit_entries, sizeof(LimitTimes)));
-}
-
-static void
-request_shared_memory(void)
-{
-	if (previous_shmem_request_hook != NULL)
-		previous_shmem_request_hook();
-	RequestAddinShmemSpace(add_size(shared_table_size(),
-									hash_estimate_size(keyrot_rate_limit_entries, sizeof(LimitEntry))));
-	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
-}
-
 static void
 set_up_table(LWLock *lock)
 {
@@ -112,33 +90,26 @@ hash_layout(void)
 }
 
 static void
-open_shared_table(void)
+open_shared_table(void *memory, LWLock *lock, bool found)
 {
 	HASHCTL		layout = hash_layout();
-	bool		found;
 
-	if (previous_shmem_startup_hook != NULL)
-		previous_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	table = ShmemInitStruct(TABLE_NAME, shared_table_size(), &found);
+	table = memory;
 	if (!found)
-		set_up_table(&GetNamedLWLockTranche(TRANCHE_NAME)->lock);
+		set_up_table(lock);
 	/* All of its elements are there from the start, so entering one takes no memory later. */
 	entries = ShmemInitHash(HASH_NAME, keyrot_rate_limit_entries, keyrot_rate_limit_entries, &layout,
 							HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
-	LWLockRelease(AddinShmemInitLock);
 }
 
 /* Requests shared memory if the library is preloaded; called once, after settings_init(). */
 void
 limit_init(void)
 {
-	if (!settings_preloaded())
-		return;
-	previous_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shared_memory;
-	previous_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = open_shared_table;
+	if (settings_preloaded())
+		shared_add("keyrot rate limit",
+				   add_size(offsetof(LimitTable, times), mul_size(keyrot_rate_limit_entries, sizeof(LimitTimes))),
+				   hash_estimate_size(keyrot_rate_limit_entries, sizeof(LimitEntry)), open_shared_table);
 }
 
 /* Creates this session's own table if it does not exist yet; raises an error if out of memory. */

@@ -20,16 +20,10 @@
 #include <time.h>
 
 #include "common/hashfn.h"
-#include "miscadmin.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 
 #include "base/settings.h"
+#include "base/shared.h"
 #include "crypto/arena.h"
-
-#define CACHE_NAME "keyrot master keys"
-#define TRANCHE_NAME "keyrot_master_keys"
 
 #define SECOND INT64CONST(1000000000)	/* in nanoseconds */
 #define PAUSE (10 * SECOND)		/* between runs because a master key is missing */
@@ -52,18 +46,6 @@ typedef struct KeyCache
 static KeyCache own = {.locked = true};
 static KeyCache *cache = &own;
 
-static shmem_request_hook_type previous_shmem_request_hook;
-static shmem_startup_hook_type previous_shmem_startup_hook;
-
-static void
-request_shared_memory(void)
-{
-	if (previous_shmem_request_hook != NULL)
-		previous_shmem_request_hook();
-	RequestAddinShmemSpace(sizeof(KeyCache));
-	RequestNamedLWLockTranche(TRANCHE_NAME, 1);
-}
-
 /*
  * The keys have their own pages, which the postmaster maps once and all other processes inherit; PostgreSQL's
  * shared memory may be in huge pages, parts of which cannot be excluded from core dumps.  They are wiped when
@@ -85,35 +67,25 @@ prepare_keys(void)
 }
 
 static void
-open_shared_cache(void)
+open_shared_cache(void *memory, LWLock *lock, bool found)
 {
-	bool		found;
-
-	if (previous_shmem_startup_hook != NULL)
-		previous_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	cache = ShmemInitStruct(CACHE_NAME, sizeof(KeyCache), &found);
+	cache = memory;
 	if (!found)
 	{
 		memset(cache, 0, sizeof(KeyCache));
-		cache->lock = &GetNamedLWLockTranche(TRANCHE_NAME)->lock;
+		cache->lock = lock;
 		pg_atomic_init_u64(&cache->reloads, 0);
 		prepare_keys();
 	}
 	settings_count_reloads_in(&cache->reloads);
-	LWLockRelease(AddinShmemInitLock);
 }
 
 /* Requests shared memory if the library is preloaded; called once, after settings_init(). */
 void
 master_cache_init(void)
 {
-	if (!settings_preloaded())
-		return;
-	previous_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shared_memory;
-	previous_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = open_shared_cache;
+	if (settings_preloaded())
+		shared_add("keyrot master keys", sizeof(KeyCache), 0, open_shared_cache);
 }
 
 /* Whether one run serves all sessions. */

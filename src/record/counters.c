@@ -8,15 +8,11 @@
  */
 #include "record/counters.h"
 
-#include "miscadmin.h"
 #include "port/atomics.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
-#include "storage/shmem.h"
 
 #include "base/settings.h"
+#include "base/shared.h"
 
-#define TRANCHE "keyrot counters"
 #define MAX_NAMES 128
 #define NAME_BYTES 32
 #define OTHER "other"
@@ -42,18 +38,6 @@ typedef struct Counters
 static Counters *counters = NULL;
 static LWLock *lock = NULL;
 
-static shmem_request_hook_type next_request_hook = NULL;
-static shmem_startup_hook_type next_startup_hook = NULL;
-
-static void
-request_memory(void)
-{
-	if (next_request_hook != NULL)
-		next_request_hook();
-	RequestAddinShmemSpace(sizeof(Counters));
-	RequestNamedLWLockTranche(TRANCHE, 1);
-}
-
 static void
 clear(CountList *list)
 {
@@ -63,33 +47,22 @@ clear(CountList *list)
 }
 
 static void
-start_up(void)
+start(void *memory, LWLock *its_lock, bool found)
 {
-	bool		found;
-
-	if (next_startup_hook != NULL)
-		next_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	counters = ShmemInitStruct(TRANCHE, sizeof(Counters), &found);
-	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
-	if (!found)
-	{
-		clear(&counters->actions);
-		clear(&counters->failures);
-	}
-	LWLockRelease(AddinShmemInitLock);
+	counters = memory;
+	lock = its_lock;
+	if (found)
+		return;
+	clear(&counters->actions);
+	clear(&counters->failures);
 }
 
 /* Requests the shared memory, if keyrot is preloaded and has a database to record in. */
 void
 counters_init(void)
 {
-	if (!settings_preloaded() || keyrot_database[0] == '\0')
-		return;
-	next_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-	next_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = start_up;
+	if (settings_preloaded() && keyrot_database[0] != '\0')
+		shared_add("keyrot counters", sizeof(Counters), 0, start);
 }
 
 /* The count of this name; NULL if the list does not have the name yet. */

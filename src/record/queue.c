@@ -20,15 +20,14 @@
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
-#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 #include "base/settings.h"
+#include "base/shared.h"
 
-#define TRANCHE "keyrot request queue"
 #define SHARES "keyrot shares of the request queue"
 #define SHARE_OF_ONE_CALLER 8	/* the eighth part */
 #define REFUSALS_A_SECOND 100	/* of one caller, that are recorded singly */
@@ -101,9 +100,6 @@ static Queue *queue = NULL;
 static LWLock *lock = NULL;
 static HTAB *shares = NULL;		/* by asker: nobody's share is counted under the lock */
 
-static shmem_request_hook_type next_request_hook = NULL;
-static shmem_startup_hook_type next_startup_hook = NULL;
-
 static Size
 queue_bytes(void)
 {
@@ -111,48 +107,28 @@ queue_bytes(void)
 }
 
 static void
-request_memory(void)
-{
-	if (next_request_hook != NULL)
-		next_request_hook();
-	RequestAddinShmemSpace(queue_bytes());
-	RequestAddinShmemSpace(hash_estimate_size(keyrot_request_queue_size, sizeof(Share)));
-	RequestNamedLWLockTranche(TRANCHE, 1);
-}
-
-static void
-start_up(void)
+start(void *memory, LWLock *its_lock, bool found)
 {
 	HASHCTL		control = {.keysize = sizeof(Asker), .entrysize = sizeof(Share)};
-	bool		found;
 
-	if (next_startup_hook != NULL)
-		next_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	queue = ShmemInitStruct(TRANCHE, queue_bytes(), &found);
-	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
+	queue = memory;
+	lock = its_lock;
 	/* There are never more askers than rows, so each finds an entry. */
 	shares = ShmemInitHash(SHARES, keyrot_request_queue_size, keyrot_request_queue_size, &control, HASH_ELEM | HASH_BLOBS);
-	if (!found)
-	{
-		memset(queue, 0, queue_bytes());
-		queue->size = keyrot_request_queue_size;
-		queue->run.state = WORKER_DONE;
-		queue->last_run.state = WORKER_DONE;
-	}
-	LWLockRelease(AddinShmemInitLock);
+	if (found)
+		return;
+	memset(queue, 0, queue_bytes());
+	queue->size = keyrot_request_queue_size;
+	queue->run.state = WORKER_DONE;
+	queue->last_run.state = WORKER_DONE;
 }
 
 /* Requests the shared memory, if keyrot is preloaded and has a database to record in. */
 void
 queue_init(void)
 {
-	if (!settings_preloaded() || keyrot_database[0] == '\0')
-		return;
-	next_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-	next_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = start_up;
+	if (settings_preloaded() && keyrot_database[0] != '\0')
+		shared_add("keyrot request queue", queue_bytes(), hash_estimate_size(keyrot_request_queue_size, sizeof(Share)), start);
 }
 
 bool
