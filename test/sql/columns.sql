@@ -33,7 +33,7 @@ WITH views AS (
     SELECT a.*, relname, format('ALTER TABLE keyrot.%I ', relname) AS alter,
            EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = attrelid AND indisprimary AND attnum = ANY (indkey)) AS is_key
       FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = attrelid
-     WHERE relnamespace = 'keyrot'::regnamespace AND relkind = 'r' AND attnum > 0
+     WHERE relnamespace = 'keyrot'::regnamespace AND relkind = 'r' AND attnum > 0 AND NOT attisdropped
 )
 SELECT kind, relname, attname, gone || ' ' || alter || command AS command FROM columns, views, LATERAL (VALUES
     ('dropped', format('DROP COLUMN %I CASCADE', attname)),
