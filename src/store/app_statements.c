@@ -80,6 +80,7 @@ app_statements_insert(Credential *app, Datum app_name, NullableDatum description
 			return false;
 		skip_numbers_in_use();
 	}
+	rows_require_as_written(app);
 	return true;
 }
 
@@ -115,7 +116,10 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 	parameters_add_time(&parameters, app->due_at);
 	parameters_add_nullable(&parameters, Int64GetDatum(app->grace_after_use), app->grace_after_use == NO_GRACE_AFTER_USE);
 	if (statement_try_write(&insert, &parameters, "app"))
+	{
+		rows_require_as_written(app);
 		return true;
+	}
 	if (!credential_statements_exists(CREDENTIAL_APP, app->identifier))
 		error_not_written("app");
 	return false;

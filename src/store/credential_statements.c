@@ -10,6 +10,7 @@
 #include "utils/timestamp.h"
 
 #include "store/statement.h"
+#include "store/tables.h"
 #include "base/errors.h"
 
 /* Whether an AppKey was ever issued, or a zone ever had a key, as the transaction sees it now. */
@@ -71,29 +72,65 @@ credential_statements_set_owner(const Credential *credential, Oid owner, const c
 	}
 }
 
+/* A credential of this table whose owner's OID and name disagree, and the role that it is to have. */
+#define DISAGREEING(table) \
+	"  FROM pg_catalog.pg_roles AS r, keyrot." table " AS before" \
+	" WHERE r.oid OPERATOR(pg_catalog.=)" \
+	"       coalesce((SELECT n.oid FROM pg_catalog.pg_roles AS n" \
+	"                  WHERE n.rolname OPERATOR(pg_catalog.=) before.owner_name), before.owner)" \
+	"   AND (r.oid OPERATOR(pg_catalog.<>) before.owner OR r.rolname OPERATOR(pg_catalog.<>) before.owner_name)"
+
+static void
+read_counts(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	int64	   *counts = reader_state;
+	bool		is_null;
+
+	counts[0] = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
+	counts[1] = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &is_null));
+}
+
+/* Runs one of these statements, and one that looks for what it had to change. */
+static int64
+rebind(Statement *update, Statement *find, const char *table)
+{
+	Parameters	none = {0};
+	int64		counts[2] = {0};
+
+	tables_refuse_rules();
+	(void) statement_run(update, &none, read_counts, counts);
+	if (counts[0] != counts[1] || statement_run_without_rows(find, &none) > 0)
+		error_not_written(table);
+	return counts[0];
+}
+
 /*
  * Where an owner's OID and name disagree, sets both to the role of that name or, where none has it, to
  * the role of that OID.  Returns the number of rows changed.  Raises 22021 for a role whose name is not valid in
- * the database's encoding.
+ * the database's encoding, and 55000 where a row was not written, or with another version or secret.
  */
 int64
 credential_statements_rebind_owners(void)
 {
 #define REBIND(table, identifier) { \
-	.text = "UPDATE keyrot." table " AS c SET owner = r.oid, owner_name = " VALID_NAME_OF("r") \
-	"  FROM pg_catalog.pg_roles AS r" \
-	" WHERE r.oid OPERATOR(pg_catalog.=)" \
-	"       coalesce((SELECT n.oid FROM pg_catalog.pg_roles AS n" \
-	"                  WHERE n.rolname OPERATOR(pg_catalog.=) c.owner_name), c.owner)" \
-	"   AND (r.oid OPERATOR(pg_catalog.<>) c.owner OR r.rolname OPERATOR(pg_catalog.<>) c.owner_name)", \
-	.success = SPI_OK_UPDATE, \
+	.text = "WITH rebound AS (UPDATE keyrot." table " AS c SET owner = r.oid, owner_name = " VALID_NAME_OF("r") \
+	DISAGREEING(table) " AND before." identifier " OPERATOR(pg_catalog.=) c." identifier \
+	" RETURNING " UNCHANGED("c", "before") " AS as_given)" \
+	" SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE as_given) FROM rebound", \
+	.success = SPI_OK_SELECT, \
 }
-	static Statement rebind[] = FOR_BOTH_KINDS(REBIND);
-	Parameters	none = {0};
+#define FIND(table, identifier) { \
+	.text = "SELECT" DISAGREEING(table) " LIMIT 1", \
+	.success = SPI_OK_SELECT, \
+}
+	static Statement update[] = FOR_BOTH_KINDS(REBIND);
+	static Statement find[] = FOR_BOTH_KINDS(FIND);
 
-	return (int64) (statement_run_without_rows(&rebind[0], &none) + statement_run_without_rows(&rebind[1], &none));
+	return rebind(&update[0], &find[0], "app") + rebind(&update[1], &find[1], "zone");
+#undef FIND
 #undef REBIND
 }
+#undef DISAGREEING
 
 /* The blocks of a table, from the first on and before the next, as two tids. */
 static void

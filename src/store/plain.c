@@ -1,10 +1,11 @@
 /*
  * plain.c
- *	  Whether one of keyrot's tables is just as the extension made it, so that its rows can be read and written without
- *	  SQL and nobody notices.
+ *	  Whether one of keyrot's tables is as the extension made it, so that its rows can be read, or read and written,
+ *	  without SQL and nobody notices.
  *
  * Rather a table too many is not plain than one too few: it costs time and nothing else.  What concerns only how
- * rows are kept (tablespace, fill factor, replica identity, publications, indexes on columns) leaves it plain.
+ * rows are kept (tablespace, fill factor, replica identity, publications, indexes on columns) leaves it plain.  What
+ * SQL heeds only where it writes (triggers, CHECKs, columns of somebody's) leaves it plain for reading.
  */
 #include "store/plain.h"
 
@@ -25,8 +26,6 @@
 static bool
 has_own_columns_alone(TupleDesc desc, int columns)
 {
-	if (desc->natts < columns)
-		return false;
 	for (int i = 0; i < columns; i++)
 		if (TupleDescAttr(desc, i)->attidentity != '\0')
 			return false;
@@ -85,10 +84,17 @@ is_primary_key(Oid index, int key_columns)
 }
 
 static bool
-has_plain_indexes(Relation table, int key_columns)
+has_primary_key(Relation table, int key_columns)
+{
+	list_free(RelationGetIndexList(table));
+	return is_primary_key(table->rd_pkindex, key_columns);
+}
+
+static bool
+has_plain_indexes(Relation table)
 {
 	List	   *indexes = RelationGetIndexList(table);
-	bool		plain = is_primary_key(table->rd_pkindex, key_columns);
+	bool		plain = true;
 	ListCell   *index;
 
 	foreach(index, indexes)
@@ -105,17 +111,24 @@ is_citus_installed(void)
 }
 
 /*
- * Whether a table has this many columns of the extension's and nothing that somebody has added and SQL would heed; the
- * first of the columns are its primary key.  The columns themselves are judged in columns.c.
+ * Whether rows of a table that has this many columns of the extension's are in the table itself, all of them and for
+ * everybody to read, to be found by its primary key, which is the first of the columns.  The columns themselves are
+ * judged in columns.c.
  */
 bool
-plain_is(Relation table, int columns, int key_columns)
+plain_is_readable(Relation table, int columns, int key_columns)
 {
 	Form_pg_class form = table->rd_rel;
 
 	return form->relkind == RELKIND_RELATION && form->relam == HEAP_TABLE_AM_OID &&
 		!form->relispartition && !form->relhassubclass && !form->relrowsecurity &&
-		table->trigdesc == NULL && table->rd_rules == NULL &&
-		has_own_columns_alone(RelationGetDescr(table), columns) &&
-		has_plain_indexes(table, key_columns) && !is_citus_installed();
+		RelationGetNumberOfAttributes(table) >= columns && has_primary_key(table, key_columns) && !is_citus_installed();
+}
+
+/* Whether, beyond that, there is nothing that somebody has added and SQL would heed where it writes. */
+bool
+plain_is_writable(Relation table, int columns, int key_columns)
+{
+	return plain_is_readable(table, columns, key_columns) && table->trigdesc == NULL && table->rd_rules == NULL &&
+		has_own_columns_alone(RelationGetDescr(table), columns) && has_plain_indexes(table);
 }

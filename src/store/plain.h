@@ -9,6 +9,7 @@
 
 #include "utils/relcache.h"
 
-extern bool plain_is(Relation table, int columns, int key_columns);
+extern bool plain_is_readable(Relation table, int columns, int key_columns);
+extern bool plain_is_writable(Relation table, int columns, int key_columns);
 
 #endif

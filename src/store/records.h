@@ -57,7 +57,7 @@ typedef struct Credential
 	Policy		policy;
 	int64		app_id;			/* apps only, as the next one */
 	char		previous_app_key[APP_KEY_MAX + 1];	/* empty: none */
-	TransactionId writer;		/* of this version of the row, where it was read by SQL */
+	TransactionId writer;		/* of this version of the row */
 	bool		is_own;			/* written by the transaction that read it, which may be rolled back yet */
 } Credential;
 

@@ -8,6 +8,7 @@
 #include "utils/timestamp.h"
 
 #include "store/statement.h"
+#include "base/errors.h"
 
 #define FROM_FIRST_USE "first_use"
 
@@ -81,6 +82,7 @@ retry_statements_find(const char *caller, const char *client_token, TokenRow *to
 		"   AND client_token OPERATOR(pg_catalog.=) $2",
 		.success = SPI_OK_SELECT,
 		.types = {TEXTOID, TEXTOID},
+		.by_key = true,
 	};
 	Parameters	parameters = {0};
 
@@ -98,6 +100,7 @@ retry_statements_finish(const char *caller, const char *client_token, int32 vers
 		"   AND client_token OPERATOR(pg_catalog.=) $2",
 		.success = SPI_OK_UPDATE,
 		.types = {TEXTOID, TEXTOID, INT4OID},
+		.by_key = true,
 	};
 	Parameters	parameters = {0};
 
@@ -107,35 +110,59 @@ retry_statements_finish(const char *caller, const char *client_token, int32 vers
 	statement_touch_one(&update, &parameters, "retry");
 }
 
+static int64
+rebind(Statement *update, Statement *find)
+{
+	Parameters	none = {0};
+	uint64		count = statement_run_without_rows(update, &none);
+
+	if (statement_run_without_rows(find, &none) > 0)
+		error_not_written("retry");
+	return (int64) count;
+}
+
 /*
  * Where a caller's OID and name disagree, makes the token that of the role of that name or, where none has it, of
  * the role of that OID, unless that one has such a token of its own.  Returns the number of rows changed.  Raises
- * 22021 for a role whose name is not valid in the database's encoding.
+ * 22021 for a role whose name is not valid in the database's encoding, and 55000 where a row was not written.
  */
 int64
 retry_statements_rebind(void)
 {
-	static Statement rebind_named = {
-		.text = "UPDATE keyrot.retry AS t SET caller_oid = r.oid FROM pg_catalog.pg_roles AS r"
-		" WHERE r.rolname OPERATOR(pg_catalog.=) t.caller AND r.oid OPERATOR(pg_catalog.<>) t.caller_oid",
-		.success = SPI_OK_UPDATE,
-	};
+#define OF_THAT_NAME \
+	" pg_catalog.pg_roles AS r" \
+	" WHERE r.rolname OPERATOR(pg_catalog.=) t.caller AND r.oid OPERATOR(pg_catalog.<>) t.caller_oid"
 	/* Of several tokens that would come to be one, the one last used under any name is kept. */
-	static Statement rebind_renamed = {
-		.text = "UPDATE keyrot.retry AS t SET caller = " VALID_NAME_OF("r") " FROM pg_catalog.pg_roles AS r"
-		" WHERE r.oid OPERATOR(pg_catalog.=) t.caller_oid AND r.rolname OPERATOR(pg_catalog.<>) t.caller"
-		"   AND NOT EXISTS (SELECT FROM keyrot.retry AS other"
-		"                    WHERE other.client_token OPERATOR(pg_catalog.=) t.client_token"
-		"                      AND other.caller_oid OPERATOR(pg_catalog.=) t.caller_oid"
-		"                      AND (other.caller OPERATOR(pg_catalog.=) r.rolname"
-		"                           OR ROW(other.created_at, other.caller) OPERATOR(pg_catalog.>)"
-		"                              ROW(t.created_at, t.caller)))",
+#define RENAMED \
+	" pg_catalog.pg_roles AS r" \
+	" WHERE r.oid OPERATOR(pg_catalog.=) t.caller_oid AND r.rolname OPERATOR(pg_catalog.<>) t.caller" \
+	"   AND NOT EXISTS (SELECT FROM keyrot.retry AS other" \
+	"                    WHERE other.client_token OPERATOR(pg_catalog.=) t.client_token" \
+	"                      AND other.caller_oid OPERATOR(pg_catalog.=) t.caller_oid" \
+	"                      AND (other.caller OPERATOR(pg_catalog.=) r.rolname" \
+	"                           OR ROW(other.created_at, other.caller) OPERATOR(pg_catalog.>)" \
+	"                              ROW(t.created_at, t.caller)))"
+	static Statement rebind_named = {
+		.text = "UPDATE keyrot.retry AS t SET caller_oid = r.oid FROM" OF_THAT_NAME,
 		.success = SPI_OK_UPDATE,
 	};
-	Parameters	none = {0};
-	uint64		named = statement_run_without_rows(&rebind_named, &none);
+	static Statement find_named = {
+		.text = "SELECT FROM keyrot.retry AS t," OF_THAT_NAME " LIMIT 1",
+		.success = SPI_OK_SELECT,
+	};
+	static Statement rebind_renamed = {
+		.text = "UPDATE keyrot.retry AS t SET caller = " VALID_NAME_OF("r") " FROM" RENAMED,
+		.success = SPI_OK_UPDATE,
+	};
+	static Statement find_renamed = {
+		.text = "SELECT FROM keyrot.retry AS t," RENAMED " LIMIT 1",
+		.success = SPI_OK_SELECT,
+	};
+	int64		named = rebind(&rebind_named, &find_named);
 
-	return (int64) (named + statement_run_without_rows(&rebind_renamed, &none));
+	return named + rebind(&rebind_renamed, &find_renamed);
+#undef RENAMED
+#undef OF_THAT_NAME
 }
 
 /* Forgets what client_tokens were used for that long ago. */

@@ -16,11 +16,13 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "store/rows_fast.h"
 #include "store/rows_find.h"
 #include "store/rows_sql.h"
 #include "store/tables.h"
+#include "base/errors.h"
 
 static Oid
 credentials_of(CredentialKind kind)
@@ -61,7 +63,7 @@ rows_find_signer(CredentialKind kind, const char *identifier, Snapshot snapshot,
 void
 rows_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialReader reader, void *reader_state)
 {
-	Relation	table = tables_open_plain(credentials_of(kind), AccessShareLock);
+	Relation	table = tables_open_readable(credentials_of(kind), AccessShareLock);
 
 	if (table == NULL)
 		rows_sql_read_credentials(kind, snapshot, reader, reader_state);
@@ -80,7 +82,7 @@ bool
 rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 					 Credential *credential)
 {
-	Relation	table = tables_open_plain(credentials_of(kind), RowShareLock);
+	Relation	table = tables_open_writable(credentials_of(kind), RowShareLock);
 	bool		found = table == NULL ?
 		rows_sql_lock_credential(kind, identifier, judge, caller, credential) :
 		rows_fast_lock_credential(table, kind, identifier, judge, caller, credential);
@@ -99,7 +101,7 @@ rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudg
 bool
 rows_change_credential(const char *identifier, const CredentialChange *change, Credential *credential)
 {
-	Relation	table = tables_open_plain(credentials_of(change->kind), RowExclusiveLock);
+	Relation	table = tables_open_writable(credentials_of(change->kind), RowExclusiveLock);
 
 	if (table == NULL)
 		return rows_sql_change_credential(identifier, change, credential);
@@ -113,7 +115,7 @@ rows_change_credential(const char *identifier, const CredentialChange *change, C
 void
 rows_write_credential(const Credential *credential)
 {
-	Relation	table = tables_open_plain(credentials_of(credential->kind), RowExclusiveLock);
+	Relation	table = tables_open_writable(credentials_of(credential->kind), RowExclusiveLock);
 
 	if (table != NULL && ItemPointerIsValid(&credential->position))
 	{
@@ -125,6 +127,33 @@ rows_write_credential(const Credential *credential)
 	rows_sql_write_credential(credential);
 }
 
+static bool
+is_same_sealed(const Sealed *one, const Sealed *other)
+{
+	return one->length == other->length && memcmp(one->bytes, other->bytes, one->length) == 0;
+}
+
+/*
+ * Raises 55000 where a trigger has written a credential again after us, with another version or secret: what a
+ * statement returns is from before that.
+ */
+void
+rows_require_as_written(const Credential *credential)
+{
+	Credential	stored;
+	Snapshot	snapshot;
+	bool		found;
+
+	if (!tables_have_triggers(credentials_of(credential->kind)))
+		return;
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	found = rows_find_credential(credential->kind, credential->identifier, snapshot, &stored);
+	UnregisterSnapshot(snapshot);
+	if (!found || stored.version != credential->version || !is_same_sealed(&stored.secret, &credential->secret) ||
+		!is_same_sealed(&stored.previous_secret, &credential->previous_secret))
+		error_not_written(credential->kind == CREDENTIAL_APP ? "app" : "zone");
+}
+
 /*
  * Records a request that succeeded, in the caller's own transaction; its change, by the top-level one's number.  Raises 55000 where something keeps the row from
  * being written, or writes another.
@@ -132,7 +161,7 @@ rows_write_credential(const Credential *credential)
 void
 rows_insert_request(const RequestRow *request)
 {
-	Relation	table = tables_open_plain(tables_get()->request, RowExclusiveLock);
+	Relation	table = tables_open_writable(tables_get()->request, RowExclusiveLock);
 
 	if (table == NULL)
 		rows_sql_insert_request(request);
@@ -198,7 +227,7 @@ rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapsh
 int
 rows_read_data_keys(Snapshot snapshot, DataKeyRow **rows)
 {
-	Relation	table = tables_open_plain(tables_get()->data_key, AccessShareLock);
+	Relation	table = tables_open_readable(tables_get()->data_key, AccessShareLock);
 
 	if (table == NULL)
 		return rows_sql_read_data_keys(snapshot, rows);

@@ -47,6 +47,7 @@ extern bool rows_lock_credential(CredentialKind kind, const char *identifier, Cr
 								 Credential *credential);
 extern bool rows_change_credential(const char *identifier, const CredentialChange *change, Credential *credential);
 extern void rows_write_credential(const Credential *credential);
+extern void rows_require_as_written(const Credential *credential);
 extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
 extern BlockNumber rows_count_blocks(CredentialKind kind);
 extern void rows_lock_row_exclusive(CredentialKind kind);

@@ -179,7 +179,7 @@ decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credenti
 	decode_policy(&columns, &credential->policy);
 	credential->is_locked = false;
 	ItemPointerSetInvalid(&credential->position);
-	credential->writer = InvalidTransactionId;
+	credential->writer = HeapTupleHeaderGetRawXmin(tuple->t_data);
 	credential->is_own = is_own(tuple);
 	credential->app_id = 0;
 	credential->previous_app_key[0] = '\0';

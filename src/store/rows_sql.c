@@ -8,6 +8,7 @@
  */
 #include "store/rows_sql.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -71,12 +72,14 @@ rows_sql_find_credential(CredentialKind kind, const char *identifier, Snapshot s
 		.success = SPI_OK_SELECT,
 		.types = {TEXTOID},
 		.stable = true,
+		.by_key = true,
 	};
 	static Statement find_zone = {
 		.text = "SELECT z.*, z.xmin FROM keyrot.zone AS z WHERE zone_id OPERATOR(pg_catalog.=) $1",
 		.success = SPI_OK_SELECT,
 		.types = {TEXTOID},
 		.stable = true,
+		.by_key = true,
 	};
 	Parameters	parameters = {0};
 
@@ -141,6 +144,17 @@ rows_sql_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialRead
 	pfree(batch.credentials);
 }
 
+/* Finds a credential as it stands now, by SQL or without. */
+static bool
+find_now(CredentialKind kind, const char *identifier, Credential *credential)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	bool		found = rows_find_credential(kind, identifier, snapshot, credential);
+
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
 bool
 rows_sql_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 						 Credential *credential)
@@ -149,15 +163,17 @@ rows_sql_lock_credential(CredentialKind kind, const char *identifier, Credential
 		.text = "SELECT a.*, a.xmin FROM keyrot.app AS a WHERE app_key OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 		.success = SPI_OK_SELECT,
 		.types = {TEXTOID},
+		.by_key = true,
 	};
 	static Statement lock_zone = {
 		.text = "SELECT z.*, z.xmin FROM keyrot.zone AS z WHERE zone_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE",
 		.success = SPI_OK_SELECT,
 		.types = {TEXTOID},
+		.by_key = true,
 	};
 	Parameters	parameters = {0};
 
-	if (!rows_sql_find_credential(kind, identifier, GetTransactionSnapshot(), credential))
+	if (!find_now(kind, identifier, credential))
 		return false;
 	judge(caller, credential);
 	parameters_add_text(&parameters, identifier);
@@ -167,7 +183,7 @@ rows_sql_lock_credential(CredentialKind kind, const char *identifier, Credential
 		return true;
 	}
 	/* Deleted just now, or a policy lets it be read and not be written. */
-	if (rows_sql_find_credential(kind, identifier, GetTransactionSnapshot(), credential))
+	if (find_now(kind, identifier, credential))
 		error_not_written(kind == CREDENTIAL_APP ? "app" : "zone");
 	return false;
 }
@@ -209,13 +225,38 @@ parameters_of(const Credential *credential)
 	return parameters;
 }
 
+static bool
+is_sealed(Datum value, bool is_null, const Sealed *sealed)
+{
+	bytea	   *packed;
+
+	if (is_null || sealed->length == 0)
+		return is_null && sealed->length == 0;
+	packed = DatumGetByteaPP(value);
+	return VARSIZE_ANY_EXHDR(packed) == sealed->length && memcmp(VARDATA_ANY(packed), sealed->bytes, sealed->length) == 0;
+}
+
+/* Whether a version and two secrets that were written are the credential's. */
+static bool
+is_as_given(HeapTuple tuple, TupleDesc desc, const void *given)
+{
+	const Credential *credential = given;
+	Datum		values[3];
+	bool		nulls[3];
+
+	heap_deform_tuple(tuple, desc, values, nulls);
+	return DatumGetInt32(values[0]) == credential->version && is_sealed(values[1], nulls[1], &credential->secret) &&
+		is_sealed(values[2], nulls[2], &credential->previous_secret);
+}
+
 #define WRITE(table, identifier, condition) { \
 	.text = "UPDATE keyrot." table " SET version = $2, secret = $3, previous_secret = $4, previous_valid_until = $5," \
 	"       modified_at = $6, disabled_at = $7, valid_until = $8, due_at = $9, rotate_after = $10, lifetime = $11," \
 	"       policy_grace = $12, grace_after_use = $13" \
 	" WHERE " identifier " OPERATOR(pg_catalog.=) $1" condition \
-	" RETURNING version OPERATOR(pg_catalog.=) $2 AND " SAME("secret", "$3") " AND " SAME("previous_secret", "$4"), \
+	" RETURNING version, secret, previous_secret", \
 	.success = SPI_OK_UPDATE_RETURNING, \
+	.by_key = true, \
 	.types = {TEXTOID, INT4OID, BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
 	TIMESTAMPTZOID, INTERVALOID, INTERVALOID, INT8OID, INT8OID, XIDOID}, \
 }
@@ -229,7 +270,10 @@ rows_sql_write_credential(const Credential *credential)
 	bool		is_app = credential->kind == CREDENTIAL_APP;
 	Parameters	parameters = parameters_of(credential);
 
-	statement_write_one(is_app ? &write_app : &write_zone, &parameters, is_app ? "app" : "zone");
+	if (!statement_try_write_checked(is_app ? &write_app : &write_zone, &parameters, is_app ? "app" : "zone", is_as_given,
+									 credential))
+		error_not_written(is_app ? "app" : "zone");
+	rows_require_as_written(credential);
 }
 
 /*
@@ -245,7 +289,11 @@ try_write(const Credential *credential)
 	Parameters	parameters = parameters_of(credential);
 
 	parameters_add(&parameters, TransactionIdGetDatum(credential->writer));
-	return statement_try_write(is_app ? &write_app : &write_zone, &parameters, is_app ? "app" : "zone");
+	if (!statement_try_write_checked(is_app ? &write_app : &write_zone, &parameters, is_app ? "app" : "zone", is_as_given,
+									 credential))
+		return false;
+	rows_require_as_written(credential);
+	return true;
 }
 #undef WRITE
 #undef UNLESS_CHANGED
@@ -265,7 +313,7 @@ change_locked(const char *identifier, const CredentialChange *change, Credential
 bool
 rows_sql_change_credential(const char *identifier, const CredentialChange *change, Credential *credential)
 {
-	if (!rows_sql_find_credential(change->kind, identifier, GetTransactionSnapshot(), credential))
+	if (!find_now(change->kind, identifier, credential))
 		return false;
 	change->judge(change->caller, credential);
 	switch (change->make(credential, change->state))
@@ -296,6 +344,7 @@ rows_sql_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot sn
 		.success = SPI_OK_SELECT,
 		.types = {TEXTOID, TEXTOID},
 		.stable = true,
+		.by_key = true,
 	};
 	Parameters	parameters = {0};
 

@@ -31,6 +31,12 @@ typedef struct OwnerSession
 	int			nest_level;
 } OwnerSession;
 
+static void
+set_for_now(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 /*
  * Switches to the tables' owner and to a search_path of PostgreSQL's own schemas, after checking the tables
  * once more, until leave_owner(). If an error occurs in between, the abort of the (sub)transaction
@@ -46,8 +52,7 @@ become_owner(OwnerSession *session)
 	GetUserIdAndSecContext(&session->user, &session->security_context);
 	session->nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(owner, session->security_context | SECURITY_LOCAL_USERID_CHANGE);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	set_for_now("search_path", "pg_catalog, pg_temp");
 }
 
 /* Restores what become_owner() changed. */
@@ -198,6 +203,9 @@ statement_run(Statement *statement, const Parameters *parameters, RowReader read
 	volatile uint64 processed = 0;
 
 	become_owner(&session);
+	/* A small table would be read whole, and in a serializable transaction be in everybody's way. */
+	if (statement->by_key)
+		set_for_now("enable_seqscan", "off");
 	error_context_stack = &context;
 	statement->depth++;
 	PG_TRY();
@@ -234,28 +242,52 @@ statement_count(Statement *statement, const Parameters *parameters)
 	return count;
 }
 
+/* How a row that was written is compared with what was given, and what came of it. */
+typedef struct Comparison
+{
+	RowCheck	is_as_given;
+	const void *given;
+	bool		as_given;
+} Comparison;
+
 static void
-read_as_given(HeapTuple tuple, TupleDesc desc, void *reader_state)
+compare(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Comparison *comparison = reader_state;
+
+	comparison->as_given = comparison->is_as_given(tuple, desc, comparison->given);
+}
+
+/*
+ * Runs a statement that writes at most one row of this table and returns what the check compares with what was given.
+ * Tells whether it wrote one; raises 55000 where that is another.
+ */
+bool
+statement_try_write_checked(Statement *statement, const Parameters *parameters, const char *table, RowCheck is_as_given,
+							const void *given)
+{
+	Comparison	comparison = {.is_as_given = is_as_given,.given = given};
+	uint64		count = statement_run(statement, parameters, compare, &comparison);
+
+	if (count > 0 && !comparison.as_given)
+		error_not_written(table);
+	return count > 0;
+}
+
+static bool
+is_true(HeapTuple tuple, TupleDesc desc, const void *given pg_attribute_unused())
 {
 	bool		is_null;
 	Datum		as_given = SPI_getbinval(tuple, desc, 1, &is_null);
 
-	*(bool *) reader_state = !is_null && DatumGetBool(as_given);
+	return !is_null && DatumGetBool(as_given);
 }
 
-/*
- * Runs a statement that writes at most one row of this table, and returns whether the row is as it was given.  Tells
- * whether it wrote one; raises 55000 where that is another.
- */
+/* The same for a statement that compares by itself, and returns whether the row is as it was given. */
 bool
 statement_try_write(Statement *statement, const Parameters *parameters, const char *table)
 {
-	bool		as_given = false;
-	uint64		count = statement_run(statement, parameters, read_as_given, &as_given);
-
-	if (count > 0 && !as_given)
-		error_not_written(table);
-	return count > 0;
+	return statement_try_write_checked(statement, parameters, table, is_true, NULL);
 }
 
 /* As statement_try_write(), and raises 55000, too, where no row was written. */

@@ -27,6 +27,7 @@ typedef struct Statement
 	int			success;
 	Oid			types[MAX_PARAMETERS];
 	bool		custom_plans;	/* which rows are wanted decides how to find them */
+	bool		by_key;			/* touches single rows by their primary key, also where the table is small */
 	bool		stable;			/* reads what the active snapshot sees */
 	SPIPlanPtr	plan;
 	uint64		generation;		/* of the tables, when the plan was made */
@@ -55,6 +56,9 @@ typedef struct Parameters
 
 typedef void (*RowReader) (HeapTuple tuple, TupleDesc desc, void *reader_state);
 
+/* Tells whether a row is as it was given. */
+typedef bool (*RowCheck) (HeapTuple tuple, TupleDesc desc, const void *given);
+
 extern void parameters_add_null(Parameters *parameters);
 extern void parameters_add_time(Parameters *parameters, TimestampTz value);
 extern void parameters_add_text(Parameters *parameters, const char *value);
@@ -65,6 +69,8 @@ extern void parameters_add_array(Parameters *parameters, Datum *values, bool *nu
 extern uint64 statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state);
 
 extern int64 statement_count(Statement *statement, const Parameters *parameters);
+extern bool statement_try_write_checked(Statement *statement, const Parameters *parameters, const char *table,
+										RowCheck is_as_given, const void *given);
 extern bool statement_try_write(Statement *statement, const Parameters *parameters, const char *table);
 extern void statement_write_one(Statement *statement, const Parameters *parameters, const char *table);
 extern void statement_touch_one(Statement *statement, const Parameters *parameters, const char *table);

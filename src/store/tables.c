@@ -43,8 +43,10 @@ static const struct
 
 static Tables tables;
 static bool tables_valid = false;
-static bool is_plain[lengthof(names)];
-static Oid	primary_keys[lengthof(names)];	/* of those that are plain */
+static bool is_readable[lengthof(names)];	/* without SQL */
+static bool is_writable[lengthof(names)];
+static bool has_triggers[lengthof(names)];
+static Oid	primary_keys[lengthof(names)];	/* of those that are readable */
 static const char *ruled = NULL;	/* a table with a rule */
 static uint64 generation = 0;	/* of what is known of them */
 static bool watching = false;
@@ -111,16 +113,22 @@ member_table(const char *name, Oid schema, Oid extension)
 	return relation;
 }
 
-/* Notes whether a table is plain, and whether it has a rule.  One that has gone meanwhile is looked up anew anyway. */
+/* Notes whether a table can be read and written without SQL, and whether it has a rule.  One that has gone meanwhile is looked up anew anyway. */
 static void
 examine(int which, Oid relation)
 {
+	int			columns = columns_count(names[which].name);
+	int			key_columns = columns_count_key(names[which].name);
 	Relation	table = RelationIdGetRelation(relation);
 
-	is_plain[which] = false;
+	is_readable[which] = false;
+	is_writable[which] = false;
+	has_triggers[which] = false;
 	if (table == NULL)
 		return;
-	is_plain[which] = plain_is(table, columns_count(names[which].name), columns_count_key(names[which].name));
+	is_readable[which] = plain_is_readable(table, columns, key_columns);
+	is_writable[which] = plain_is_writable(table, columns, key_columns);
+	has_triggers[which] = table->trigdesc != NULL;
 	primary_keys[which] = table->rd_pkindex;
 	if (table->rd_rules != NULL)
 		ruled = names[which].name;
@@ -222,31 +230,37 @@ tables_get(void)
 	error_not_installed();
 }
 
-/* Whether a table, as it stands now, is one of the extension's and plain; then, which one. */
+/* Whether a table, as it stands now, is one of the extension's and as wanted; then, which one. */
 static bool
-find_plain(Oid table, int *which)
+is_one_of(const bool *wanted, Oid table, int *which)
 {
 	(void) tables_get();
 	for (*which = 0; *which < (int) lengthof(names); (*which)++)
 		if (table == *place_of(&tables, *which))
-			return is_plain[*which];
+			return wanted[*which];
 	return false;
 }
 
-/*
- * Opens one of the tables, locked, where it is plain, so that its rows may be read and written without SQL; else returns
- * NULL, and SQL takes its own locks.  Raises 55000 where the table has other columns than it was made with.
- */
-Relation
-tables_open_plain(Oid table, LOCKMODE mode)
+static Relation
+open_if(const bool *wanted, Oid table, LOCKMODE mode)
 {
 	Relation	relation = table_open(table, mode);
 	int			which;
 
-	if (find_plain(table, &which))
+	if (is_one_of(wanted, table, &which))
 		return relation;
 	table_close(relation, mode);
 	return NULL;
+}
+
+/*
+ * Opens one of the tables, locked, where its rows may be read without SQL; else returns NULL, and SQL takes its own
+ * locks.  Raises 55000 where the table has other columns than it was made with.
+ */
+Relation
+tables_open_readable(Oid table, LOCKMODE mode)
+{
+	return open_if(is_readable, table, mode);
 }
 
 /* Takes AccessShareLock, which the transaction keeps. */
@@ -273,14 +287,30 @@ tables_open_by_key(Oid table, Relation *key)
 {
 	int			which;
 
-	if (!find_plain(table, &which))
+	if (!is_one_of(is_readable, table, &which))
 		return NULL;
 	hold(&held_tables[which], table);
-	if (!find_plain(table, &which))
+	if (!is_one_of(is_readable, table, &which))
 		return NULL;
 	hold(&held_keys[which], primary_keys[which]);
 	*key = index_open(primary_keys[which], NoLock);
 	return table_open(table, NoLock);
+}
+
+/* As tables_open_readable(), where rows may be written without SQL, too. */
+Relation
+tables_open_writable(Oid table, LOCKMODE mode)
+{
+	return open_if(is_writable, table, mode);
+}
+
+/* Whether somebody's trigger may write more than we do when we write to this table. */
+bool
+tables_have_triggers(Oid table)
+{
+	int			which;
+
+	return is_one_of(has_triggers, table, &which);
 }
 
 /* Raises 55000 where a table has a rule: it would make another statement of ours, and what it does is not to be known. */

@@ -44,7 +44,10 @@ zone_statements_insert(const Credential *zone)
 	parameters_add_time(&parameters, zone->created_at);
 	parameters_add_time(&parameters, zone->modified_at);
 	if (statement_try_write(&insert, &parameters, "zone"))
+	{
+		rows_require_as_written(zone);
 		return true;
+	}
 	if (!credential_statements_exists(CREDENTIAL_ZONE, zone->identifier))
 		error_not_written("zone");
 	return false;
@@ -72,6 +75,7 @@ zone_statements_revive(const Credential *zone)
 	parameters_add_time(&parameters, zone->created_at);
 	parameters_add_time(&parameters, zone->modified_at);
 	statement_write_one(&update, &parameters, "zone");
+	rows_require_as_written(zone);
 }
 
 /* Adds a gateway to a zone; tells whether it was not there yet. */
