@@ -88,6 +88,44 @@ SELECT name, kept, replaced FROM call, LATERAL (SELECT
 SELECT name, test.after(test.with_trigger('keep', 'request', 'INSERT'), text) AS kept FROM call
  WHERE name IN ('create_app', 'reset_app_secret', 'modify_app') ORDER BY place;
 
+-- One that writes the row again afterwards, which no statement returns; where it leaves version and secrets alone, nothing
+-- is wrong.
+CREATE FUNCTION test.again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('UPDATE keyrot.%I SET %s WHERE %s', TG_TABLE_NAME, TG_ARGV[0],
+                   CASE TG_TABLE_NAME WHEN 'app' THEN 'app_key = $1.app_key' ELSE 'zone_id = $1.zone_id' END) USING NEW;
+    RETURN NULL;
+END $$;
+CREATE FUNCTION test.with_again(change text) RETURNS text LANGUAGE sql AS $$
+SELECT string_agg(format('CREATE TRIGGER added AFTER INSERT OR UPDATE ON keyrot.%I FOR EACH ROW WHEN (pg_trigger_depth() = 0) '
+                         'EXECUTE FUNCTION test.again(%L)', name, change), '; ') FROM unnest('{app,zone}'::text[]) AS name $$;
+SELECT name, version, secret, previous, other FROM call, LATERAL (SELECT
+       test.after(test.with_again('version = version + 1'), text) AS version,
+       test.after(test.with_again($$secret = '\x00'$$), text) AS secret,
+       test.after(test.with_again($$previous_secret = '\x00'$$), text) AS previous,
+       test.after(test.with_again('created_at = now()'), text) AS other) AS after
+ WHERE name ~ 'app|zone|Key|token|deletion' AND name !~ 'owner|modify|verify|describe' ORDER BY place;
+
+-- What changes many rows looks for those that it has not changed.
+CREATE ROLE regress_departed;
+SELECT app_id > 0 AS done FROM keyrot.create_app('Left behind', 'added.left');
+SELECT keyrot.create_zone_key('added-left') IS NOT NULL AS done;
+SELECT keyrot.set_app_owner('added.left', 'regress_departed') IS NOT NULL AS done;
+SELECT keyrot.set_zone_owner('added-left', 'regress_departed') IS NOT NULL AS done;
+INSERT INTO keyrot.retry (caller, caller_oid, client_token, request_id, action, target, grace_period, grace_from, secret_given, created_at)
+VALUES ('regress_departed', 'regress_departed'::regrole, 'of the departed', gen_random_uuid(), 'reset_app_secret', 'added.left', 0, 'rotation', false, now());
+ALTER ROLE regress_departed RENAME TO regress_returned;
+CREATE FUNCTION test.count_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.version := OLD.version + 1; RETURN NEW; END $$;
+SELECT function, "table", test.after('SELECT', text) AS untouched,
+       test.after(test.with_trigger('swallow', "table", 'UPDATE OR DELETE'), text) AS swallowed,
+       test.after(test.with_trigger('count_up', "table", 'UPDATE'), text) AS counted_up
+  FROM (VALUES (1, 'rebind_owners', 'app', 'SELECT keyrot.rebind_owners()'),
+               (2, 'rebind_owners', 'zone', 'SELECT keyrot.rebind_owners()'),
+               (3, 'rebind_owners', 'retry', 'SELECT keyrot.rebind_owners()'),
+               (4, 'prune_requests', 'request', $$SELECT keyrot.prune_requests('0')$$)) AS many (place, function, "table", text)
+ ORDER BY place;
+SELECT keyrot.rebind_owners() AS rebound;
+
 -- Triggers of each kind fire, as the owner, once for each row or statement.
 CREATE TABLE test.seen (place serial, what text);
 CREATE FUNCTION test.see() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -245,11 +283,13 @@ ROLLBACK;
 SELECT request_id IS NOT NULL AS done FROM keyrot.refresh_zone_key('added-zone');
 DROP TABLE call, test.seen;
 DROP FUNCTION test.after(text, text), test.swallow(), test.refuse(), test.keep(), test.replace(), test.see(), test.see_rows(),
-    test.with_trigger(text, text, text), test.secured(text), public.check_version(integer);
+    test.again(), test.with_again(text), test.count_up(), test.with_trigger(text, text, text), test.secured(text), public.check_version(integer);
 DROP DOMAIN test.ticket, test.number;
 DROP OWNED BY regress_table_owner, regress_adder;
 DROP ROLE regress_table_owner;
 DELETE FROM keyrot.gateway WHERE zone_id ~ '^added';
 DELETE FROM keyrot.zone WHERE zone_id ~ '^added';
 DELETE FROM keyrot.app WHERE app_key ~ '^added';
+DELETE FROM keyrot.retry WHERE client_token = 'of the departed';
+DROP ROLE regress_returned;
 DROP ROLE regress_adder;
