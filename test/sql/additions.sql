@@ -124,7 +124,9 @@ SELECT function, "table", test.after('SELECT', text) AS untouched,
                (3, 'rebind_owners', 'retry', 'SELECT keyrot.rebind_owners()'),
                (4, 'prune_requests', 'request', $$SELECT keyrot.prune_requests('0')$$)) AS many (place, function, "table", text)
  ORDER BY place;
+BEGIN;
 SELECT keyrot.rebind_owners() AS rebound;
+ROLLBACK;
 
 -- Triggers of each kind fire, as the owner, once for each row or statement.
 CREATE TABLE test.seen (place serial, what text);
