@@ -52,6 +52,7 @@ OBJS = \
 	src/functions/bulk.o \
 	src/functions/changes.o \
 	src/functions/credentials.o \
+	src/functions/distribution.o \
 	src/functions/find.o \
 	src/functions/keys.o \
 	src/functions/metrics.o \
@@ -86,10 +87,13 @@ OBJS = \
 	src/record/usage_table.o \
 	src/record/worker.o \
 	src/store/app_statements.o \
+	src/store/bulk_distributed.o \
 	src/store/bulk_statements.o \
 	src/store/change_statements.o \
 	src/store/columns.o \
 	src/store/credential_statements.o \
+	src/store/distributed_views.o \
+	src/store/distribution.o \
 	src/store/key_statements.o \
 	src/store/plain.o \
 	src/store/request_statements.o \

@@ -632,6 +632,25 @@ REVOKE ALL ON FUNCTION keyrot.rebind_owners() FROM PUBLIC;
 COMMENT ON FUNCTION keyrot.rebind_owners() IS
     'makes the OIDs and names of owners agree again after a restore or a rename; superusers only';
 
+CREATE FUNCTION keyrot.distribute(shard_count integer DEFAULT 32) RETURNS void
+    AS 'MODULE_PATHNAME', 'keyrot_distribute' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.distribute(integer) FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.distribute(integer) IS
+    'spreads the tables, with what is in them, over a Citus cluster; superusers only';
+
+CREATE FUNCTION keyrot.node_problem() RETURNS text
+    AS 'MODULE_PATHNAME', 'keyrot_node_problem' LANGUAGE C VOLATILE;
+REVOKE ALL ON FUNCTION keyrot.node_problem() FROM PUBLIC;
+COMMENT ON FUNCTION keyrot.node_problem() IS
+    'what is wrong with the keys of this node of a cluster, for status(); NULL where nothing is';
+
+CREATE FUNCTION keyrot.read_distributed(view text) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'keyrot_read_distributed' LANGUAGE C VOLATILE STRICT;
+REVOKE ALL ON FUNCTION keyrot.read_distributed(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION keyrot.read_distributed(text) TO PUBLIC;
+COMMENT ON FUNCTION keyrot.read_distributed(text) IS
+    'for keyrot''s views in a cluster: the rows that current_user, who may read the view, has the rights of';
+
 CREATE FUNCTION keyrot.find_secret(secret text, OUT kind text, OUT id text, OUT version integer, OUT state text)
     RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'keyrot_find_secret' LANGUAGE C VOLATILE;

@@ -77,6 +77,12 @@ KEYROT_NORETURN extern void error_no_choice(Parameter list);
 KEYROT_NORETURN extern void error_several_choices(Parameter list);
 KEYROT_NORETURN extern void error_not_of_owner(const char *action, const char *owner_name);
 KEYROT_NORETURN extern void error_operator_only(const char *action);
+KEYROT_NORETURN extern void error_no_citus(int version);
+KEYROT_NORETURN extern void error_is_distributed(void);
+KEYROT_NORETURN extern void error_cannot_distribute(const char *table, const char *obstacle);
+KEYROT_NORETURN extern void error_awaits_first_use(void);
+KEYROT_NORETURN extern void error_owner_unknown(CredentialKind kind, const char *identifier);
+KEYROT_NORETURN extern void error_not_distributable(const char *what, const char *reason);
 
 KEYROT_NORETURN extern void error_unknown_action(void);
 KEYROT_NORETURN extern void error_unknown_version(const char *accepted);

@@ -17,6 +17,7 @@
 
 #include "core/lifetime.h"
 #include "record/usage.h"
+#include "store/tables.h"
 #include "base/settings.h"
 
 #define MAX_BATCH_SIZE 100000
@@ -271,7 +272,7 @@ argument_grace(FunctionCallInfo fcinfo, int position)
 
 /*
  * Whether the grace period begins with the first use of the new version, not with the rotation. Raises 22004 for
- * NULL, 22023 for any other word, and 55000 if uses are not noted.
+ * NULL, 22023 for any other word, 55000 if uses are not noted, and 0A000 if the tables are distributed.
  */
 bool
 argument_from_first_use(FunctionCallInfo fcinfo, int position)
@@ -284,6 +285,8 @@ argument_from_first_use(FunctionCallInfo fcinfo, int position)
 		return false;
 	if (!is_word(value, "first_use"))
 		error_malformed(PARAM_GRACE_FROM);
+	if (tables_are_distributed())
+		error_not_distributable("grace_from \"first_use\"", "Uses of credentials are noted on each node for itself.");
 	if (!usage_exists())
 		error_no_first_use(settings_preloaded());
 	return true;

@@ -26,6 +26,7 @@
 #include "keys/keyring.h"
 #include "store/app_statements.h"
 #include "store/credential_statements.h"
+#include "store/tables.h"
 #include "base/settings.h"
 
 static const Sealed nothing = {.length = 0};
@@ -54,6 +55,8 @@ credential_require_rights(Oid caller, const Credential *credential)
 			error_not_owner(credential->kind, credential->identifier);
 			break;
 		case RIGHTS_OWNER_CHANGED:
+			if (tables_are_distributed())
+				error_owner_unknown(credential->kind, credential->identifier);
 			error_owner_changed(credential->kind, credential->identifier);
 			break;
 	}

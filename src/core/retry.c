@@ -10,7 +10,8 @@
  *
  * A token is found by its caller's name, and answered only if the OID also agrees.  With the OID alone, after
  * a restore into a cluster with other OIDs the caller's retry would rotate again, and another role's first
- * use would be refused; with the name alone, a new role with the name of a dropped one would be answered.
+ * use would be refused; with the name alone, a new role with the name of a dropped one would be answered.  In a
+ * Citus cluster the name alone counts, as it does for owners.
  *
  * A given secret is compared with the unsealed secret that the first call set, never with a stored hash,
  * because a hash would allow anyone who can read it to test guesses.  A secret that has been replaced by a
@@ -20,6 +21,7 @@
 
 #include "core/credential.h"
 #include "store/retry_statements.h"
+#include "store/tables.h"
 #include "base/errors.h"
 
 /* The row that this call makes, or compares with the one that is there. */
@@ -105,7 +107,7 @@ retry_is_repetition(Request *request, CredentialKind kind)
 		error_not_written("retry");
 	}
 
-	if (first.caller.oid != request->caller)
+	if (first.caller.oid != request->caller && !tables_are_distributed())
 		error_token_of_namesake();
 	if (!is_same_call(&call, &first))
 		error_token_used();

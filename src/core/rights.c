@@ -4,7 +4,8 @@
  *	  nothing.
  *
  * An owner is a role by OID and name.  With the OID alone, credentials would pass to whichever role has it
- * after a restore; with the name alone, to a new role with the name of a dropped one.
+ * after a restore; with the name alone, to a new role with the name of a dropped one.  In a Citus cluster the
+ * name alone counts, since a role's OID is another on each node.
  */
 #include "core/rights.h"
 
@@ -18,6 +19,7 @@
 #include "utils/catcache.h"
 #include "utils/syscache.h"
 
+#include "store/tables.h"
 #include "base/settings.h"
 
 /* Superusers, and roles with the rights of keyrot.operator_role, act on every credential. */
@@ -45,13 +47,21 @@ is_still_named(Oid role, const char *name)
 	return same;
 }
 
-/* Whether the caller may act on the credentials of this owner, identified by OID and name. */
+/*
+ * Whether the caller may act on the credentials of this owner, identified by OID and name, or by name alone where the
+ * tables are distributed.
+ */
 RightsVerdict
 rights_over(Oid caller, Oid owner, const char *owner_name)
 {
+	bool		by_name;
+
 	if (rights_is_operator(caller))
 		return RIGHTS_GRANTED;
-	if (!is_still_named(owner, owner_name))
+	by_name = tables_are_distributed();
+	if (by_name)
+		owner = get_role_oid(owner_name, true);
+	if (by_name ? !OidIsValid(owner) : !is_still_named(owner, owner_name))
 		return RIGHTS_OWNER_CHANGED;
 	return has_privs_of_role(caller, owner) ? RIGHTS_GRANTED : RIGHTS_NOT_OWNER;
 }

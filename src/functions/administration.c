@@ -104,6 +104,8 @@ rebind_owners(Request *request)
 {
 	if (!superuser_arg(request->caller))
 		error_superuser_only(request->action->name);
+	if (tables_are_distributed())
+		error_not_distributable("rebind_owners", "Owners count by their names alone there. Use set_app_owner and set_zone_owner.");
 	request->rows = credential_statements_rebind_owners() + retry_statements_rebind();
 }
 

@@ -182,6 +182,8 @@ keyrot_changes(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	feed.result = (ReturnSetInfo *) fcinfo->resultinfo;
 	tables_lock_access_share();
+	if (tables_are_distributed())
+		error_not_distributable("changes", "The transactions of several nodes have no common order.");
 	after = read_after(fcinfo, &feed.now);
 	change_statements_read(&after, max_count, GetUserId(), rights_is_operator(GetUserId()), put_change, &feed);
 	return (Datum) 0;

@@ -18,6 +18,7 @@
 #include "record/usage.h"
 #include "keys/master_cache.h"
 #include "keys/master_file.h"
+#include "store/distribution.h"
 #include "store/tables.h"
 #include "log/redact.h"
 #include "base/settings.h"
@@ -217,6 +218,29 @@ tell_requests(Status *status)
 	put_item(status, "worker", last_runs[view.worker], is_ours ? worker_problem(&view) : NULL);
 }
 
+/* Where a node has no key file, or another one, calls on it fail. */
+static void
+put_node(const NodeAnswer *answer, void *reader_state)
+{
+	Status	   *status = reader_state;
+	MemoryContext caller = MemoryContextSwitchTo(status->context);
+	char	   *problem = answer->text == NULL || answer->text[0] == '\0' ? NULL : pstrdup(answer->text);
+
+	if (!answer->success)
+		problem = psprintf("the node could not be asked: %s", problem == NULL ? "no answer" : problem);
+	status->rows = repalloc(status->rows, (status->count + 1) * sizeof(StatusRow));
+	put_item(status, "node", pstrdup(answer->node), problem);
+	MemoryContextSwitchTo(caller);
+}
+
+/* The nodes of the cluster, and what is wrong with their keys; each has to answer, which takes time. */
+static void
+tell_nodes(Status *status)
+{
+	if (tables_are_distributed())
+		distribution_examine_nodes(put_node, status);
+}
+
 /*
  * Collects the state of keyrot; reads the data keys and the master key again. All results are in the current memory
  * context. Raises an error if keyrot's tables are not as the extension created them; a problem with keys is reported
@@ -226,6 +250,7 @@ void
 status_collect(Status *status)
 {
 	memset(status, 0, sizeof(*status));
+	status->context = CurrentMemoryContext;
 	tables_lock_access_share();
 	keyring_examine(&status->keys);
 	status->reseal_state = reseal_look(&status->reseal);
@@ -268,6 +293,7 @@ keyrot_status(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	status_collect(&status);
+	tell_nodes(&status);
 	for (int i = 0; i < status.count; i++)
 	{
 		const StatusRow *row = &status.rows[i];

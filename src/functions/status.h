@@ -20,6 +20,7 @@ typedef struct Status
 	KeyringStatus keys;
 	ResealState reseal_state;
 	ResealRow	reseal;			/* where one runs */
+	MemoryContext context;		/* of the texts */
 	int			count;
 	StatusRow  *rows;			/* in the order in which they are shown; an item may have several, one after the other */
 } Status;

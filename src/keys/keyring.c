@@ -16,7 +16,6 @@
 #include "keys/keyring.h"
 
 #include "access/xact.h"
-#include "storage/lmgr.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -189,7 +188,7 @@ newest(void)
 bool
 keyring_lock_share_row_exclusive(void)
 {
-	LockRelationOid(tables_get()->data_key, ShareRowExclusiveLock);
+	rows_lock_data_keys();
 	refresh_from_table();
 	return cache_count > 0;
 }

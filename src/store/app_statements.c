@@ -9,7 +9,9 @@
 #include "utils/timestamp.h"
 
 #include "store/credential_statements.h"
+#include "store/distribution.h"
 #include "store/statement.h"
+#include "store/tables.h"
 #include "base/errors.h"
 
 static void
@@ -43,6 +45,91 @@ skip_numbers_in_use(void)
 		error_not_written("app");
 }
 
+/* What is inserted of a new app, but its number. */
+static Parameters
+parameters_of_new(const Credential *app, Datum app_name, NullableDatum description)
+{
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, app->identifier);
+	parameters_add(&parameters, Int32GetDatum(app->version));
+	parameters_add(&parameters, ObjectIdGetDatum(app->owner));
+	parameters_add_text(&parameters, app->owner_name);
+	parameters_add_sealed(&parameters, &app->secret);
+	parameters_add_time(&parameters, app->created_at);
+	parameters_add_time(&parameters, app->modified_at);
+	parameters_add(&parameters, app_name);
+	parameters_add_nullable(&parameters, description.value, description.isnull);
+	return parameters;
+}
+
+/*
+ * Draws a number for an app where the tables are distributed.  Each node has a sequence of its own, and therefore a range
+ * of its own: that of the coordinator goes on with the numbers from before.  Where the sequence was set back, a number
+ * in use is found by looking, and the sequence moved past all of its range.
+ */
+static int64
+draw_distributed_number(void)
+{
+#define NUMBERS_OF_A_NODE 44	/* bits */
+	static Statement draw = {
+		.text = "SELECT pg_catalog.nextval('keyrot.app_id') OPERATOR(pg_catalog.+) $1",
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID},
+	};
+	static Statement find = {
+		.text = "SELECT FROM keyrot.app WHERE app_id OPERATOR(pg_catalog.=) $1 LIMIT 1",
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID},
+	};
+	static Statement highest = {
+		.text = "SELECT pg_catalog.max(app_id) OPERATOR(pg_catalog.-) $1 FROM keyrot.app"
+		" WHERE app_id OPERATOR(pg_catalog.>) $1 AND app_id OPERATOR(pg_catalog.<=) $2",
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID, INT8OID},
+	};
+	static Statement skip = {
+		.text = "SELECT pg_catalog.setval('keyrot.app_id', greatest($1, last_value)) FROM keyrot.app_id",
+		.success = SPI_OK_SELECT,
+		.types = {INT8OID},
+	};
+	int64		first = (int64) distribution_group() << NUMBERS_OF_A_NODE;
+	Parameters	range = {0};
+	Parameters	number = {0};
+	int64		drawn;
+
+	parameters_add(&range, Int64GetDatum(first));
+	drawn = statement_count(&draw, &range);
+	parameters_add(&number, Int64GetDatum(drawn));
+	if (statement_run_without_rows(&find, &number) == 0)
+		return drawn;
+	parameters_add(&range, Int64GetDatum(first + ((int64) 1 << NUMBERS_OF_A_NODE)));
+	number.values[0] = Int64GetDatum(statement_count(&highest, &range));
+	(void) statement_run_without_rows(&skip, &number);
+	range.count = 1;
+	return statement_count(&draw, &range);
+#undef NUMBERS_OF_A_NODE
+}
+
+/* As app_statements_insert() where the tables are distributed. */
+static bool
+insert_distributed(Credential *app, Datum app_name, NullableDatum description)
+{
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, created_at, modified_at,"
+		"                        app_name, description, app_id)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+		" ON CONFLICT (app_key) DO NOTHING RETURNING app_id, app_key OPERATOR(pg_catalog.=) $1"
+		" AND version OPERATOR(pg_catalog.=) $2 AND secret OPERATOR(pg_catalog.=) $5",
+		.success = SPI_OK_INSERT_RETURNING,
+		.types = {TEXTOID, INT4OID, OIDOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, INT8OID},
+	};
+	Parameters	parameters = parameters_of_new(app, app_name, description);
+
+	parameters_add(&parameters, Int64GetDatum(draw_distributed_number()));
+	return statement_run(&insert, &parameters, read_new_app, app) == 1;
+}
+
 /*
  * Inserts a new app and sets its app_id, a number that no app ever had.  Tells whether the AppKey was free; where
  * another transaction has just inserted it, or the number, waits for that one to end.
@@ -62,17 +149,11 @@ app_statements_insert(Credential *app, Datum app_name, NullableDatum description
 		.success = SPI_OK_INSERT_RETURNING,
 		.types = {TEXTOID, INT4OID, OIDOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID},
 	};
-	Parameters	parameters = {0};
+	Parameters	parameters;
 
-	parameters_add_text(&parameters, app->identifier);
-	parameters_add(&parameters, Int32GetDatum(app->version));
-	parameters_add(&parameters, ObjectIdGetDatum(app->owner));
-	parameters_add_text(&parameters, app->owner_name);
-	parameters_add_sealed(&parameters, &app->secret);
-	parameters_add_time(&parameters, app->created_at);
-	parameters_add_time(&parameters, app->modified_at);
-	parameters_add(&parameters, app_name);
-	parameters_add_nullable(&parameters, description.value, description.isnull);
+	if (tables_are_distributed())
+		return insert_distributed(app, app_name, description);
+	parameters = parameters_of_new(app, app_name, description);
 	while (statement_run(&insert, &parameters, read_new_app, app) == 0)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -82,6 +163,71 @@ app_statements_insert(Credential *app, Datum app_name, NullableDatum description
 	}
 	rows_require_as_written(app);
 	return true;
+}
+
+/* What of an app's row no Credential has, in the memory context of the call. */
+typedef struct AppTexts
+{
+	Datum		name;
+	NullableDatum description;
+} AppTexts;
+
+static void
+read_texts(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	AppTexts   *texts = reader_state;
+	bool		is_null;
+
+	texts->name = SPI_datumTransfer(SPI_getbinval(tuple, desc, 1, &is_null), false, -1);
+	texts->description.value = SPI_getbinval(tuple, desc, 2, &texts->description.isnull);
+	if (!texts->description.isnull)
+		texts->description.value = SPI_datumTransfer(texts->description.value, false, -1);
+}
+
+/* As app_statements_insert_successor() where the tables are distributed: the two rows may be on different nodes. */
+static bool
+insert_successor_distributed(const Credential *app, const char *predecessor)
+{
+	static Statement find = {
+		.text = "SELECT app_name, description FROM keyrot.app WHERE app_key OPERATOR(pg_catalog.=) $1",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID},
+	};
+	static Statement insert = {
+		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, previous_valid_until,"
+		"                        created_at, modified_at, disabled_at, valid_until, due_at, rotate_after, lifetime,"
+		"                        policy_grace, grace_after_use, app_id, previous_app_key, app_name, description)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+		" ON CONFLICT (app_key) DO NOTHING RETURNING app_key OPERATOR(pg_catalog.=) $1"
+		" AND version OPERATOR(pg_catalog.=) $2 AND secret OPERATOR(pg_catalog.=) $5",
+		.success = SPI_OK_INSERT_RETURNING,
+		.types = {TEXTOID, INT4OID, OIDOID, TEXTOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+			TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INTERVALOID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID},
+	};
+	Parameters	key = {0};
+	Parameters	parameters = {0};
+	AppTexts	texts;
+
+	parameters_add_text(&key, predecessor);
+	if (statement_run(&find, &key, read_texts, &texts) != 1)
+		error_not_written("app");
+	parameters_add_text(&parameters, app->identifier);
+	parameters_add(&parameters, Int32GetDatum(app->version));
+	parameters_add(&parameters, ObjectIdGetDatum(app->owner));
+	parameters_add_text(&parameters, app->owner_name);
+	parameters_add_sealed(&parameters, &app->secret);
+	parameters_add_time(&parameters, app->previous_valid_until);
+	parameters_add_time(&parameters, app->created_at);
+	parameters_add_time(&parameters, app->modified_at);
+	parameters_add_time(&parameters, app->disabled_at);
+	parameters_add_time(&parameters, app->valid_until);
+	parameters_add_time(&parameters, app->due_at);
+	parameters_add_policy(&parameters, app);
+	parameters_add(&parameters, Int64GetDatum(app->app_id));
+	parameters_add_text(&parameters, predecessor);
+	parameters_add(&parameters, texts.name);
+	parameters_add_nullable(&parameters, texts.description.value, texts.description.isnull);
+	return statement_try_write(&insert, &parameters, "app");
 }
 
 /*
@@ -106,6 +252,8 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 	};
 	Parameters	parameters = {0};
 
+	if (tables_are_distributed())
+		return insert_successor_distributed(app, predecessor);
 	parameters_add_text(&parameters, predecessor);
 	parameters_add_text(&parameters, app->identifier);
 	parameters_add(&parameters, Int32GetDatum(app->version));
@@ -174,16 +322,13 @@ app_statements_find(int64 app_id, Credential *app)
 }
 
 /* Which apps a filter means, as a piece of the statements on them. */
-#define LISTED \
+#define LISTED(may_act_on) \
 	"  FROM keyrot.app" \
 	" WHERE secret IS NOT NULL" \
 	"   AND ($1 IS NULL OR app_id OPERATOR(pg_catalog.=) $1)" \
 	"   AND ($2 IS NULL OR app_key OPERATOR(pg_catalog.=) $2)" \
 	"   AND ($3 IS NULL OR app_name OPERATOR(pg_catalog.=) $3)" \
-	"   AND ($4 OR (pg_catalog.pg_has_role($5, owner, 'USAGE')" \
-	"               AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r" \
-	"                            WHERE r.oid OPERATOR(pg_catalog.=) owner" \
-	"                              AND r.rolname OPERATOR(pg_catalog.=) owner_name)))"
+	"   AND ($4 OR " may_act_on ")"
 
 /* The parameters of that piece. */
 static void
@@ -193,7 +338,15 @@ add_filter(Parameters *parameters, const AppFilter *filter)
 	parameters_add_text_or_null(parameters, filter->app_key);
 	parameters_add_nullable(parameters, filter->app_name.value, filter->app_name.isnull);
 	parameters_add(parameters, BoolGetDatum(filter->sees_all));
-	parameters_add(parameters, ObjectIdGetDatum(filter->caller));
+	parameters_add(parameters, tables_are_distributed() ? distribution_roles_of(filter->caller) :
+				   ObjectIdGetDatum(filter->caller));
+}
+
+/* The one of two statements on owners that knows them as the tables do: by OID and name, or by name alone. */
+static Statement *
+choose(Statement *by_oid, Statement *by_name)
+{
+	return tables_are_distributed() ? by_name : by_oid;
 }
 
 typedef struct Listing
@@ -220,23 +373,26 @@ read_listing(HeapTuple tuple, TupleDesc desc, void *reader_state)
 void
 app_statements_list(const AppFilter *filter, AppListingReader reader, void *reader_state)
 {
-#define LIST(order) { \
+#define LIST(order, may_act_on, caller_type) { \
 	.text = "SELECT app_id, app_key, app_name, description, created_at, modified_at," \
-	"       pg_catalog.count(*) OVER () AS total_count, disabled_at IS NOT NULL AS disabled" LISTED \
+	"       pg_catalog.count(*) OVER () AS total_count, disabled_at IS NOT NULL AS disabled" LISTED(may_act_on) \
 	" ORDER BY modified_at " order ", app_id " order " LIMIT $7 OFFSET $6", \
 	.success = SPI_OK_SELECT, \
-	.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID, INT8OID, INT4OID}, \
+	.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, caller_type, INT8OID, INT4OID}, \
 	.custom_plans = true, \
 }
-	static Statement newest_first = LIST("DESC");
-	static Statement oldest_first = LIST("ASC");
+	static Statement newest_first = LIST("DESC", MAY_ACT_FOR_OWNER("$5"), OIDOID);
+	static Statement oldest_first = LIST("ASC", MAY_ACT_FOR_OWNER("$5"), OIDOID);
+	static Statement distributed_newest_first = LIST("DESC", MAY_ACT_FOR_OWNER_NAME("$5"), TEXTARRAYOID);
+	static Statement distributed_oldest_first = LIST("ASC", MAY_ACT_FOR_OWNER_NAME("$5"), TEXTARRAYOID);
 	Listing		listing = {reader, reader_state};
 	Parameters	parameters = {0};
 
 	add_filter(&parameters, filter);
 	parameters_add(&parameters, Int64GetDatum(filter->offset));
 	parameters_add(&parameters, Int32GetDatum(filter->limit));
-	statement_run(filter->newest_first ? &newest_first : &oldest_first, &parameters, read_listing, &listing);
+	statement_run(filter->newest_first ? choose(&newest_first, &distributed_newest_first)
+				  : choose(&oldest_first, &distributed_oldest_first), &parameters, read_listing, &listing);
 #undef LIST
 }
 
@@ -244,15 +400,18 @@ app_statements_list(const AppFilter *filter, AppListingReader reader, void *read
 int64
 app_statements_count(const AppFilter *filter)
 {
-	static Statement count = {
-		.text = "SELECT pg_catalog.count(*)" LISTED,
-		.success = SPI_OK_SELECT,
-		.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, OIDOID},
-		.custom_plans = true,
-	};
+#define COUNT(may_act_on, caller_type) { \
+	.text = "SELECT pg_catalog.count(*)" LISTED(may_act_on), \
+	.success = SPI_OK_SELECT, \
+	.types = {INT8OID, TEXTOID, TEXTOID, BOOLOID, caller_type}, \
+	.custom_plans = true, \
+}
+	static Statement count = COUNT(MAY_ACT_FOR_OWNER("$5"), OIDOID);
+	static Statement distributed_count = COUNT(MAY_ACT_FOR_OWNER_NAME("$5"), TEXTARRAYOID);
 	Parameters	parameters = {0};
 
 	add_filter(&parameters, filter);
-	return statement_count(&count, &parameters);
+	return statement_count(choose(&count, &distributed_count), &parameters);
+#undef COUNT
 }
 #undef LISTED

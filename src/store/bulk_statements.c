@@ -4,12 +4,14 @@
  *	  in as arrays.
  *
  * The rows are locked when they are read, so they need not be checked again when they are written.  If a trigger or
- * policy keeps one of them from being written, or changes what is written, that is an error.
+ * policy keeps one of them from being written, or changes what is written, that is an error.  If the tables are
+ * distributed, bulk_distributed.c does the same one by one.
  */
 #include "store/bulk_statements.h"
 
 #include "catalog/pg_type.h"
 
+#include "store/bulk_distributed.h"
 #include "store/rows_decode.h"
 #include "store/statement.h"
 #include "store/tables.h"
@@ -42,13 +44,14 @@ read_rotation(HeapTuple tuple, TupleDesc desc, void *reader_state)
 /* The condition of a filter, with its parameters $1 to $3. */
 #define MEANT \
 	" WHERE secret IS NOT NULL AND modified_at OPERATOR(pg_catalog.<) $1" \
-	"   AND ($2 IS NULL OR (owner OPERATOR(pg_catalog.=) $2 AND owner_name OPERATOR(pg_catalog.=) $3))"
+	"   AND ($2 IS NULL OR owner OPERATOR(pg_catalog.=) $2) AND ($3 IS NULL OR owner_name OPERATOR(pg_catalog.=) $3)"
 
 static void
 add_filter(Parameters *parameters, const BulkFilter *filter)
 {
 	parameters_add_time(parameters, filter->rotated_before);
-	parameters_add_nullable(parameters, ObjectIdGetDatum(filter->owner), !OidIsValid(filter->owner));
+	parameters_add_nullable(parameters, ObjectIdGetDatum(filter->owner),
+							!OidIsValid(filter->owner) || tables_are_distributed());
 	parameters_add_text_or_null(parameters, OidIsValid(filter->owner) ? filter->owner_name : "");
 }
 
@@ -88,6 +91,11 @@ bulk_statements_lock_next(const BulkFilter *filter, const char *after, int limit
 	Parameters	parameters = {0};
 	RotationSink sink = {filter->kind, reader, reader_state};
 
+	if (tables_are_distributed())
+	{
+		bulk_distributed_lock_next(filter, after, limit, reader, reader_state);
+		return;
+	}
 	add_filter(&parameters, filter);
 	parameters_add_text(&parameters, after);
 	parameters_add(&parameters, Int32GetDatum(limit));
@@ -121,6 +129,11 @@ bulk_statements_lock_listed(const BulkFilter *filter, char **identifiers, int co
 	Parameters	parameters = {0};
 	RotationSink sink = {filter->kind, reader, reader_state};
 
+	if (tables_are_distributed())
+	{
+		bulk_distributed_lock_listed(filter, identifiers, count, reader, reader_state);
+		return;
+	}
 	add_filter(&parameters, filter);
 	add_texts(&parameters, identifiers, count);
 	(void) statement_run(STATEMENT_FOR(filter->kind, lock), &parameters, read_rotation, &sink);
@@ -163,10 +176,7 @@ bulk_statements_lock_due(const DueFilter *filter, int limit, RotationReader read
 	" WHERE secret IS NOT NULL AND disabled_at IS NULL AND version OPERATOR(pg_catalog.<) 2147483647" \
 	"   AND ((rotate_after IS NOT NULL AND due_at OPERATOR(pg_catalog.<=) $3)" \
 	"        OR (rotate_after IS NULL AND modified_at OPERATOR(pg_catalog.<) $1))" \
-	"   AND ($4 OR (pg_catalog.pg_has_role($5, owner, 'USAGE')" \
-	"               AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r" \
-	"                            WHERE r.oid OPERATOR(pg_catalog.=) owner" \
-	"                              AND r.rolname OPERATOR(pg_catalog.=) owner_name)))" \
+	"   AND ($4 OR " MAY_ACT_FOR_OWNER("$5") ")" \
 	" ORDER BY " DUE ", " identifier " LIMIT $6 FOR NO KEY UPDATE OF c SKIP LOCKED", \
 	.success = SPI_OK_SELECT, \
 	.types = {TIMESTAMPTZOID, INTERVALOID, TIMESTAMPTZOID, BOOLOID, OIDOID, INT4OID}, \
@@ -176,6 +186,11 @@ bulk_statements_lock_due(const DueFilter *filter, int limit, RotationReader read
 	Parameters	parameters = {0};
 	RotationSink sink = {filter->kind, reader, reader_state};
 
+	if (tables_are_distributed())
+	{
+		bulk_distributed_lock_due(filter, limit, reader, reader_state);
+		return;
+	}
 	add_age(&parameters, filter);
 	parameters_add_time(&parameters, filter->now);
 	parameters_add(&parameters, BoolGetDatum(filter->sees_all));
@@ -209,6 +224,11 @@ bulk_statements_end_grace_of(char **app_keys, int count)
 
 	if (count == 0)
 		return;
+	if (tables_are_distributed())
+	{
+		bulk_distributed_end_grace_of(app_keys, count);
+		return;
+	}
 	tables_refuse_rules();
 	add_texts(&parameters, app_keys, count);
 	if (statement_run_without_rows(&lock, &parameters) != statement_run_without_rows(&update, &parameters))
@@ -308,6 +328,11 @@ bulk_statements_write(CredentialKind kind, const Rotation *rotations, int count,
 	static Statement write[] = FOR_BOTH_KINDS(WRITE);
 	Parameters	parameters = {0};
 
+	if (tables_are_distributed())
+	{
+		bulk_distributed_write(rotations, count);
+		return;
+	}
 	tables_refuse_rules();
 	add_column(&parameters, rotations, count, TEXTOID, identifier_of);
 	add_column(&parameters, rotations, count, INT4OID, version_of);
@@ -345,6 +370,11 @@ bulk_statements_record(const RequestRow *common, const Rotation *rotations, int 
 	};
 	Parameters	parameters = {0};
 
+	if (tables_are_distributed())
+	{
+		bulk_distributed_record(common, rotations, count);
+		return;
+	}
 	tables_refuse_rules();
 	add_column(&parameters, rotations, count, UUIDOID, request_id_of);
 	add_column(&parameters, rotations, count, TEXTOID, identifier_of);

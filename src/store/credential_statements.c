@@ -9,6 +9,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
+#include "store/rows_sql.h"
 #include "store/statement.h"
 #include "store/tables.h"
 #include "base/errors.h"
@@ -144,9 +145,75 @@ add_blocks(Parameters *parameters, BlockNumber first, BlockNumber next)
 	parameters_add(parameters, PointerGetDatum(&tids[1]));
 }
 
+typedef struct Expired
+{
+	int			count;
+	char		(*identifiers)[SEAL_MAX_IDENTIFIER + 1];
+} Expired;
+
+static void
+read_expired(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	Expired    *expired = reader_state;
+	bool		is_null;
+	Datum		identifier = SPI_getbinval(tuple, desc, 1, &is_null);
+
+	text_to_cstring_buffer(DatumGetTextPP(identifier), expired->identifiers[expired->count++],
+						   sizeof(expired->identifiers[0]));
+}
+
+/* Wipes one previous version whose grace has ended, unless somebody holds the row. */
+static void
+wipe_one(CredentialKind kind, const char *identifier, TimestampTz now)
+{
+#define WIPE(table, identifier) { \
+	.text = "UPDATE keyrot." table " SET previous_secret = NULL, previous_valid_until = NULL, grace_after_use = NULL" \
+	" WHERE " identifier " OPERATOR(pg_catalog.=) $1 AND previous_valid_until OPERATOR(pg_catalog.<=) $2", \
+	.success = SPI_OK_UPDATE, \
+	.types = {TEXTOID, TIMESTAMPTZOID}, \
+}
+	static Statement wipe_app = WIPE("app", "app_key");
+	static Statement wipe_zone = WIPE("zone", "zone_id");
+	Parameters	parameters = {0};
+
+	if (!rows_sql_try_lock(kind, identifier))
+		return;
+	parameters_add_text(&parameters, identifier);
+	parameters_add_time(&parameters, now);
+	(void) statement_run_without_rows(kind == CREDENTIAL_APP ? &wipe_app : &wipe_zone, &parameters);
+#undef WIPE
+}
+
+/* As credential_statements_wipe_expired(), on all nodes; so many that somebody else waits for them no longer than a batch. */
+static void
+wipe_distributed(CredentialKind kind, TimestampTz now)
+{
+#define WIPED_AT_ONCE 1000
+#define FIND(table, identifier) { \
+	.text = "SELECT " identifier " FROM keyrot." table " WHERE previous_valid_until OPERATOR(pg_catalog.<=) $1" \
+	" ORDER BY " identifier " LIMIT $2", \
+	.success = SPI_OK_SELECT, \
+	.types = {TIMESTAMPTZOID, INT4OID}, \
+}
+	static Statement find_apps = FIND("app", "app_key");
+	static Statement find_zones = FIND("zone", "zone_id");
+	Expired		expired = {0, palloc(WIPED_AT_ONCE * (SEAL_MAX_IDENTIFIER + 1))};
+	Parameters	parameters = {0};
+
+	parameters_add_time(&parameters, now);
+	parameters_add(&parameters, Int32GetDatum(WIPED_AT_ONCE));
+	(void) statement_run(kind == CREDENTIAL_APP ? &find_apps : &find_zones, &parameters, read_expired, &expired);
+	for (int i = 0; i < expired.count; i++)
+		wipe_one(kind, expired.identifiers[i], now);
+	pfree(expired.identifiers);
+#undef FIND
+#undef WIPED_AT_ONCE
+}
+
 /*
  * Wipes the previous versions, in these blocks of the table or of each of its partitions, whose grace has ended; leaves
- * rows that somebody holds.
+ * rows that somebody holds.  If the tables are distributed, the blocks count for nothing, and a thousand at most are
+ * wiped.
  */
 void
 credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now)
@@ -163,6 +230,11 @@ credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, Block
 	static Statement wipe[] = FOR_BOTH_KINDS(WIPE);
 	Parameters	parameters = {0};
 
+	if (tables_are_distributed())
+	{
+		wipe_distributed(kind, now);
+		return;
+	}
 	add_blocks(&parameters, first, next);
 	parameters_add_time(&parameters, now);
 	statement_run_without_rows(STATEMENT_FOR(kind, wipe), &parameters);
@@ -219,13 +291,16 @@ add_counts(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	"     AND n.previous_app_key OPERATOR(pg_catalog.=) c.id)" \
 	" AND (SELECT u.last_used_at OPERATOR(pg_catalog.>) $4 " USE_OF("app", "c.id", "c.version") ") IS NOT TRUE)"
 
-/* Counts the credentials of these blocks, as they stand at that time, and adds them to the census. */
+/*
+ * Counts the credentials of these blocks, or of all nodes if the tables are distributed, as they stand at that time, and
+ * adds them to the census.
+ */
 void
 credential_statements_count(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now, Census *census)
 {
 #define COUNT(condition) "pg_catalog.count(*) FILTER (WHERE " condition "), "
-#define CENSUS_OF(table, columns, unused) \
-	"SELECT " COUNT("live AND NOT off AND NOT expired") \
+#define CENSUS_OF(table, columns, unused, where) { \
+	.text = "SELECT " COUNT("live AND NOT off AND NOT expired") \
 	COUNT("NOT live AND grace AND NOT off") \
 	COUNT("NOT live AND NOT grace") \
 	COUNT("off AND (live OR grace)") \
@@ -240,24 +315,25 @@ credential_statements_count(CredentialKind kind, BlockNumber first, BlockNumber 
 	"               (valid_until OPERATOR(pg_catalog.<=) $3) IS TRUE AS expired," \
 	"               (previous_valid_until OPERATOR(pg_catalog.>) $3) IS TRUE AS grace," \
 	"               valid_until, due_at, modified_at, previous_secret, previous_valid_until, version, " columns \
-	"          FROM keyrot." table \
-	"         WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2) AS c"
-	static Statement census_of_apps = {
-		.text = CENSUS_OF("app", "app_key AS id, app_id", "CASE WHEN live THEN " UNUSED_IN_ROW("app") " ELSE " UNUSED_BESIDE_NEW_APP_KEY " END"),
-		.success = SPI_OK_SELECT,
-		.types = {TIDOID, TIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
-	};
-	static Statement census_of_zones = {
-		.text = CENSUS_OF("zone", "zone_id AS id", UNUSED_IN_ROW("zone")),
-		.success = SPI_OK_SELECT,
-		.types = {TIDOID, TIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
-	};
+	"          FROM keyrot." table where ") AS c", \
+	.success = SPI_OK_SELECT, \
+	.types = {TIDOID, TIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}, \
+}
+#define IN_BLOCKS " WHERE ctid OPERATOR(pg_catalog.>=) $1 AND ctid OPERATOR(pg_catalog.<) $2"
+	static Statement census_of_apps = CENSUS_OF("app", "app_key AS id, app_id",
+		"CASE WHEN live THEN " UNUSED_IN_ROW("app") " ELSE " UNUSED_BESIDE_NEW_APP_KEY " END", IN_BLOCKS);
+	static Statement census_of_zones = CENSUS_OF("zone", "zone_id AS id", UNUSED_IN_ROW("zone"), IN_BLOCKS);
+	static Statement distributed_census_of_apps = CENSUS_OF("app", "app_key AS id", "false", "");
+	static Statement distributed_census_of_zones = CENSUS_OF("zone", "zone_id AS id", "false", "");
+	Statement  *local = kind == CREDENTIAL_APP ? &census_of_apps : &census_of_zones;
+	Statement  *distributed = kind == CREDENTIAL_APP ? &distributed_census_of_apps : &distributed_census_of_zones;
 	Parameters	parameters = {0};
 
 	add_blocks(&parameters, first, next);
 	parameters_add_time(&parameters, now);
 	parameters_add_time(&parameters, now - USECS_PER_DAY);
-	(void) statement_run(kind == CREDENTIAL_APP ? &census_of_apps : &census_of_zones, &parameters, add_counts, census);
+	(void) statement_run(tables_are_distributed() ? distributed : local, &parameters, add_counts, census);
+#undef IN_BLOCKS
 #undef CENSUS_OF
 #undef COUNT
 }

@@ -11,6 +11,7 @@
 #include "port/pg_bswap.h"
 
 #include "store/statement.h"
+#include "store/tables.h"
 
 #define KEY_OF(column) "pg_catalog.substr(" column ", 2, 4)"
 
@@ -84,18 +85,18 @@ key_statements_delete(int32 id)
 bool
 key_statements_seals_anything(int32 data_key)
 {
-#define SEALED_WITH \
-	" WHERE " KEY_OF("secret") " OPERATOR(pg_catalog.=) $1 OR " KEY_OF("previous_secret") " OPERATOR(pg_catalog.=) $1"
-	static Statement select = {
-		.text = "SELECT WHERE EXISTS (SELECT FROM keyrot.app" SEALED_WITH ")"
-		" OR EXISTS (SELECT FROM keyrot.zone" SEALED_WITH ")",
-		.success = SPI_OK_SELECT,
-		.types = {BYTEAOID},
-	};
+#define SEALED_WITH(table) { \
+	.text = "SELECT FROM keyrot." table " WHERE " KEY_OF("secret") " OPERATOR(pg_catalog.=) $1" \
+	" OR " KEY_OF("previous_secret") " OPERATOR(pg_catalog.=) $1 LIMIT 1", \
+	.success = SPI_OK_SELECT, \
+	.types = {BYTEAOID}, \
+}
+	static Statement find_app = SEALED_WITH("app");
+	static Statement find_zone = SEALED_WITH("zone");
 	Parameters	parameters = {0};
 
 	add_key_id(&parameters, data_key);
-	return statement_run_without_rows(&select, &parameters) > 0;
+	return statement_run_without_rows(&find_app, &parameters) > 0 || statement_run_without_rows(&find_zone, &parameters) > 0;
 #undef SEALED_WITH
 }
 
@@ -107,16 +108,17 @@ key_statements_seals_anything(int32 data_key)
 int64
 key_statements_count_sealed_before(int32 data_key)
 {
-	static Statement select = {
-		.text = "SELECT (SELECT pg_catalog.count(*) FROM keyrot.app WHERE " SEALED_BEFORE("$1") ")"
-		" OPERATOR(pg_catalog.+) (SELECT pg_catalog.count(*) FROM keyrot.zone WHERE " SEALED_BEFORE("$1") ")",
-		.success = SPI_OK_SELECT,
-		.types = {BYTEAOID},
-	};
+#define COUNT(table, identifier) { \
+	.text = "SELECT pg_catalog.count(*) FROM keyrot." table " WHERE " SEALED_BEFORE("$1"), \
+	.success = SPI_OK_SELECT, \
+	.types = {BYTEAOID}, \
+}
+	static Statement count[] = FOR_BOTH_KINDS(COUNT);
 	Parameters	parameters = {0};
 
 	add_key_id(&parameters, data_key);
-	return statement_count(&select, &parameters);
+	return statement_count(&count[0], &parameters) + statement_count(&count[1], &parameters);
+#undef COUNT
 }
 
 /* Identifiers that were read, with room for all that the statement gives. */
@@ -139,19 +141,22 @@ read_identifier(HeapTuple tuple, TupleDesc desc, void *reader_state)
 /*
  * Locks the next credentials of a kind, in the order of their identifiers, that have a secret sealed with an
  * older data key than this one, and copies their identifiers; at most so many, and none that somebody else
- * has locked.  Returns how many.
+ * has locked.  Returns how many.  If the tables are distributed, nothing is locked: rows of several shards cannot be.
  */
 int
 key_statements_lock_sealed_before(CredentialKind kind, int32 data_key, const char *after, int32 limit,
 								  char (*identifiers)[SEAL_MAX_IDENTIFIER + 1])
 {
-#define LOCK(table, identifier) { \
+#define FIND_AND(table, identifier, lock) { \
 	.text = "SELECT " identifier " FROM keyrot." table " WHERE " identifier " OPERATOR(pg_catalog.>) $2 AND " SEALED_BEFORE("$1") \
-	" ORDER BY " identifier " LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED", \
+	" ORDER BY " identifier " LIMIT $3" lock, \
 	.success = SPI_OK_SELECT, \
 	.types = {BYTEAOID, TEXTOID, INT4OID}, \
 	.custom_plans = true, \
 }
+#define FIND(table, identifier) FIND_AND(table, identifier, "")
+#define LOCK(table, identifier) FIND_AND(table, identifier, " FOR NO KEY UPDATE SKIP LOCKED")
+	static Statement find[] = FOR_BOTH_KINDS(FIND);
 	static Statement lock[] = FOR_BOTH_KINDS(LOCK);
 	Parameters	parameters = {0};
 	Identifiers read = {.texts = identifiers};
@@ -159,9 +164,12 @@ key_statements_lock_sealed_before(CredentialKind kind, int32 data_key, const cha
 	add_key_id(&parameters, data_key);
 	parameters_add_text(&parameters, after);
 	parameters_add(&parameters, Int32GetDatum(limit));
-	(void) statement_run(STATEMENT_FOR(kind, lock), &parameters, read_identifier, &read);
+	(void) statement_run(tables_are_distributed() ? STATEMENT_FOR(kind, find) : STATEMENT_FOR(kind, lock), &parameters,
+						 read_identifier, &read);
 	return read.count;
 #undef LOCK
+#undef FIND
+#undef FIND_AND
 }
 
 /* Notes how far the reseal to a data key has come, in place of what was noted of it before. */

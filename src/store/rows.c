@@ -18,6 +18,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "store/distribution.h"
 #include "store/rows_fast.h"
 #include "store/rows_find.h"
 #include "store/rows_sql.h"
@@ -179,6 +180,16 @@ rows_lock_row_exclusive(CredentialKind kind)
 	LockRelationOid(credentials_of(kind), RowExclusiveLock);
 }
 
+/* Keeps others from changing the data keys until the transaction ends, on whichever node where they are distributed. */
+void
+rows_lock_data_keys(void)
+{
+	if (tables_are_distributed())
+		distribution_lock_data_keys();
+	else
+		LockRelationOid(tables_get()->data_key, ShareRowExclusiveLock);
+}
+
 static BlockNumber
 count_blocks(Oid relation)
 {
@@ -189,14 +200,20 @@ count_blocks(Oid relation)
 	return blocks;
 }
 
-/* How many blocks the table of a kind of credential has, or the largest of its partitions. */
+/*
+ * How many blocks the table of a kind of credential has, or the largest of its partitions.  Where the tables are
+ * distributed, one stands for all of them on the coordinator, and no other node has any.
+ */
 BlockNumber
 rows_count_blocks(CredentialKind kind)
 {
-	List	   *parts = find_all_inheritors(credentials_of(kind), AccessShareLock, NULL);
+	List	   *parts;
 	BlockNumber most = 0;
 	ListCell   *part;
 
+	if (tables_are_distributed())
+		return distribution_group() == 0 ? 1 : 0;
+	parts = find_all_inheritors(credentials_of(kind), AccessShareLock, NULL);
 	foreach(part, parts)
 	{
 		BlockNumber blocks = count_blocks(lfirst_oid(part));

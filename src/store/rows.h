@@ -51,6 +51,7 @@ extern void rows_require_as_written(const Credential *credential);
 extern bool rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);
 extern BlockNumber rows_count_blocks(CredentialKind kind);
 extern void rows_lock_row_exclusive(CredentialKind kind);
+extern void rows_lock_data_keys(void);
 extern int	rows_read_data_keys(Snapshot snapshot, DataKeyRow **rows);
 extern void rows_insert_request(const RequestRow *request);
 

@@ -43,7 +43,11 @@ read_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential
 
 	decode_credential(kind, tuple, desc, credential);
 	credential->writer = is_null ? InvalidTransactionId : DatumGetTransactionId(writer);
-	credential->is_own = !is_null && TransactionIdIsCurrentTransactionId(credential->writer);
+	/* The number of a transaction elsewhere says nothing: then all is its own once this one has written. */
+	if (tables_are_distributed())
+		credential->is_own = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	else
+		credential->is_own = !is_null && TransactionIdIsCurrentTransactionId(credential->writer);
 }
 
 static void
@@ -188,13 +192,22 @@ rows_sql_lock_credential(CredentialKind kind, const char *identifier, Credential
 	return false;
 }
 
-static void
-add_interval(Parameters *parameters, const Interval *interval)
+/* Locks a credential's row as rows_lock_credential() does, but waits for nobody; tells whether it did. */
+bool
+rows_sql_try_lock(CredentialKind kind, const char *identifier)
 {
-	if (interval->month == 0 && interval->day == 0 && interval->time == 0)
-		parameters_add_null(parameters);
-	else
-		parameters_add(parameters, IntervalPGetDatum(interval));
+#define TRY(table, identifier) { \
+	.text = "SELECT FROM keyrot." table " WHERE " identifier " OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED", \
+	.success = SPI_OK_SELECT, \
+	.types = {TEXTOID}, \
+}
+	static Statement try_app = TRY("app", "app_key");
+	static Statement try_zone = TRY("zone", "zone_id");
+	Parameters	parameters = {0};
+
+	parameters_add_text(&parameters, identifier);
+	return statement_run_without_rows(kind == CREDENTIAL_APP ? &try_app : &try_zone, &parameters) == 1;
+#undef TRY
 }
 
 /* The values of a credential's row that rows_write_credential() may change, behind its identifier. */
@@ -212,16 +225,7 @@ parameters_of(const Credential *credential)
 	parameters_add_time(&parameters, credential->disabled_at);
 	parameters_add_time(&parameters, credential->valid_until);
 	parameters_add_time(&parameters, credential->due_at);
-	add_interval(&parameters, &credential->policy.rotate_after);
-	add_interval(&parameters, &credential->policy.lifetime);
-	if (credential->policy.grace == 0)
-		parameters_add_null(&parameters);
-	else
-		parameters_add(&parameters, Int64GetDatum(credential->policy.grace));
-	if (credential->grace_after_use == NO_GRACE_AFTER_USE)
-		parameters_add_null(&parameters);
-	else
-		parameters_add(&parameters, Int64GetDatum(credential->grace_after_use));
+	parameters_add_policy(&parameters, credential);
 	return parameters;
 }
 

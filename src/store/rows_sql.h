@@ -1,6 +1,6 @@
 /*
  * rows_sql.h
- *	  Single rows of tables that are not plain, by statements.  For rows.c alone.
+ *	  Single rows of tables that are not plain, by statements.  For rows.c, and what distributed tables need.
  */
 #ifndef KEYROT_ROWS_SQL_H
 #define KEYROT_ROWS_SQL_H
@@ -16,6 +16,7 @@ extern void rows_sql_read_credentials(CredentialKind kind, Snapshot snapshot, Cr
 extern bool rows_sql_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
 									  Credential *credential);
 extern bool rows_sql_change_credential(const char *identifier, const CredentialChange *change, Credential *credential);
+extern bool rows_sql_try_lock(CredentialKind kind, const char *identifier);
 extern void rows_sql_write_credential(const Credential *credential);
 extern void rows_sql_insert_request(const RequestRow *request);
 extern bool rows_sql_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot);

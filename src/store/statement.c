@@ -13,6 +13,7 @@
  */
 #include "store/statement.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
@@ -129,19 +130,49 @@ parameters_add_sealed(Parameters *parameters, const Sealed *sealed)
 		parameters_add_bytes(parameters, sealed->bytes, sealed->length);
 }
 
+static void
+add_interval(Parameters *parameters, const Interval *interval)
+{
+	if (interval->month == 0 && interval->day == 0 && interval->time == 0)
+		parameters_add_null(parameters);
+	else
+		parameters_add(parameters, IntervalPGetDatum(interval));
+}
+
+/* Adds a credential's rotate_after, lifetime, policy_grace and grace_after_use. */
+void
+parameters_add_policy(Parameters *parameters, const Credential *credential)
+{
+	add_interval(parameters, &credential->policy.rotate_after);
+	add_interval(parameters, &credential->policy.lifetime);
+	if (credential->policy.grace == 0)
+		parameters_add_null(parameters);
+	else
+		parameters_add(parameters, Int64GetDatum(credential->policy.grace));
+	if (credential->grace_after_use == NO_GRACE_AFTER_USE)
+		parameters_add_null(parameters);
+	else
+		parameters_add(parameters, Int64GetDatum(credential->grace_after_use));
+}
+
 /*
  * Prepares a statement that has no plan, or whose plan is older than what is known of the tables.  The server does not
  * do so for all of them: a plan that a rule has rewritten knows nothing of the table any more, and outlives the rule.
+ * Citus can plan many a statement only when it knows the parameters, and must never be asked to do so without.
  */
 static void
 prepare_plan(Statement *statement, int parameter_count)
 {
+	int			options = 0;
 	SPIPlanPtr	plan;
 
 	if (statement->plan != NULL && (statement->depth > 1 || statement->generation == tables_generation()))
 		return;
-	plan = SPI_prepare_cursor(statement->text, parameter_count, statement->types,
-							  statement->custom_plans ? 0 : CURSOR_OPT_GENERIC_PLAN);
+	if (tables_are_distributed())
+		options = CURSOR_OPT_CUSTOM_PLAN;
+	else if (!statement->custom_plans)
+		options = CURSOR_OPT_GENERIC_PLAN;
+	plan = SPI_prepare_cursor(statement->text, parameter_count, statement->types, options);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare statement: %s", SPI_result_code_string(SPI_result));
 	if (SPI_keepplan(plan) != 0)
@@ -162,6 +193,9 @@ execute_plan(Statement *statement, const Parameters *parameters, RowReader reade
 
 	if (writes)
 		tables_refuse_rules();
+	/* What is written on other nodes alone would give the transaction no number, by which it is known to have written. */
+	if (writes && tables_are_distributed())
+		(void) GetCurrentTransactionId();
 	prepare_plan(statement, parameters->count);
 	result = SPI_execute_plan(statement->plan, (Datum *) parameters->values, parameters->nulls, statement->stable, 0);
 	processed = SPI_processed;
@@ -232,7 +266,7 @@ read_count(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
 }
 
-/* Runs a statement whose one row is a count, and returns that. */
+/* Runs a statement whose one row is a count, or another bigint, and returns that. */
 int64
 statement_count(Statement *statement, const Parameters *parameters)
 {

@@ -13,12 +13,20 @@
 
 #include "store/rows.h"
 
-#define MAX_PARAMETERS 16
+#define MAX_PARAMETERS 19
 
 /* A role's name as text; an error (22021) where it is not valid in the database's encoding, in which it may not be. */
 #define VALID_NAME_OF(role) \
 	"pg_catalog.convert_from(pg_catalog.convert_to(pg_catalog.text(" role ".rolname), " \
 	"pg_catalog.getdatabaseencoding()), pg_catalog.getdatabaseencoding())"
+
+/* Whether the role of this parameter has the rights of a row's owner, known by OID and name. */
+#define MAY_ACT_FOR_OWNER(caller) \
+	"(pg_catalog.pg_has_role(" caller ", owner, 'USAGE') AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r" \
+	" WHERE r.oid OPERATOR(pg_catalog.=) owner AND r.rolname OPERATOR(pg_catalog.=) owner_name))"
+
+/* The same where the tables are distributed: the parameter is distribution_roles_of() that role. */
+#define MAY_ACT_FOR_OWNER_NAME(roles) "owner_name OPERATOR(pg_catalog.=) ANY (" roles ")"
 
 /* A statement, its plan once it was prepared, and how SPI reports its success. */
 typedef struct Statement
@@ -64,6 +72,7 @@ extern void parameters_add_time(Parameters *parameters, TimestampTz value);
 extern void parameters_add_text(Parameters *parameters, const char *value);
 extern void parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length);
 extern void parameters_add_text_or_null(Parameters *parameters, const char *value);
+extern void parameters_add_policy(Parameters *parameters, const Credential *credential);
 extern void parameters_add_sealed(Parameters *parameters, const Sealed *sealed);
 extern void parameters_add_array(Parameters *parameters, Datum *values, bool *nulls, int count, Oid type);
 extern uint64 statement_run(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state);

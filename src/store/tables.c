@@ -28,6 +28,7 @@
 #include "utils/syscache.h"
 
 #include "store/columns.h"
+#include "store/distribution.h"
 #include "store/plain.h"
 #include "base/errors.h"
 
@@ -47,6 +48,7 @@ static bool is_readable[lengthof(names)];	/* without SQL */
 static bool is_writable[lengthof(names)];
 static bool has_triggers[lengthof(names)];
 static Oid	primary_keys[lengthof(names)];	/* of those that are readable */
+static bool are_distributed;
 static const char *ruled = NULL;	/* a table with a rule */
 static uint64 generation = 0;	/* of what is known of them */
 static bool watching = false;
@@ -173,6 +175,7 @@ look_up(Tables *result)
 	found.owner = relation_owner(found.app);
 	*result = found;
 	ruled = NULL;
+	are_distributed = distribution_has(found.app);
 	for (int i = 0; i < (int) lengthof(names); i++)
 		examine(i, *place_of(&found, i));
 	for (int i = 0; i < (int) lengthof(names) && fault.column == NULL; i++)
@@ -313,6 +316,16 @@ tables_have_triggers(Oid table)
 	return is_one_of(has_triggers, table, &which);
 }
 
+/*
+ * Whether the tables are spread over a Citus cluster; false where tables_find() finds none.  Then roles are known by
+ * their names alone, since their OIDs are each node's own.
+ */
+bool
+tables_are_distributed(void)
+{
+	return tables_find() != NULL && are_distributed;
+}
+
 /* Raises 55000 where a table has a rule: it would make another statement of ours, and what it does is not to be known. */
 void
 tables_refuse_rules(void)
@@ -370,6 +383,11 @@ tables_await_writers(void)
 	LOCKTAG		app;
 	LOCKTAG		zone;
 
+	if (tables_are_distributed())
+	{
+		distribution_await_writers();
+		return;
+	}
 	SET_LOCKTAG_RELATION(app, MyDatabaseId, known.app);
 	SET_LOCKTAG_RELATION(zone, MyDatabaseId, known.zone);
 	/* One that the look-up left would hold VACUUM back meanwhile, and CREATE INDEX CONCURRENTLY wait for us. */

@@ -29,6 +29,7 @@ extern Relation tables_open_readable(Oid table, LOCKMODE mode);
 extern Relation tables_open_by_key(Oid table, Relation *key);
 extern Relation tables_open_writable(Oid table, LOCKMODE mode);
 extern bool tables_have_triggers(Oid table);
+extern bool tables_are_distributed(void);
 extern void tables_refuse_rules(void);
 extern uint64 tables_generation(void);
 extern uint64 tables_data_key_changes(void);

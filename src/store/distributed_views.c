@@ -1,0 +1,159 @@
+/*
+ * distributed_views.c
+ *	  What the views show where the tables are distributed.
+ *
+ * Citus asks its nodes as the role that asks, which has no rights on the tables, and evaluates a view's functions on
+ * them, where the asker's settings and rights are others.  So the views come to read what a function has read as the
+ * tables' owner, with the rights judged here, by the owners' names.  Last uses are those that were written down.
+ */
+#include "store/distributed_views.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "store/distribution.h"
+#include "store/statement.h"
+
+/* What the view credentials shows of one kind: its parameters are sees_all, the roles, and now. */
+#define CREDENTIALS(kind, table, identifier, app_columns) { \
+	.text = "SELECT " kind "::pg_catalog.text, id, " app_columns ", owner_name," \
+	" CASE WHEN NOT live AND NOT grace THEN 'retired' WHEN disabled_at IS NOT NULL THEN 'disabled'" \
+	"      WHEN NOT live THEN 'retiring' WHEN valid_until OPERATOR(pg_catalog.<=) $3 THEN 'expired'" \
+	"      ELSE 'current' END," \
+	" version, created_at, modified_at, $3 OPERATOR(pg_catalog.-) modified_at," \
+	" CASE WHEN grace THEN previous_valid_until END, valid_until, due_at," \
+	" CASE WHEN live AND used_version OPERATOR(pg_catalog.=) version THEN last_used_at END," \
+	" CASE WHEN used_version OPERATOR(pg_catalog.=) previous_version THEN last_used_at" \
+	"      WHEN (used_version OPERATOR(pg_catalog.-) 1) OPERATOR(pg_catalog.=) previous_version THEN earlier_last_used_at END" \
+	" FROM (SELECT c.*, c." identifier " AS id, c.secret IS NOT NULL AS live," \
+	"              (c.previous_valid_until OPERATOR(pg_catalog.>) $3) IS TRUE AS grace," \
+	"              c.version OPERATOR(pg_catalog.-) CASE WHEN c.secret IS NULL THEN 0 ELSE 1 END AS previous_version," \
+	"              u.version AS used_version, u.last_used_at, u.earlier_last_used_at" \
+	"         FROM keyrot." table " AS c LEFT JOIN keyrot.credential_use AS u" \
+	"           ON u.kind OPERATOR(pg_catalog.=) " kind " AND u.id OPERATOR(pg_catalog.=) c." identifier \
+	"        WHERE $1 OR " MAY_ACT_FOR_OWNER_NAME("$2") ") AS credential", \
+	.success = SPI_OK_SELECT, \
+	.types = {BOOLOID, TEXTARRAYOID, TIMESTAMPTZOID}, \
+}
+
+/* The statements that a view's rows come from. */
+static struct
+{
+	const char *view;
+	Statement	statement;
+}			sources[] = {
+	{"credentials", CREDENTIALS("'app'", "app", "app_key", "app_id, app_name, description")},
+	{"credentials", CREDENTIALS("'zone'", "zone", "zone_id",
+								"NULL::pg_catalog.int8, NULL::pg_catalog.text, NULL::pg_catalog.text")},
+	{"gateways", {
+		.text = "SELECT g.zone_id, g.gateway_id, g.added_at FROM keyrot.gateway AS g JOIN keyrot.zone AS z"
+		" ON z.zone_id OPERATOR(pg_catalog.=) g.zone_id WHERE $1 OR z." MAY_ACT_FOR_OWNER_NAME("$2"),
+		.success = SPI_OK_SELECT,
+		.types = {BOOLOID, TEXTARRAYOID, TIMESTAMPTZOID},
+	}},
+	{"requests", {
+		.text = "SELECT request_id, target, requested_at, action, caller, caller_oid, r.session_user, session_user_oid,"
+		" client_addr, pid, outcome, version, retry_of FROM keyrot.request AS r"
+		" WHERE $1 OR caller OPERATOR(pg_catalog.=) ANY ($2)",
+		.success = SPI_OK_SELECT,
+		.types = {BOOLOID, TEXTARRAYOID, TIMESTAMPTZOID},
+	}},
+};
+
+typedef struct Answer
+{
+	TupleDesc	expected;
+	Tuplestorestate *rows;
+} Answer;
+
+/* The caller said of which types its rows are to be. */
+static void
+require_types(TupleDesc expected, TupleDesc given)
+{
+	bool		same = expected->natts == given->natts;
+
+	for (int i = 0; same && i < given->natts; i++)
+		same = TupleDescAttr(expected, i)->atttypid == TupleDescAttr(given, i)->atttypid;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("the columns are not those of the view")));
+}
+
+static void
+read_row(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	const Answer *answer = reader_state;
+	Datum	   *values = palloc(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+
+	require_types(answer->expected, desc);
+	heap_deform_tuple(tuple, desc, values, nulls);
+	tuplestore_putvalues(answer->rows, answer->expected, values, nulls);
+	pfree(values);
+	pfree(nulls);
+}
+
+/*
+ * Reads the rows of a view of which a role has the rights, or all of them; tells whether there is such a view.  Raises
+ * 42804 where others are expected than it has.
+ */
+bool
+distributed_views_read(const char *view, Oid caller, bool sees_all, TupleDesc expected, Tuplestorestate *result)
+{
+	Answer		answer = {expected, result};
+	bool		found = false;
+
+	for (int i = 0; i < (int) lengthof(sources); i++)
+	{
+		Parameters	parameters = {0};
+
+		if (strcmp(sources[i].view, view) != 0)
+			continue;
+		parameters_add(&parameters, BoolGetDatum(sees_all));
+		parameters_add(&parameters, distribution_roles_of(caller));
+		parameters_add_time(&parameters, GetCurrentTimestamp());
+		(void) statement_run(&sources[i].statement, &parameters, read_row, &answer);
+		found = true;
+	}
+	return found;
+}
+
+static void
+read_text(HeapTuple tuple, TupleDesc desc, void *reader_state)
+{
+	*(char **) reader_state = MemoryContextStrdup(TopTransactionContext, SPI_getvalue(tuple, desc, 1));
+}
+
+/* Has the views read by the function, with the columns that they have. */
+void
+distributed_views_define(void)
+{
+	static const char *const views[] = {"credentials", "gateways", "requests"};
+	static Statement describe = {
+		.text = "SELECT pg_catalog.format('CREATE OR REPLACE VIEW keyrot.%I WITH (security_barrier) AS"
+		" SELECT * FROM keyrot.read_distributed(%L) AS t (%s)', $1, $1, pg_catalog.string_agg(pg_catalog.concat("
+		"  pg_catalog.quote_ident(attname), ' ', pg_catalog.format_type(atttypid, atttypmod),"
+		"  CASE attcollation WHEN 950 THEN ' COLLATE \"C\"' END), ', ' ORDER BY attnum))"
+		"  FROM pg_catalog.pg_attribute"
+		" WHERE attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(pg_catalog.concat('keyrot.', $1))"
+		"   AND attnum OPERATOR(pg_catalog.>) 0",
+		.success = SPI_OK_SELECT,
+		.types = {TEXTOID},
+	};
+
+	for (int i = 0; i < (int) lengthof(views); i++)
+	{
+		Parameters	parameters = {0};
+		char	   *definition = NULL;
+		Statement	define = {.success = SPI_OK_UTILITY};
+
+		parameters_add_text(&parameters, views[i]);
+		(void) statement_run(&describe, &parameters, read_text, &definition);
+		define.text = definition;
+		parameters.count = 0;
+		(void) statement_run(&define, &parameters, NULL, NULL);
+	}
+}
