@@ -144,7 +144,8 @@ prune_requests(Request *request)
 
 	uuid7_floor(request_unix_time(before), first_kept.data);
 	request->rows = request_statements_prune(&first_kept);
-	retry_statements_prune(request->started_at - Max(request->arguments.age, USECS_PER_DAY));
+	before = request->started_at - Max(request->arguments.age, USECS_PER_DAY);
+	retry_statements_prune(Max(before, SetEpochTimestamp()));
 }
 
 /* prune_requests(older_than) */

@@ -127,7 +127,45 @@ read_text(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	*(char **) reader_state = MemoryContextStrdup(TopTransactionContext, SPI_getvalue(tuple, desc, 1));
 }
 
-/* Has the views read by the function, with the columns that they have. */
+/* Runs the statements that another statement, of one parameter, makes. */
+static void
+run_made(Statement *make, const char *parameter)
+{
+	Parameters	parameters = {0};
+	char	   *made = NULL;
+	Statement	statement = {.success = SPI_OK_UTILITY};
+
+	if (parameter != NULL)
+		parameters_add_text(&parameters, parameter);
+	(void) statement_run(make, &parameters, read_text, &made);
+	statement.text = made;
+	parameters.count = 0;
+	(void) statement_run(&statement, &parameters, NULL, NULL);
+	(void) SPI_freeplan(statement.plan);
+}
+
+/*
+ * A parallel worker has no connections to other nodes, so that no function of ours may run in one that reads tables.
+ */
+static void
+forbid_parallel_workers(void)
+{
+	static Statement describe = {
+		.text = "SELECT pg_catalog.string_agg(pg_catalog.format('ALTER FUNCTION keyrot.%I(%s) PARALLEL UNSAFE', p.proname,"
+		"  pg_catalog.pg_get_function_identity_arguments(p.oid)), '; ')"
+		"  FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_depend AS d ON d.objid OPERATOR(pg_catalog.=) p.oid"
+		"   AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass"
+		"   AND d.deptype OPERATOR(pg_catalog.=) 'e'"
+		"  JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid"
+		"   AND e.extname OPERATOR(pg_catalog.=) 'keyrot'"
+		" WHERE p.proparallel OPERATOR(pg_catalog.=) 's' AND p.provolatile OPERATOR(pg_catalog.<>) 'i'",
+		.success = SPI_OK_SELECT,
+	};
+
+	run_made(&describe, NULL);
+}
+
+/* Has the views read by the function, with the columns that they have, in the session itself. */
 void
 distributed_views_define(void)
 {
@@ -144,16 +182,7 @@ distributed_views_define(void)
 		.types = {TEXTOID},
 	};
 
+	forbid_parallel_workers();
 	for (int i = 0; i < (int) lengthof(views); i++)
-	{
-		Parameters	parameters = {0};
-		char	   *definition = NULL;
-		Statement	define = {.success = SPI_OK_UTILITY};
-
-		parameters_add_text(&parameters, views[i]);
-		(void) statement_run(&describe, &parameters, read_text, &definition);
-		define.text = definition;
-		parameters.count = 0;
-		(void) statement_run(&define, &parameters, NULL, NULL);
-	}
+		run_made(&describe, views[i]);
 }

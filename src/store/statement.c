@@ -13,6 +13,7 @@
  */
 #include "store/statement.h"
 
+#include "access/parallel.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -54,6 +55,11 @@ become_owner(OwnerSession *session)
 	session->nest_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(owner, session->security_context | SECURITY_LOCAL_USERID_CHANGE);
 	set_for_now("search_path", "pg_catalog, pg_temp");
+	if (!tables_are_distributed())
+		return;
+	/* Values go to other nodes as text, which their sessions must not take for another date. */
+	set_for_now("DateStyle", "ISO, MDY");
+	set_for_now("IntervalStyle", "iso_8601");
 }
 
 /* Restores what become_owner() changed. */
@@ -196,6 +202,8 @@ execute_plan(Statement *statement, const Parameters *parameters, RowReader reade
 	/* What is written on other nodes alone would give the transaction no number, by which it is known to have written. */
 	if (writes && tables_are_distributed())
 		(void) GetCurrentTransactionId();
+	if (IsParallelWorker() && tables_are_distributed())
+		error_not_distributable("a call in a parallel worker", "Only the session itself has connections to other nodes.");
 	prepare_plan(statement, parameters->count);
 	result = SPI_execute_plan(statement->plan, (Datum *) parameters->values, parameters->nulls, statement->stable, 0);
 	processed = SPI_processed;

@@ -100,6 +100,10 @@ SELECT conname FROM pg_constraint WHERE conrelid = 'keyrot.app'::regclass AND co
 SELECT b.credentials = (SELECT jsonb_agg(to_jsonb(c) - 'age') FROM keyrot.credentials AS c) AS same_credentials,
        b.requests = (SELECT jsonb_agg(to_jsonb(r)) FROM keyrot.requests AS r) AS same_requests FROM before AS b;
 
+-- No function that reads tables may run in a parallel worker.
+SELECT count(*) AS still_safe FROM pg_proc
+ WHERE pronamespace = 'keyrot'::regnamespace AND proparallel <> 'u' AND proname NOT IN ('request_id_at', 'request_time');
+
 -- Apps: AppKeys are unique, and numbers are one app's each, those of another node in a range of its own.
 CREATE FUNCTION pg_temp.signs(app_key text) RETURNS boolean LANGUAGE sql AS
 $$ SELECT keyrot.verify_app_string(app_key, 'm', keyrot.sign_string_for_app(app_key, 'm')) $$;
@@ -118,6 +122,19 @@ SELECT app_key, app_name, description, total_count FROM keyrot.list_apps(newest_
 SELECT pg_temp.signs('second-new') AS new_signs, (SELECT app_id FROM keyrot.describe_app_security('second-new'));
 SELECT id, state, version, previous_valid_until > now() AS in_grace FROM keyrot.credentials WHERE kind = 'app' ORDER BY id;
 SELECT http_status, body ->> 'AppName' AS name FROM keyrot.api('DescribeApp', '{"AppId": 2}');
+
+-- Values that go to other nodes as text are in a style that is the same everywhere, whatever the session's.
+CREATE FUNCTION pg_temp.show_style() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE WARNING 'DateStyle: %, IntervalStyle: %', current_setting('DateStyle'), current_setting('IntervalStyle');
+    RETURN NEW;
+END $$;
+CREATE TRIGGER show_style BEFORE UPDATE ON keyrot.app FOR EACH ROW EXECUTE FUNCTION pg_temp.show_style();
+SET DateStyle = 'SQL, DMY';
+SELECT keyrot.modify_app('third-app', 'styled') IS NOT NULL AS modified;
+SHOW DateStyle;
+RESET DateStyle;
+DROP TRIGGER show_style ON keyrot.app;
 
 -- Zones, gateways, tokens.
 SELECT gateway_id FROM keyrot.add_gateway('zone-before', 'gateway-1');
