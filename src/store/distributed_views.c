@@ -174,7 +174,7 @@ distributed_views_define(void)
 		.text = "SELECT pg_catalog.format('CREATE OR REPLACE VIEW keyrot.%I WITH (security_barrier) AS"
 		" SELECT * FROM keyrot.read_distributed(%L) AS t (%s)', $1, $1, pg_catalog.string_agg(pg_catalog.concat("
 		"  pg_catalog.quote_ident(attname), ' ', pg_catalog.format_type(atttypid, atttypmod),"
-		"  CASE attcollation WHEN 950 THEN ' COLLATE \"C\"' END), ', ' ORDER BY attnum))"
+		"  CASE WHEN attcollation OPERATOR(pg_catalog.=) 950 THEN ' COLLATE \"C\"' END), ', ' ORDER BY attnum))"
 		"  FROM pg_catalog.pg_attribute"
 		" WHERE attrelid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(pg_catalog.concat('keyrot.', $1))"
 		"   AND attnum OPERATOR(pg_catalog.>) 0",
