@@ -33,6 +33,12 @@
 #define PLAN_CALLS	(1 << 29)	/* the statement calls keyrot */
 #define PLAN_HIDES	(1 << 30)	/* and has to be masked */
 
+/*
+ * Whether a statement that was analyzed in this session may have called keyrot.  As long as none has, nothing that is
+ * planned or executed does, since all of it was analyzed before.
+ */
+static bool may_have_called = true;
+
 /* A statement of a source text. */
 typedef struct Slice
 {
@@ -193,10 +199,15 @@ mask_analyzed(ParseState *pstate, Query *query, JumbleState *jumble)
 		session_learn();
 		current_reached(source, query->stmt_location);
 		if (calls(source, query->stmt_location, query->stmt_len, &slice))
+		{
+			may_have_called = true;
 			pstate->p_sourcetext = mask_slice(&slice, CurrentMemoryContext);
+		}
 		if (pstate->p_sourcetext != source)
 			mask_kept(&slice, pstate->p_sourcetext);
 	}
+	else
+		may_have_called = true;
 	if (previous_post_parse_analyze_hook != NULL)
 		previous_post_parse_analyze_hook(pstate, query, jumble);
 }
@@ -217,7 +228,8 @@ mask_planned(Query *query, const char *source, int options, ParamListInfo parame
 	const char *masked;
 	Slice		slice;
 
-	if (!keyrot_redact_log || source == NULL || !calls(source, query->stmt_location, query->stmt_len, &slice))
+	if (!may_have_called || !keyrot_redact_log || source == NULL ||
+		!calls(source, query->stmt_location, query->stmt_len, &slice))
 		return plan(query, source, options, parameters);
 	masked = mask_slice(&slice, CurrentMemoryContext);
 	begin_marking(&context);
@@ -329,7 +341,8 @@ mask_utility(PlannedStmt *statement, const char *source, bool read_only_tree, Pr
 
 	if (next == NULL)
 		next = standard_ProcessUtility;
-	if (!keyrot_redact_log || !calls(source, statement->stmt_location, statement->stmt_len, &slice))
+	if (!may_have_called || !keyrot_redact_log ||
+		!calls(source, statement->stmt_location, statement->stmt_len, &slice))
 	{
 		next(statement, source, read_only_tree, kind, parameters, environment, receiver, completion);
 		return;
@@ -344,6 +357,8 @@ mask_utility(PlannedStmt *statement, const char *source, bool read_only_tree, Pr
 void
 mask_init(void)
 {
+	/* Loaded later, they have not seen what the session analyzed before. */
+	may_have_called = !settings_preloaded();
 	previous_post_parse_analyze_hook = post_parse_analyze_hook;
 	post_parse_analyze_hook = mask_analyzed;
 	previous_planner_hook = planner_hook;

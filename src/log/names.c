@@ -429,6 +429,9 @@ static bool
 take_own_before(const NamesText *text, size_t at, Word *word)
 {
 	*word = word_before(text, at);
+	/* Most names are dismissed by what all of these have. */
+	if (word->length < 3 || (word->length > 3 && memchr(word->start, '_', word->length) == NULL))
+		return false;
 	return is_listed(*word, own, count_of(own)) && !stands_before(text, *word, ".") && !stands_before(text, *word, "::");
 }
 
