@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 /*
@@ -73,9 +74,7 @@ result_secret(Request *request)
 {
 	const Secret *secret = &request->secret;
 
-	request->result_text = palloc(VARHDRSZ + secret->length);
-	SET_VARSIZE(request->result_text, VARHDRSZ + secret->length);
-	memcpy(VARDATA(request->result_text), secret->bytes, secret->length);
+	request->result_text = cstring_to_text_with_len((const char *) secret->bytes, (int) secret->length);
 	request->disclosed = true;
 	return PointerGetDatum(request->result_text);
 }

@@ -135,15 +135,11 @@ sign_bytes(FunctionCallInfo fcinfo, CredentialKind kind, const char *function)
 	uint8_t		mac[CRYPTO_MAX_MAC_BYTES];
 	CryptoHash	hash = argument_algorithm(fcinfo, 2);
 	size_t		length;
-	bytea	   *result;
 
 	signature_read_own(fcinfo, kind, function, identifier);
 	argument_require(fcinfo, 1, PARAM_MESSAGE);
 	length = signing_sign(kind, identifier, hash, argument_bytes(fcinfo, 1), mac);
-	result = palloc(VARHDRSZ + length);
-	SET_VARSIZE(result, VARHDRSZ + length);
-	memcpy(VARDATA(result), mac, length);
-	PG_RETURN_BYTEA_P(result);
+	PG_RETURN_BYTEA_P(cstring_to_text_with_len((const char *) mac, (int) length));
 }
 
 static Bytes
