@@ -274,9 +274,10 @@ usage_begin_grace(CredentialKind kind, const char *identifier, int32 version, Ti
 	entry = usage_table_find_or_make(&sought, now);
 	first_use = grace_of(entry, version);
 	if (first_use == USAGE_NEVER)
+		first_use = now;
+	if (version > entry->grace_version)
 	{
 		is_news = true;
-		first_use = now;
 		entry->grace_version = version;
 		entry->first_use = now;
 		entry->grace_is_news = true;

@@ -71,6 +71,7 @@ sub is_settled { return sql("SELECT bool_and(grace_after_use IS NULL) FROM (SELE
 	UNION ALL SELECT zone_id, grace_after_use FROM keyrot.zone) AS c WHERE id = '$_[0]'") eq 't'; }
 
 # It waits, then it runs.
+my $end;
 for my $id ('wait.app', 'wait-zone')
 {
 	waits($id, '1 hour');
@@ -78,7 +79,7 @@ for my $id ('wait.app', 'wait-zone')
 	is(accepts($id, 1), '1', 'the old version verifies');
 	is(lasts($id, 'modified_at'), '10 days', 'which begins nothing');
 	is(accepts($id, 2), '2', 'the new one does');
-	my $end = grace_end($id);
+	$end = grace_end($id);
 	is(lasts($id, 'last_used_at'), '01:00:00', 'the grace period counts from there, seen at once');
 	is(accepts($id, 1, 2), '1 2', 'and later uses');
 	is(grace_end($id), $end, 'change nothing');
@@ -109,6 +110,22 @@ for my $call ("keyrot.verify_app_signature('any.app', 'm', decode('$mac', 'base6
 	is(sql("SELECT previous_valid_until - modified_at FROM keyrot.credentials WHERE id = '$id'") . ' ' . sql("SELECT $call"), '10 days t', "$call");
 	is(lasts($id, 'last_used_at'), '01:00:00', 'begins it');
 }
+
+# A session whose snapshot still has the version before as the current one takes nothing of that back, in a database
+# whose graces only memory knows.
+$database = 'other';
+waits('old.app', '1 hour');
+my $past = $node->background_psql('other');
+$past->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM keyrot.credentials');
+sql("SELECT keyrot.reset_app_secret('old.app', NULL, '$SECRETS[3]', '1 hour', grace_from => 'first_use')");
+is(accepts('old.app', 3), '3', 'the third version is used');
+$end = grace_end('old.app');
+is($past->query_safe(verifying('old.app', 2)), 't', 'and the second where it is the current one still');
+is(grace_end('old.app'), $end, 'which does not begin the grace period of the second anew');
+is(accepts('old.app', 3), '3', 'nor does the next use');
+is(grace_end('old.app'), $end, 'of the third');
+$past->quit;
+$database = 'served';
 
 # It ends by the clock, also before the worker has come, and at once where the grace period is 0.
 waits('zero.app', '0');
@@ -151,7 +168,7 @@ is(accepts('back.app', 1, 2), '1 2', 'both verify');
 ok(is_settled('back.app'), 'and nothing is waited for');
 waits('back-zone', '1 hour');
 accepts('back-zone', 2);
-my $end = grace_end('back-zone');
+$end = grace_end('back-zone');
 sql(q{SELECT pg_sleep(0.1); SELECT keyrot.revert_zone_key('back-zone')});
 is(grace_end('back-zone'), $end, 'reverted after it: the rest of the period');
 sql("SET keyrot.max_grace = '1min'; SELECT FROM keyrot.create_app('App', 'back.bound', '$SECRETS[1]');
