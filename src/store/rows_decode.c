@@ -19,7 +19,7 @@ enum
 };
 
 /* The first columns, those that a verification reads among them. */
-#define VERIFICATION_COLUMNS Max(CREDENTIAL_DISABLED_AT, CREDENTIAL_GRACE_AFTER_USE)
+#define VERIFICATION_COLUMNS CREDENTIAL_DISABLED_AT
 
 /* A row taken apart; columns count from 1. */
 typedef struct Columns
@@ -99,6 +99,7 @@ decode_policy(const Columns *columns, Policy *policy)
 		DatumGetInt64(columns->values[CREDENTIAL_POLICY_GRACE - 1]);
 }
 
+/* Reads none but those. */
 static void
 decode_verification(const Columns *columns, Credential *credential)
 {
