@@ -14,8 +14,7 @@
 #include "crypto/identifier.h"
 #include "crypto/seal.h"
 
-/* Where a timestamp column is NULL: long past, so that what it limits has ended. */
-#define NO_TIME ((TimestampTz) PG_INT64_MIN)
+#define NO_TIME ((TimestampTz) PG_INT64_MIN)	/* NULL: long past, so that what it limits has ended */
 
 /* A sealed value as a row holds it; length 0 is NULL. */
 typedef struct Sealed
@@ -32,8 +31,7 @@ typedef struct Policy
 	int64		grace;			/* microseconds */
 } Policy;
 
-/* Where a previous version has no grace period that begins with the first use of its successor. */
-#define NO_GRACE_AFTER_USE ((int64) -1)
+#define NO_GRACE_AFTER_USE ((int64) -1)	/* no grace period that begins with the first use of the successor */
 
 /* A row of keyrot.app or keyrot.zone. */
 typedef struct Credential

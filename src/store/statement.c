@@ -293,7 +293,7 @@ typedef struct Comparison
 } Comparison;
 
 static void
-compare(HeapTuple tuple, TupleDesc desc, void *reader_state)
+compare_written(HeapTuple tuple, TupleDesc desc, void *reader_state)
 {
 	Comparison *comparison = reader_state;
 
@@ -309,7 +309,7 @@ statement_try_write_checked(Statement *statement, const Parameters *parameters, 
 							const void *given)
 {
 	Comparison	comparison = {.is_as_given = is_as_given,.given = given};
-	uint64		count = statement_run(statement, parameters, compare, &comparison);
+	uint64		count = statement_run(statement, parameters, compare_written, &comparison);
 
 	if (count > 0 && !comparison.as_given)
 		error_not_written(table);
