@@ -289,7 +289,8 @@ sub functions_of_catalog
 		$DATABASE, q{
 		SELECT p.proname, pg_get_function_arguments(p.oid)
 		  FROM pg_proc AS p JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
-		 WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'keyrot') AND p.proname NOT IN ('has_rights_of', 'running_work', 'read_metrics')});
+		 WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'keyrot') AND p.proname NOT IN ('has_rights_of', 'running_work', 'read_metrics', 'read_distributed',
+		  'node_problem')});
 	my %functions;
 	for my $row (split /\n/, $rows)
 	{
