@@ -168,7 +168,7 @@ test/unit/units-sanitized: UNIT_FLAGS = -O1 -fsanitize=address,undefined -fno-sa
 # tables are made: which they are, their constraints, columns, triggers, statistics and locks.
 OF_PLAIN_TABLES = additions additions_anywhere app_numbers columns objects policies triggers uniqueness withheld
 PARTITIONED_REGRESS = $(filter-out $(OF_PLAIN_TABLES),$(REGRESS))
-PARTITIONED_ISOLATION = $(filter-out iso_app_number iso_verify_lock,$(ISOLATION))
+PARTITIONED_ISOLATION = $(filter-out iso_app_number iso_dropped iso_verify_lock,$(ISOLATION))
 PARTITIONED_DB = keyrot_partitioned
 PSQL = '$(bindir)/psql' -X -q -v ON_ERROR_STOP=1
 
