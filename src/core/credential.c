@@ -77,7 +77,7 @@ judge_nothing(Oid caller pg_attribute_unused(), const Credential *credential pg_
 {
 }
 
-/* The version that follows the credential's; raises 54000 where there is none. */
+/* The version after the credential's; raises 54000 if there is none. */
 static int32
 next_version(const Credential *credential)
 {
@@ -99,8 +99,8 @@ credential_look_up(CredentialKind kind, const char *identifier, Credential *cred
 }
 
 /*
- * Reads a credential, as it stands now, that the caller may act on.  Raises P0002 for an unknown or
- * retired one and 42501 for somebody else's.
+ * Reads the current state of a credential that the caller may act on. Raises P0002 for an unknown or retired one, and
+ * 42501 for somebody else's.
  */
 void
 credential_find(Oid caller, CredentialKind kind, const char *identifier, Credential *credential)
@@ -111,8 +111,8 @@ credential_find(Oid caller, CredentialKind kind, const char *identifier, Credent
 }
 
 /*
- * As credential_find, for the request's target and into request->credential, and holds it against other writers until the
- * transaction ends.  Waits for other transactions that hold it, up to lock_timeout.
+ * As credential_find(), for the request's target and into request->credential, and locks it against other writers
+ * until the transaction ends. Waits for a lock, up to lock_timeout.
  */
 void
 credential_lock(Request *request, CredentialKind kind)
@@ -121,7 +121,7 @@ credential_lock(Request *request, CredentialKind kind)
 		error_no_such(kind, request->target);
 }
 
-/* Makes a secret of the credential's kind, where the caller gave none. */
+/* Generates a secret of the credential's kind, if the caller gave none. */
 static void
 make_secret(Request *request, CredentialKind kind)
 {
@@ -140,7 +140,7 @@ make_secret(Request *request, CredentialKind kind)
 	request->secret_made = true;
 }
 
-/* Seals the request's secret, given or made, as the credential's current one. */
+/* Seals the request's secret, given or generated, as the credential's current one. */
 static void
 seal_current(Request *request, Credential *credential)
 {
@@ -165,8 +165,8 @@ seal_current(Request *request, Credential *credential)
 }
 
 /*
- * Fills in the request's credential as one that is issued for the first time: the caller's own, version 1,
- * now, with the request's secret, given or made.  The caller of this function must write its row.
+ * Fills in the request's credential as a new one: the caller's own, version 1, now, with the request's secret, given
+ * or generated. The caller of this function must write its row.
  */
 void
 credential_issue(Request *request, CredentialKind kind, const char *identifier)
@@ -202,8 +202,8 @@ credential_reissue(Request *request)
 }
 
 /*
- * Opens the secret that is to be replaced, into request->current; false where it does not open.  Raises 55000 for a
- * master key missing or wrong.
+ * Opens the secret that is to be replaced, into request->current; false if it cannot be opened. Raises 55000 if the
+ * master key is missing or wrong.
  */
 static bool
 open_current(Request *request, const Credential *credential)
@@ -281,8 +281,8 @@ begin_version(Request *request, Credential *credential)
 }
 
 /*
- * Makes the next version of a credential: the request's secret, given or made; raises 22023 for a given one that is the
- * current secret.  The caller writes the row.
+ * Makes the next version of a credential, with the request's secret, given or generated; raises 22023 if the given
+ * one is the current secret. The caller must write the row.
  */
 void
 credential_renew(Request *request, Credential *credential)
@@ -297,9 +297,9 @@ credential_renew(Request *request, Credential *credential)
 }
 
 /*
- * Gives an app its new AppKey and the request's secret, given or made; the old AppKey is retired, or keeps
- * verifying with the old secret for the grace period.  Raises 22023 for a given secret that is the current
- * one, 23505 for an AppKey that is taken.
+ * Gives an app its new AppKey and the request's secret, given or generated; the old AppKey is retired, or keeps
+ * verifying with the old secret for the grace period. Raises 22023 if the given secret is the current one, and 23505
+ * if the AppKey is taken.
  */
 void
 credential_succeed(Request *request)
@@ -351,9 +351,9 @@ require_end(TimestampTz start, const Interval *period, Parameter parameter)
 }
 
 /*
- * Makes the previous version's secret current again, as a new version; the one that it replaces is in grace for the
- * rest of that period, all of it where it had not begun.  Raises 55000 where nothing is in grace, or only under another AppKey, and XX001 where the
- * previous secret does not open.
+ * Makes the previous version's secret current again, as a new version; the version that it replaces is valid for the
+ * rest of the grace period, or for all of it if it had not begun. Raises 55000 if nothing is in its grace period, or
+ * only under another AppKey, and XX001 if the previous secret cannot be opened.
  */
 void
 credential_revert(Request *request)
@@ -380,7 +380,10 @@ credential_revert(Request *request)
 	rows_write_credential(credential);
 }
 
-/* Disables the credential, and an AppKey of it that is in grace; where it is disabled already, changes nothing. */
+/*
+ * Disables the credential, and an AppKey of it that is in its grace period; changes nothing if it is already
+ * disabled.
+ */
 void
 credential_disable(Request *request)
 {
@@ -388,7 +391,9 @@ credential_disable(Request *request)
 		set_disabled_at(request, request->started_at);
 }
 
-/* Enables the credential, and an AppKey of it that is in grace; where it is enabled already, changes nothing. */
+/*
+ * Enables the credential, and an AppKey of it that is in its grace period; changes nothing if it is already enabled.
+ */
 void
 credential_enable(Request *request)
 {
@@ -404,8 +409,9 @@ cap_grace(Credential *credential, TimestampTz end)
 }
 
 /*
- * Gives the credential the request's policy, which counts from its last rotation.  A version in grace is older, so
- * that its lifetime ends no later than the current one's.  Raises 22023 for a period whose end no timestamptz holds.
+ * Gives the credential the request's policy, which counts from its last rotation. A version in its grace period is
+ * older, so its lifetime ends no later than the current one's. Raises 22023 for a period that ends out of the range
+ * of timestamptz.
  */
 void
 credential_set_policy(Request *request)
@@ -429,7 +435,7 @@ credential_set_policy(Request *request)
 	request->changed = credential->kind;
 }
 
-/* Makes the credential's previous version, where there is one, invalid at once. */
+/* Makes the credential's previous version, if there is one, invalid at once. */
 void
 credential_end_grace(Request *request)
 {
@@ -477,8 +483,8 @@ credential_previous_version(const Credential *credential)
 }
 
 /*
- * Opens one of a credential's sealed secrets, which the caller wipes.  Returns CRYPTO_REFUSED for one
- * that was not sealed for this credential and version; raises 55000 for a master key missing or wrong.
+ * Opens one of a credential's sealed secrets, which the caller must wipe. Returns CRYPTO_REFUSED if it was not sealed
+ * for this credential and version; raises 55000 if the master key is missing or wrong.
  */
 CryptoStatus
 credential_try_open(const Credential *credential, const Sealed *sealed, int32 version, Secret *secret)
@@ -506,7 +512,7 @@ credential_require_usable(const Credential *credential)
 		error_expired(credential->kind, credential->identifier);
 }
 
-/* Opens a credential's current secret, which the caller wipes; raises XX001 where it does not open. */
+/* Opens a credential's current secret, which the caller must wipe; raises XX001 if it cannot be opened. */
 void
 credential_open(const Credential *credential, Secret *secret)
 {
@@ -519,8 +525,8 @@ credential_open(const Credential *credential, Secret *secret)
 }
 
 /*
- * Seals one of a credential's secrets with the current data key, unless it is, and notes that it did; false where
- * it does not open.
+ * Seals one of a credential's secrets with the current data key, unless it already is, and sets that it did; false if
+ * it cannot be opened.
  */
 static bool
 reseal_version(const Credential *credential, int32 version, Sealed *sealed, bool *changed)
@@ -554,9 +560,9 @@ reseal_version(const Credential *credential, int32 version, Sealed *sealed, bool
 }
 
 /*
- * Seals the secrets of a credential, whose row the caller has locked, with the current data key, and writes
- * the row where that changed any; its version stays.  A secret that cannot be opened is left unchanged, and
- * the result is then false.
+ * Seals the secrets of a credential, whose row the caller has locked, with the current data key, and writes the row
+ * if that changed any; its version does not change. A secret that cannot be opened is left unchanged, and the result
+ * is false.
  */
 bool
 credential_reseal(Credential *credential)
@@ -571,9 +577,7 @@ credential_reseal(Credential *credential)
 	return current_opens && previous_opens;
 }
 
-/*
- * Holds a credential likewise, regardless of the owner and of whether it is retired; returns whether it exists.
- */
+/* Locks a credential likewise, regardless of its owner and of whether it is retired; returns whether it exists. */
 bool
 credential_lock_any(CredentialKind kind, const char *identifier, Credential *credential)
 {

@@ -11,7 +11,10 @@
 #include "core/credential.h"
 #include "base/errors.h"
 
-/* Makes the next version from the credential as it is read, with another row to be written only where this one is locked. */
+/*
+ * Makes the next version from the credential as it was read; if another row must be written, too, only if this one is
+ * locked.
+ */
 static ChangeResult
 make_version(Credential *credential, void *state)
 {
@@ -51,9 +54,9 @@ change(Request *request, CredentialKind kind, ChangeResult (*make) (Credential *
 }
 
 /*
- * Rotates the credential that the request is about to the request's secret, given or made.  Raises P0002 and 42501 as
- * credential_find() does, 22023 for a given secret that is the current one, 40001 where the transaction's snapshot
- * forbids to go on from what another one has made of it.
+ * Rotates the request's credential to the request's secret, given or generated. Raises P0002 and 42501 as
+ * credential_find() does, 22023 if the given secret is the current one, and 40001 if the transaction's snapshot
+ * forbids using the state that another transaction left.
  */
 void
 rotation_rotate(Request *request, CredentialKind kind)
@@ -61,7 +64,7 @@ rotation_rotate(Request *request, CredentialKind kind)
 	change(request, kind, make_version);
 }
 
-/* The same, but changes nothing where the given secret is the current one. */
+/* The same, but changes nothing if the given secret is the current one. */
 void
 rotation_set(Request *request, CredentialKind kind)
 {

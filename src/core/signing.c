@@ -24,7 +24,7 @@
 
 #define DECOY_NAME "decoy"
 
-/* A sealed value of the credential's kind for which there is no row, to spend the same work on. */
+/* A sealed value of the credential's kind that belongs to no row, on which to spend the same work. */
 static Credential *
 decoy_for(CredentialKind kind)
 {
@@ -68,7 +68,7 @@ compare_mac(const Presented *presented, const Credential *credential, const Seal
 	return status;
 }
 
-/* Compares with a secret of a known credential; raises XX001 where it does not open. */
+/* Compares with a secret of a known credential; raises XX001 if it cannot be opened. */
 static bool
 matches(const Presented *presented, const Credential *credential, const Sealed *sealed, int32 version)
 {
@@ -94,8 +94,8 @@ match_decoy(const Presented *presented, CredentialKind kind)
 }
 
 /*
- * Finds the signer's credential, without a previous version that has expired; returns whether it has a
- * version.  Disabled and expired credentials do, so that the same work is spent on them.
+ * Finds the signer's credential, without an expired previous version; returns whether it has any version. Disabled
+ * and expired credentials have one, so that the same work is spent on them.
  */
 static bool
 find_signer(const Signer *signer, Credential *credential)
@@ -127,8 +127,8 @@ find_version(const Credential *credential, const Presented *presented, Verdict *
 }
 
 /*
- * Starts the clock of a grace period that begins with the first use of this version, in both rows: after a
- * NewAppKey the previous version is in that of the old one.
+ * Begins a grace period that waits for the first use of this version, in both rows: after a NewAppKey the previous
+ * version is in the row of the old AppKey.
  */
 static void
 start_grace(const Credential *credential, TimestampTz now)
@@ -141,8 +141,8 @@ start_grace(const Credential *credential, TimestampTz now)
 }
 
 /*
- * Notes what came of a verification.  A version that this transaction has made may be undone yet, and another be made
- * of the same number: of its use nothing is to stay.
+ * Notes the outcome of a verification. A version that this transaction has created may be rolled back, and another
+ * one created with the same number: so its use is not noted.
  */
 static void
 note_use(const Credential *credential, const Verdict *verdict)
@@ -208,7 +208,7 @@ signing_judge(const Signer *signer, const Presented *presented)
 	return verdict;
 }
 
-/* A reason in the words that callers get; a constant. */
+/* The word for a reason, as returned to callers; a constant. */
 const char *
 signing_reason(Reason reason)
 {
@@ -227,7 +227,7 @@ signing_reason(Reason reason)
 	return words[reason];
 }
 
-/* Computes the HMAC of a message under one of a credential's secrets; raises XX001 where it does not open. */
+/* Computes the HMAC of a message under one of a credential's secrets; raises XX001 if it cannot be opened. */
 static void
 sign_by(const Credential *credential, const Sealed *sealed, int32 version, CryptoHash hash, Bytes message,
 		uint8_t mac[CRYPTO_MAX_MAC_BYTES])
@@ -261,7 +261,10 @@ signing_sign(CredentialKind kind, const char *identifier, CryptoHash hash, Bytes
 	return crypto_hash_bytes(hash);
 }
 
-/* Finds the row in which a credential's previous version is, if one is in grace: its own, or its old AppKey's. */
+/*
+ * Finds the row that contains a credential's previous version, if one is in its grace period: its own, or its old
+ * AppKey's.
+ */
 static bool
 find_in_grace(const Credential *credential, Credential *holder)
 {

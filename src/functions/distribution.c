@@ -26,7 +26,7 @@ PG_FUNCTION_INFO_V1(keyrot_node_problem);
 #define OLDEST_CITUS 12
 #define MAX_SHARDS 64000
 
-/* Raises an error where the tables are distributed, or cannot be. */
+/* Raises an error if the tables are already distributed, or cannot be. */
 static void
 require_distributable(void)
 {
@@ -63,7 +63,7 @@ keyrot_distribute(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Raises 42501 unless the caller may read the view that this is for: anybody can call the function. */
+/* Raises 42501 unless the caller may read the view that this is for, because anyone can call the function. */
 static void
 require_select(const char *view)
 {

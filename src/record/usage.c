@@ -37,9 +37,9 @@
 #define NOTED_SETS 2048
 #define NOTED_SLOTS 8			/* in each set, which is a line of the processor's cache */
 
-static Tables copied;			/* those whose entries the worker has copied: it is in no transaction when it has done */
+static Tables copied;			/* those whose entries the worker has copied; it reports them written outside a transaction */
 
-/* A use that this session has just noted, by a hash: where two are taken for one, the other is noted later. */
+/* A use that this session has recently noted, by a hash: if two have the same hash, the second is noted later. */
 typedef struct Noted
 {
 	uint32		hash;
@@ -48,7 +48,7 @@ typedef struct Noted
 
 static Noted noted_lately[NOTED_SETS][NOTED_SLOTS] pg_attribute_aligned(PG_CACHE_LINE_SIZE);
 
-/* Asks for the shared memory, where keyrot is preloaded and keyrot.usage_entries is not 0. */
+/* Requests the shared memory, if keyrot is preloaded and keyrot.usage_entries is not 0. */
 void
 usage_init(void)
 {
@@ -68,8 +68,8 @@ usage_exists(void)
  */
 
 /*
- * The time for usage_note().  Where the system has a clock that is some milliseconds behind, and read in a fourth of
- * the time, that one.
+ * The time for usage_note(): if available, from a clock that is a few milliseconds behind but four times as fast to
+ * read.
  */
 TimestampTz
 usage_clock(void)
@@ -94,7 +94,7 @@ advance(pg_atomic_uint64 *time, TimestampTz now)
 		;
 }
 
-/* Notes a use of a version that the entry knows, or one too old for it; false for a newer version. */
+/* Notes a use of a version that the entry knows, or that is older; false for a newer version. */
 static bool
 note_known(UsageEntry *entry, int32 version, TimestampTz now)
 {
@@ -107,7 +107,7 @@ note_known(UsageEntry *entry, int32 version, TimestampTz now)
 	return true;
 }
 
-/* Makes a newer version the entry's.  Under the exclusive lock. */
+/* Makes a newer version the entry's. The caller holds the exclusive lock. */
 static void
 take_version(UsageEntry *entry, int32 version)
 {
@@ -120,7 +120,7 @@ take_version(UsageEntry *entry, int32 version)
 	entry->version = version;
 }
 
-/* Sees to it that the worker writes down what is new, within a minute or two. */
+/* Makes the worker write down what is new, within a minute or two. */
 static void
 announce(void)
 {
@@ -128,7 +128,7 @@ announce(void)
 		pg_atomic_write_u32(&usage_table->news, NEWS_WAITS);
 }
 
-/* Where it stands when this session has noted a use; another one that may give way to it, where it has not. */
+/* Where this session has noted a use; if it has not, the oldest use in the set, to be replaced. */
 static Noted *
 noted_before(uint64 hash, Noted use)
 {
@@ -146,9 +146,9 @@ noted_before(uint64 hash, Noted use)
 }
 
 /*
- * Notes that a version of a credential verified at a time, which is now, unless it would have to wait, or this session
- * has noted it a moment ago: in a loop that spares it most of the cost.  Only where usage_exists(), and keyrot's tables
- * are locked.
+ * Notes that a version of a credential verified at a time, which is now; does nothing if it would have to wait, or if
+ * this session noted the same a moment ago, which avoids most of the cost in a loop. Requires usage_exists(), and a
+ * lock on keyrot's tables.
  */
 void
 usage_note(CredentialKind kind, const char *identifier, int32 version, TimestampTz now)
@@ -184,7 +184,7 @@ time_or_none(uint64 time)
 	return time == USAGE_NEVER ? NO_TIME : (TimestampTz) time;
 }
 
-/* When a version of a credential last verified, as far as is known here; else NO_TIME. */
+/* When a version of a credential last verified, as far as it is known here; otherwise NO_TIME. */
 TimestampTz
 usage_last(CredentialKind kind, const char *identifier, int32 version)
 {
@@ -205,7 +205,7 @@ usage_last(CredentialKind kind, const char *identifier, int32 version)
 	return result;
 }
 
-/* Counts a verification that failed, by a number for its reason.  Only where usage_exists(). */
+/* Counts a failed verification, by the number of its reason. Requires usage_exists(). */
 void
 usage_count_failure(int reason)
 {
@@ -213,14 +213,14 @@ usage_count_failure(int reason)
 	(void) pg_atomic_fetch_add_u64(&usage_table->failures[reason], 1);
 }
 
-/* How many verifications failed for this reason, in all databases, since the server started. */
+/* The number of verifications that failed for this reason, in all databases, since the server started. */
 uint64
 usage_failures(int reason)
 {
 	return usage_table == NULL ? 0 : pg_atomic_read_u64(&usage_table->failures[reason]);
 }
 
-/* How many of keyrot.usage_entries are taken; for whoever watches whether they suffice. */
+/* The number of keyrot.usage_entries in use, for monitoring. */
 int
 usage_entries_in_use(void)
 {
@@ -232,14 +232,14 @@ usage_entries_in_use(void)
  * Grace periods that begin with a first use
  */
 
-/* When the grace of this row's version began, or USAGE_NEVER.  Under the lock. */
+/* When the grace period of this row's version began, or USAGE_NEVER. The caller holds the lock. */
 static TimestampTz
 grace_of(const UsageEntry *entry, int32 version)
 {
 	return entry != NULL && entry->grace_version == version ? entry->first_use : USAGE_NEVER;
 }
 
-/* When the version that replaced the previous one in the row of this version was first used; else NO_TIME. */
+/* When the version that replaced the previous one in the row of this version was first used; otherwise NO_TIME. */
 TimestampTz
 usage_first_use(CredentialKind kind, const char *identifier, int32 version)
 {
@@ -256,8 +256,8 @@ usage_first_use(CredentialKind kind, const char *identifier, int32 version)
 }
 
 /*
- * Begins the grace period of the previous version in the row of this version, unless it has begun, and returns when.
- * Only where usage_exists().  Waits for the lock, for a moment: this is what the period is counted from.
+ * Begins the grace period of the previous version in the row of this version, unless it has begun, and returns when
+ * it began. Requires usage_exists(). Briefly waits for the lock, because the period is counted from here.
  */
 TimestampTz
 usage_begin_grace(CredentialKind kind, const char *identifier, int32 version, TimestampTz now)
@@ -302,7 +302,7 @@ has_news_of_graces(void)
 	return pg_atomic_read_u64(&usage_table->graces_begun) != pg_atomic_read_u64(&usage_table->graces_written);
 }
 
-/* When a pause ends; one that began later than now, before the clock was set back, is over. */
+/* The end of a pause; a pause that began later than now, because the clock was set back, is over. */
 static TimestampTz
 end_of_pause(pg_atomic_uint64 *begun_at, int64 pause, TimestampTz now)
 {
@@ -311,7 +311,7 @@ end_of_pause(pg_atomic_uint64 *begun_at, int64 pause, TimestampTz now)
 	return begun > now ? now : begun + pause;
 }
 
-/* When there is something for the worker to write down; DT_NOEND where there is nothing. */
+/* When there is work for the worker; DT_NOEND if there is none. */
 TimestampTz
 usage_due_at(void)
 {
@@ -327,7 +327,7 @@ usage_due_at(void)
 	return due;
 }
 
-/* Whether uses are to be written down now; and then they are not again for a minute, also where that fails. */
+/* Whether uses are to be written now; if so, not again for a minute, even if that fails. */
 bool
 usage_begin_writing(void)
 {
@@ -341,7 +341,7 @@ usage_begin_writing(void)
 	return true;
 }
 
-/* Whether beginnings of grace periods are to be written down now; how many there were goes to usage_end_graces(). */
+/* Whether beginnings of grace periods are to be written now; sets their number, for usage_end_graces(). */
 bool
 usage_begin_graces(uint64 *begun)
 {
@@ -355,7 +355,7 @@ usage_begin_graces(uint64 *begun)
 	return true;
 }
 
-/* All that had begun by then is in the rows. */
+/* All grace periods that had begun by then are in the rows. */
 void
 usage_end_graces(uint64 begun)
 {
@@ -368,10 +368,10 @@ seek_copied(CredentialKind kind, const char *identifier)
 	return usage_table_seek_in(kind == CREDENTIAL_APP ? copied.app : copied.zone, identifier);
 }
 
-/* Copies what is new of an entry; tells whether anything is. */
+/* Copies the news of an entry; returns whether there are any. */
 typedef bool (*Copier) (const UsageEntry *entry, void *place);
 
-/* Copies what is new of a kind's entries in this database, as far as there is room; returns how many. */
+/* Copies the news of a kind's entries in this database, as far as there is room; returns their number. */
 static int
 copy_all(CredentialKind kind, Copier copier, char *copies, size_t size, int places)
 {
@@ -410,7 +410,7 @@ copy_changed(const UsageEntry *entry, void *place)
 	return true;
 }
 
-/* Copies uses that are not written down, as far as there is room; where there is none, the next minute has its share. */
+/* Copies uses that have not been written, as far as there is room; the others follow a minute later. */
 int
 usage_copy_changed(UseRow *rows, int places)
 {
@@ -424,7 +424,7 @@ usage_copy_changed(UseRow *rows, int places)
 	return apps + zones;
 }
 
-/* These are written down, and committed. */
+/* The copied uses have been written and committed. */
 void
 usage_end_writing(const UseRow *rows, int count)
 {
@@ -460,14 +460,14 @@ copy_grace(const UsageEntry *entry, void *place)
 	return true;
 }
 
-/* Copies beginnings of grace periods, of one kind, that the rows do not tell yet, as far as there is room. */
+/* Copies beginnings of grace periods of one kind that are not in the rows yet, as far as there is room. */
 int
 usage_copy_graces(CredentialKind kind, FirstUse *graces, int places)
 {
 	return copy_all(kind, copy_grace, (char *) graces, sizeof(FirstUse), places);
 }
 
-/* Forgets that these are news, but for those that could not be told to their rows; returns whether there are none. */
+/* Marks these as written, except for those whose rows could not be written; returns whether all were. */
 bool
 usage_forget_graces(CredentialKind kind, const FirstUse *graces, int count)
 {

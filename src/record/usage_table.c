@@ -32,7 +32,7 @@ static shmem_request_hook_type next_request_hook = NULL;
 static shmem_startup_hook_type next_startup_hook = NULL;
 
 
-/* Divides keyrot.usage_entries into partitions, whose number is a power of two as that of their buckets. */
+/* Divides keyrot.usage_entries into partitions; their number, and that of their buckets, is a power of two. */
 static void
 divide(void)
 {
@@ -43,7 +43,7 @@ divide(void)
 		bucket_count *= 2;
 }
 
-/* Bytes for as many of this size in each partition. */
+/* The size of so many elements of this size in each partition. */
 static Size
 bytes_of(Size each, int count)
 {
@@ -96,7 +96,7 @@ start_up(void)
 	LWLockRelease(AddinShmemInitLock);
 }
 
-/* Asks for the shared memory, where keyrot is preloaded and keyrot.usage_entries is not 0. */
+/* Requests the shared memory, if keyrot is preloaded and keyrot.usage_entries is not 0. */
 void
 usage_table_init(void)
 {
@@ -109,7 +109,9 @@ usage_table_init(void)
 	shmem_startup_hook = start_up;
 }
 
-/* Where to look for a credential of one of keyrot's tables.  Only where there is a table of uses, as all that follow. */
+/*
+ * Where to look for a credential of one of keyrot's tables. This function and those below require the table of uses.
+ */
 UsageSought
 usage_table_seek_in(Oid credentials, const char *identifier)
 {
@@ -137,14 +139,14 @@ usage_table_seek(CredentialKind kind, const char *identifier)
 	return usage_table_seek_in(kind == CREDENTIAL_APP ? known->app : known->zone, identifier);
 }
 
-/* The first of the entries that have this hash, or others alike. */
+/* The first of the entries in the bucket of this hash. */
 static int *
 bucket_of(const UsageSought *sought, uint64 hash)
 {
 	return &sought->buckets[(hash >> 32) & (uint64) (bucket_count - 1)];
 }
 
-/* Its entry, or NULL.  Under the lock. */
+/* The entry, or NULL. The caller holds the lock. */
 UsageEntry *
 usage_table_find(const UsageSought *sought)
 {
@@ -159,7 +161,7 @@ usage_table_find(const UsageSought *sought)
 	return NULL;
 }
 
-/* Takes an entry out of the order of use.  Under the exclusive lock, as all that follow. */
+/* Removes an entry from the order of use. The caller holds the exclusive lock, as for the functions below. */
 static void
 take_out(const UsageSought *sought, const UsageEntry *entry)
 {
@@ -190,7 +192,7 @@ put_last(const UsageSought *sought, UsageEntry *entry, TimestampTz now)
 	partition->newest = number;
 }
 
-/* The entry that was not used for the longest time, forgotten by its bucket and out of the order. */
+/* Removes the least recently used entry from its bucket and from the order, and returns it. */
 static UsageEntry *
 take_oldest(const UsageSought *sought)
 {
@@ -205,7 +207,7 @@ take_oldest(const UsageSought *sought)
 	return oldest;
 }
 
-/* Its entry, made where there is none, and put at the end of the order of use. */
+/* The entry, created if there is none, and moved to the end of the order of use. */
 UsageEntry *
 usage_table_find_or_make(const UsageSought *sought, TimestampTz now)
 {
@@ -260,7 +262,7 @@ usage_table_lock_partition(int number, int *count)
 	return &entries[number * room];
 }
 
-/* Gives the partition back. */
+/* Unlocks the partition. */
 void
 usage_table_unlock_partition(int number)
 {

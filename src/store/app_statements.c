@@ -26,9 +26,9 @@ read_new_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * Moves the sequence past every number in use, in one step, where the one just drawn was in use: the sequence
- * did not come along with the rows, or was set back.  Raises 55000 where it was not, for then somebody keeps rows
- * from being written.
+ * Moves the sequence past every number in use, in one step, after it returned a number in use: it was not restored
+ * together with the rows, or was set back. Raises 55000 if the number was not in use, because then something keeps
+ * rows from being written.
  */
 static void
 skip_numbers_in_use(void)
@@ -45,7 +45,7 @@ skip_numbers_in_use(void)
 		error_not_written("app");
 }
 
-/* What is inserted of a new app, but its number. */
+/* The values inserted for a new app, except its number. */
 static Parameters
 parameters_of_new(const Credential *app, Datum app_name, NullableDatum description)
 {
@@ -64,9 +64,9 @@ parameters_of_new(const Credential *app, Datum app_name, NullableDatum descripti
 }
 
 /*
- * Draws a number for an app where the tables are distributed.  Each node has a sequence of its own, and therefore a range
- * of its own: that of the coordinator goes on with the numbers from before.  Where the sequence was set back, a number
- * in use is found by looking, and the sequence moved past all of its range.
+ * Draws a number for an app if the tables are distributed. Each node has its own sequence, and therefore its own
+ * range: the coordinator's continues the numbers from before. If the sequence was set back, a lookup finds that the
+ * number is in use, and the sequence is moved past all numbers of its range.
  */
 static int64
 draw_distributed_number(void)
@@ -111,7 +111,7 @@ draw_distributed_number(void)
 #undef NUMBERS_OF_A_NODE
 }
 
-/* As app_statements_insert() where the tables are distributed. */
+/* As app_statements_insert(), if the tables are distributed. */
 static bool
 insert_distributed(Credential *app, Datum app_name, NullableDatum description)
 {
@@ -131,13 +131,13 @@ insert_distributed(Credential *app, Datum app_name, NullableDatum description)
 }
 
 /*
- * Inserts a new app and sets its app_id, a number that no app ever had.  Tells whether the AppKey was free; where
- * another transaction has just inserted it, or the number, waits for that one to end.
+ * Inserts a new app and sets its app_id, a number that no app ever had. Returns whether the AppKey was free; if
+ * another transaction has just inserted it, or the number, waits for that transaction to end.
  */
 bool
 app_statements_insert(Credential *app, Datum app_name, NullableDatum description)
 {
-	/* The look-up, beside the constraint, is for tables that cannot have it: partitioned ones. */
+	/* The lookup, in addition to the constraint, is for partitioned tables, which cannot have the constraint. */
 	static Statement insert = {
 		.text = "INSERT INTO keyrot.app (app_key, version, owner, owner_name, secret, created_at, modified_at,"
 		"                        app_id, app_name, description)"
@@ -165,7 +165,7 @@ app_statements_insert(Credential *app, Datum app_name, NullableDatum description
 	return true;
 }
 
-/* What of an app's row no Credential has, in the memory context of the call. */
+/* The columns of an app's row that a Credential does not have, in the memory context of the call. */
 typedef struct AppTexts
 {
 	Datum		name;
@@ -184,7 +184,7 @@ read_texts(HeapTuple tuple, TupleDesc desc, void *reader_state)
 		texts->description.value = SPI_datumTransfer(texts->description.value, false, -1);
 }
 
-/* As app_statements_insert_successor() where the tables are distributed: the two rows may be on different nodes. */
+/* As app_statements_insert_successor(), if the tables are distributed: the two rows may be on different nodes. */
 static bool
 insert_successor_distributed(const Credential *app, const char *predecessor)
 {
@@ -231,8 +231,8 @@ insert_successor_distributed(const Credential *app, const char *predecessor)
 }
 
 /*
- * Inserts the row of an app's new AppKey, with all that the predecessor's row says of the app.  Tells
- * whether the new AppKey was free, waiting as app_statements_insert does.
+ * Inserts the row of an app's new AppKey, with everything that the row of its predecessor contains about the app.
+ * Returns whether the new AppKey was free; waits as app_statements_insert() does.
  */
 bool
 app_statements_insert_successor(const Credential *app, const char *predecessor)
@@ -273,7 +273,7 @@ app_statements_insert_successor(const Credential *app, const char *predecessor)
 	return false;
 }
 
-/* Changes an app's name and description, where they are not NULL. */
+/* Changes an app's name and description, if they are not NULL. */
 void
 app_statements_modify(const char *app_key, NullableDatum app_name, NullableDatum description)
 {
@@ -305,7 +305,7 @@ read_owned_app(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	strlcpy(app->owner_name, owner_name, sizeof(app->owner_name));
 }
 
-/* Finds the one app that has this number, and tells whether there is one: its AppKey and owner, nothing else. */
+/* Finds the app that has this number; returns whether there is one. Sets only its AppKey and owner. */
 bool
 app_statements_find(int64 app_id, Credential *app)
 {
@@ -321,7 +321,7 @@ app_statements_find(int64 app_id, Credential *app)
 	return statement_run(&find, &parameters, read_owned_app, app) == 1;
 }
 
-/* Which apps a filter means, as a piece of the statements on them. */
+/* The condition of a filter on apps, as a part of statements. */
 #define LISTED(may_act_on) \
 	"  FROM keyrot.app" \
 	" WHERE secret IS NOT NULL" \
@@ -330,7 +330,7 @@ app_statements_find(int64 app_id, Credential *app)
 	"   AND ($3 IS NULL OR app_name OPERATOR(pg_catalog.=) $3)" \
 	"   AND ($4 OR " may_act_on ")"
 
-/* The parameters of that piece. */
+/* The parameters of that condition. */
 static void
 add_filter(Parameters *parameters, const AppFilter *filter)
 {
@@ -342,7 +342,7 @@ add_filter(Parameters *parameters, const AppFilter *filter)
 				   ObjectIdGetDatum(filter->caller));
 }
 
-/* The one of two statements on owners that knows them as the tables do: by OID and name, or by name alone. */
+/* The statement for the way in which owners are identified: by OID and name, or by name only. */
 static Statement *
 choose(Statement *by_oid, Statement *by_name)
 {
@@ -367,8 +367,8 @@ read_listing(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * Hands the reader a page of the apps that the caller may act on, in the order of their last change, each with
- * the count of all that match.  The values live only until the reader returns.
+ * Passes a page of the apps that the caller may act on to the reader, in the order of their last change, each with
+ * the number of all that match. The values are valid only until the reader returns.
  */
 void
 app_statements_list(const AppFilter *filter, AppListingReader reader, void *reader_state)
@@ -396,7 +396,7 @@ app_statements_list(const AppFilter *filter, AppListingReader reader, void *read
 #undef LIST
 }
 
-/* How many apps the filter means, whatever its page. */
+/* The number of apps that match a filter, on all pages. */
 int64
 app_statements_count(const AppFilter *filter)
 {

@@ -9,7 +9,7 @@
 
 #include "store/rows.h"
 
-/* What list_apps is asked for. */
+/* The filter of list_apps. */
 typedef struct AppFilter
 {
 	NullableDatum app_id;

@@ -13,7 +13,7 @@
 #include "store/rows_sql.h"
 #include "store/statement.h"
 
-/* Identifiers that were looked for. */
+/* Identifiers that were found. */
 typedef struct Found
 {
 	int			count;
@@ -36,7 +36,7 @@ make_room(int limit)
 	return (Found) {0, palloc((Size) limit * (SEAL_MAX_IDENTIFIER + 1))};
 }
 
-/* Whoever may not act on it is told so when it is rotated. */
+/* If the caller may not act on it, the rotation raises the error. */
 static void
 judge_nothing(Oid caller pg_attribute_unused(), const Credential *credential pg_attribute_unused())
 {
@@ -56,7 +56,7 @@ is_meant(const BulkFilter *filter, const Credential *credential)
 		(!OidIsValid(filter->owner) || strcmp(credential->owner_name, filter->owner_name) == 0);
 }
 
-/* Locks one credential and hands it over, if the filter means it as it stands then; tells whether it did. */
+/* Locks a credential and passes it to the receiver if it then still matches the filter; returns whether it did. */
 static bool
 lock_meant(const BulkFilter *filter, const char *identifier, RotationReader reader, void *reader_state)
 {
@@ -68,7 +68,7 @@ lock_meant(const BulkFilter *filter, const char *identifier, RotationReader read
 	return true;
 }
 
-/* As bulk_statements_lock_next(): hands over some where there are any. */
+/* As bulk_statements_lock_next(): passes on at least one if there is any. */
 void
 bulk_distributed_lock_next(const BulkFilter *filter, const char *after, int limit, RotationReader reader,
 						   void *reader_state)
@@ -115,7 +115,7 @@ bulk_distributed_lock_listed(const BulkFilter *filter, char **identifiers, int c
 		(void) lock_meant(filter, identifiers[i], reader, reader_state);
 }
 
-/* When a credential is due, by its policy or else by max_age; NO_TIME: never. */
+/* When a credential is due, by its policy or otherwise by max_age; NO_TIME: never. */
 static TimestampTz
 due_time(const DueFilter *filter, const Credential *credential)
 {
@@ -126,7 +126,7 @@ due_time(const DueFilter *filter, const Credential *credential)
 	return filter->max_age.isnull ? NO_TIME : credential->modified_at + DatumGetInt64(filter->max_age.value);
 }
 
-/* Locks one credential and hands it over, if it is due as it stands then; waits for nobody who holds it. */
+/* Locks a credential and passes it to the receiver if it is then still due; does not wait for a locked row. */
 static void
 lock_one_due(const DueFilter *filter, const char *identifier, RotationReader reader, void *reader_state)
 {
@@ -141,7 +141,7 @@ lock_one_due(const DueFilter *filter, const char *identifier, RotationReader rea
 		reader(&rotation, reader_state);
 }
 
-/* The latest time of a rotation that is older than max_age; NULL: none is. */
+/* The latest time of a rotation that is older than max_age; NULL if there is none. */
 static void
 add_latest(Parameters *parameters, const DueFilter *filter)
 {

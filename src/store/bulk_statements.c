@@ -17,7 +17,7 @@
 #include "store/tables.h"
 #include "base/errors.h"
 
-/* A credential is read with all its columns and, behind them, with when it is due. */
+/* A credential is read with all its columns, followed by the time when it is due. */
 #define READ(due) "SELECT c.*, " due
 
 /* The function that receives locked credentials. */

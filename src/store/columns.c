@@ -33,7 +33,7 @@ typedef struct Column
 #define TEXT(name, nulls) {name, TEXTOID, DEFAULT_COLLATION_OID, nulls}
 #define OTHER(name, type, nulls) {name, type, InvalidOid, nulls}
 
-/* What a credential has, whatever its kind. */
+/* The columns that credentials of both kinds have. */
 #define CREDENTIAL(identifier) \
 	KEY(identifier, NOT_NULL), \
 	TEXT("owner_name", NOT_NULL), \
@@ -143,7 +143,7 @@ is_as_made(Form_pg_attribute attribute, const Column *column)
 		(attribute->attnotnull || !column->not_null);
 }
 
-/* The first of these columns that the relation has not, or has otherwise; NULL: it has them all. */
+/* The first of these columns that the relation lacks, or has with another definition; NULL if there is none. */
 static const char *
 find_difference(Oid relation, const Column *columns, int count)
 {
@@ -175,21 +175,24 @@ list_of(const char *table)
 	elog(ERROR, "table \"%s\" has no list of columns", table);
 }
 
-/* How many columns one of keyrot's tables was made with. */
+/* The number of columns with which one of keyrot's tables was created. */
 int
 columns_count(const char *table)
 {
 	return lists[list_of(table)].count;
 }
 
-/* How many of them, from the first on, are its primary key. */
+/* How many of them, starting with the first, are its primary key. */
 int
 columns_count_key(const char *table)
 {
 	return lists[list_of(table)].key_count;
 }
 
-/* The first column of one of keyrot's tables, which this relation is, that is not as it was made; NULL: none. */
+/*
+ * The first column of one of keyrot's tables, opened as this relation, that is not as it was created; NULL if there
+ * is none.
+ */
 const char *
 columns_find_fault(const char *table, Oid relation)
 {

@@ -26,7 +26,7 @@ credential_statements_exists(CredentialKind kind, const char *identifier)
 	return found;
 }
 
-/* Reads the predecessor of the row that was updated, if it has one; raises 55000 where more than the owner changed. */
+/* Reads the predecessor of the row that was updated, if it has one; raises 55000 if more than the owner changed. */
 static void
 read_predecessor(HeapTuple tuple, TupleDesc desc, void *reader_state)
 {
@@ -41,8 +41,8 @@ read_predecessor(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * Hands a credential over, an app with the AppKeys that it had: each of them by its name, from one to its
- * predecessor, so that nobody else's row is touched whatever its number.
+ * Transfers a credential; for an app, all AppKeys that it had: each by its name, from one to its predecessor, so that
+ * no other app's row is changed, whatever its number.
  */
 void
 credential_statements_set_owner(const Credential *credential, Oid owner, const char *owner_name)
@@ -91,7 +91,7 @@ read_counts(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	counts[1] = DatumGetInt64(SPI_getbinval(tuple, desc, 2, &is_null));
 }
 
-/* Runs one of these statements, and one that looks for what it had to change. */
+/* Runs one of these statements, and then one that looks for rows that it should have changed. */
 static int64
 rebind(Statement *update, Statement *find, const char *table)
 {
@@ -106,9 +106,9 @@ rebind(Statement *update, Statement *find, const char *table)
 }
 
 /*
- * Where an owner's OID and name disagree, sets both to the role of that name or, where none has it, to
- * the role of that OID.  Returns the number of rows changed.  Raises 22021 for a role whose name is not valid in
- * the database's encoding, and 55000 where a row was not written, or with another version or secret.
+ * For owners whose OID and name disagree, sets both to the role of that name or, if there is none, to the role of
+ * that OID. Returns the number of rows changed. Raises 22021 for a role whose name is not valid in the database's
+ * encoding, and 55000 if a row was not written, or was written with another version or secret.
  */
 int64
 credential_statements_rebind_owners(void)
@@ -133,7 +133,7 @@ credential_statements_rebind_owners(void)
 }
 #undef DISAGREEING
 
-/* The blocks of a table, from the first on and before the next, as two tids. */
+/* A range of blocks of a table, including the first and excluding the next, as two tids. */
 static void
 add_blocks(Parameters *parameters, BlockNumber first, BlockNumber next)
 {
@@ -162,7 +162,7 @@ read_expired(HeapTuple tuple, TupleDesc desc, void *reader_state)
 						   sizeof(expired->identifiers[0]));
 }
 
-/* Wipes one previous version whose grace has ended, unless somebody holds the row. */
+/* Wipes one previous version whose grace period has ended, unless its row is locked. */
 static void
 wipe_one(CredentialKind kind, const char *identifier, TimestampTz now)
 {
@@ -184,7 +184,9 @@ wipe_one(CredentialKind kind, const char *identifier, TimestampTz now)
 #undef WIPE
 }
 
-/* As credential_statements_wipe_expired(), on all nodes; so many that somebody else waits for them no longer than a batch. */
+/*
+ * As credential_statements_wipe_expired(), on all nodes; at most so many that others wait no longer than for a batch.
+ */
 static void
 wipe_distributed(CredentialKind kind, TimestampTz now)
 {
@@ -211,9 +213,9 @@ wipe_distributed(CredentialKind kind, TimestampTz now)
 }
 
 /*
- * Wipes the previous versions, in these blocks of the table or of each of its partitions, whose grace has ended; leaves
- * rows that somebody holds.  If the tables are distributed, the blocks count for nothing, and a thousand at most are
- * wiped.
+ * Wipes the previous versions whose grace period has ended, in these blocks of the table or of each of its
+ * partitions; skips locked rows. If the tables are distributed, the blocks are ignored, and at most a thousand
+ * versions are wiped.
  */
 void
 credential_statements_wipe_expired(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now)
@@ -257,7 +259,7 @@ time_at(HeapTuple tuple, TupleDesc desc, int column, TimestampTz where_null)
 	return is_null ? where_null : DatumGetTimestampTz(value);
 }
 
-/* Adds what was counted in some blocks: the census' items in their order, then the times. */
+/* Adds the counts of some blocks: the items of the census in their order, then the times. */
 static void
 add_counts(HeapTuple tuple, TupleDesc desc, void *reader_state)
 {
@@ -275,8 +277,8 @@ add_counts(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * Whether the previous version in this row was not used for a day, since its rotation either, while the current one is
- * in use.  After a NewAppKey that is in another row, which has uses of its own.
+ * Whether the previous version in this row has not been used for a day, nor since its rotation, while the current one
+ * is in use. After a NewAppKey the previous version is in another row, which has its own uses.
  */
 #define USE_OF(kind, id, version) \
 	"FROM keyrot.credential_use AS u WHERE u.kind OPERATOR(pg_catalog.=) '" kind "'" \
@@ -292,8 +294,8 @@ add_counts(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	" AND (SELECT u.last_used_at OPERATOR(pg_catalog.>) $4 " USE_OF("app", "c.id", "c.version") ") IS NOT TRUE)"
 
 /*
- * Counts the credentials of these blocks, or of all nodes if the tables are distributed, as they stand at that time, and
- * adds them to the census.
+ * Counts the credentials in these blocks, or on all nodes if the tables are distributed, in their state at that time,
+ * and adds them to the census.
  */
 void
 credential_statements_count(CredentialKind kind, BlockNumber first, BlockNumber next, TimestampTz now, Census *census)

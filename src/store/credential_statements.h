@@ -9,7 +9,7 @@
 
 #include "store/rows.h"
 
-/* What credentials are counted by: the states of the view keyrot.credentials, of which each has one, and more. */
+/* What is counted: the states of the view keyrot.credentials, of which each credential has one, and more. */
 typedef enum CensusItem
 {
 	CENSUS_CURRENT,
@@ -24,7 +24,7 @@ typedef enum CensusItem
 	CENSUS_ITEMS
 } CensusItem;
 
-/* What a search of credentials of one kind has found so far. */
+/* The counts of credentials of one kind so far. */
 typedef struct Census
 {
 	int64		counts[CENSUS_ITEMS];

@@ -16,7 +16,7 @@
 #include "store/distribution.h"
 #include "store/statement.h"
 
-/* What the view credentials shows of one kind: its parameters are sees_all, the roles, and now. */
+/* What the view credentials shows of one kind; the parameters are sees_all, the roles, and now. */
 #define CREDENTIALS(kind, table, identifier, app_columns) { \
 	.text = "SELECT " kind "::pg_catalog.text, id, " app_columns ", owner_name," \
 	" CASE WHEN NOT live AND NOT grace THEN 'retired' WHEN disabled_at IS NOT NULL THEN 'disabled'" \
@@ -38,7 +38,7 @@
 	.types = {BOOLOID, TEXTARRAYOID, TIMESTAMPTZOID}, \
 }
 
-/* The statements that a view's rows come from. */
+/* The statements that return the rows of a view. */
 static struct
 {
 	const char *view;
@@ -68,7 +68,7 @@ typedef struct Answer
 	Tuplestorestate *rows;
 } Answer;
 
-/* The caller said of which types its rows are to be. */
+/* The caller has specified the types of the rows. */
 static void
 require_types(TupleDesc expected, TupleDesc given)
 {
@@ -97,8 +97,8 @@ read_row(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * Reads the rows of a view of which a role has the rights, or all of them; tells whether there is such a view.  Raises
- * 42804 where others are expected than it has.
+ * Reads the rows of a view that belong to the roles, or all of them; returns whether there is such a view. Raises
+ * 42804 if the caller expects other columns.
  */
 bool
 distributed_views_read(const char *view, Oid caller, bool sees_all, TupleDesc expected, Tuplestorestate *result)
@@ -127,7 +127,7 @@ read_text(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	*(char **) reader_state = MemoryContextStrdup(TopTransactionContext, SPI_getvalue(tuple, desc, 1));
 }
 
-/* Runs the statements that another statement, of one parameter, makes. */
+/* Runs the statements that are the result of another statement, which has one parameter. */
 static void
 run_made(Statement *make, const char *parameter)
 {
@@ -144,9 +144,7 @@ run_made(Statement *make, const char *parameter)
 	(void) SPI_freeplan(statement.plan);
 }
 
-/*
- * A parallel worker has no connections to other nodes, so that no function of ours may run in one that reads tables.
- */
+/* A parallel worker has no connections to other nodes, so functions that read tables must not run in one. */
 static void
 forbid_parallel_workers(void)
 {
@@ -165,7 +163,7 @@ forbid_parallel_workers(void)
 	run_made(&describe, NULL);
 }
 
-/* Has the views read by the function, with the columns that they have, in the session itself. */
+/* Makes the views read from the function, with their columns unchanged, in the session itself. */
 void
 distributed_views_define(void)
 {

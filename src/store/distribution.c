@@ -22,7 +22,7 @@
 #include "store/tables.h"
 #include "base/errors.h"
 
-/* Whether Citus keeps this table on other nodes, or on all of them. */
+/* Whether Citus stores this table on other nodes, or on all of them. */
 bool
 distribution_has(Oid table)
 {
@@ -75,7 +75,7 @@ distribution_citus_version(void)
 	return read_one_number(&select);
 }
 
-/* The number of this node among those of the cluster; 0 is the coordinator's. */
+/* The number of this node in the cluster; 0 is the coordinator. */
 int32
 distribution_group(void)
 {
@@ -104,8 +104,8 @@ read_obstacle(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * What forbids that the tables are distributed, as "has a trigger", and which of them has it, both in the current memory
- * context; NULL where nothing does.
+ * The reason why the tables cannot be distributed, such as "has a trigger", and the table that it applies to, both in
+ * the current memory context; NULL if there is none.
  */
 const char *
 distribution_obstacle(const char **table)
@@ -198,7 +198,10 @@ keep_everywhere(Oid table)
 	(void) statement_run(&keep, &parameters, NULL, NULL);
 }
 
-/* The rows were copied; what is left of them here, nobody sees or changes any more, and it holds sealed secrets. */
+/*
+ * The rows were copied. What remains of them here is neither seen nor changed by anyone any more, and contains sealed
+ * secrets.
+ */
 static void
 remove_local_rows(Oid table)
 {
@@ -214,8 +217,8 @@ remove_local_rows(Oid table)
 }
 
 /*
- * A unique index has to have the column that the table is distributed by.  That each app_id is one app's is from now
- * on a matter of how numbers are drawn, and that an AppKey has one successor, of its row's lock.
+ * A unique index must include the distribution column. From now on, the way in which numbers are drawn ensures that
+ * an app_id belongs to one app, and the lock on its row that an AppKey has one successor.
  */
 static void
 replace_unique_index(void)
@@ -241,8 +244,8 @@ set_for_now(const char *setting, const char *value)
 }
 
 /*
- * Spreads the tables over the cluster, with their rows, in the caller's transaction.  All that depends on one AppKey,
- * ZoneId, target or client_token is in one shard.
+ * Distributes the tables over the cluster, with their rows, in the caller's transaction. Everything that depends on
+ * one AppKey, ZoneId, target or client_token is in one shard.
  */
 void
 distribution_spread(int shard_count)
@@ -278,7 +281,7 @@ read_roles(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	*(Datum *) reader_state = is_null ? PointerGetDatum(construct_empty_array(TEXTOID)) : SPI_datumTransfer(roles, false, -1);
 }
 
-/* The names of the roles whose rights a role has, as an array of texts; OIDs are each node's own. */
+/* The names of the roles whose privileges a role has, as a text array; OIDs differ from node to node. */
 Datum
 distribution_roles_of(Oid caller)
 {
@@ -297,8 +300,8 @@ distribution_roles_of(Oid caller)
 }
 
 /*
- * Waits for every transaction that has written credentials, on whichever node, and keeps others from beginning to, until
- * the transaction ends: no weaker lock is known to all nodes.
+ * Waits for every transaction that has written credentials, on any node, and prevents others from writing until this
+ * transaction ends; there is no weaker lock that covers all nodes.
  */
 void
 distribution_await_writers(void)
@@ -312,7 +315,7 @@ distribution_await_writers(void)
 	(void) statement_run(&lock, &none, NULL, NULL);
 }
 
-/* Keeps others, on whichever node, from changing the data keys until the transaction ends. */
+/* Prevents others, on any node, from changing the data keys until the transaction ends. */
 void
 distribution_lock_data_keys(void)
 {
@@ -345,7 +348,7 @@ read_node(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	sink->reader(&answer, sink->reader_state);
 }
 
-/* Asks every node of the cluster, this one too, what is wrong with its keys; returns how many there are. */
+/* Asks every node of the cluster, including this one, for problems with its keys; returns the number of nodes. */
 int
 distribution_examine_nodes(NodeReader reader, void *reader_state)
 {

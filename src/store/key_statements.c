@@ -15,7 +15,7 @@
 
 #define KEY_OF(column) "pg_catalog.substr(" column ", 2, 4)"
 
-/* A data key's id as a sealed value holds it. */
+/* A data key's id in the form in which a sealed value contains it. */
 static void
 add_key_id(Parameters *parameters, int32 data_key)
 {
@@ -24,7 +24,7 @@ add_key_id(Parameters *parameters, int32 data_key)
 	parameters_add_bytes(parameters, &big_endian, sizeof(big_endian));
 }
 
-/* Inserts a data key, wrapped already. */
+/* Inserts a wrapped data key. */
 void
 key_statements_insert(const DataKeyRow *row, TimestampTz created_at)
 {
@@ -45,10 +45,7 @@ key_statements_insert(const DataKeyRow *row, TimestampTz created_at)
 	statement_write_one(&insert, &parameters, "data_key");
 }
 
-/*
- * Stores a data key that was wrapped by another master key.  False: the transaction's snapshot does not see its
- * row, which was made since.
- */
+/* Stores a rewrapped data key. False: the transaction's snapshot does not see its row, which is newer. */
 bool
 key_statements_rewrap(const DataKeyRow *row)
 {
@@ -81,7 +78,7 @@ key_statements_delete(int32 id)
 	statement_touch_one(&delete, &parameters, "data_key");
 }
 
-/* Whether any secret, current or previous, is sealed with a data key; reads all credentials where none is. */
+/* Whether any secret, current or previous, is sealed with a data key; reads all credentials if none is. */
 bool
 key_statements_seals_anything(int32 data_key)
 {
@@ -104,7 +101,7 @@ key_statements_seals_anything(int32 data_key)
 	"(" KEY_OF("secret") " OPERATOR(pg_catalog.<) " parameter \
 	" OR " KEY_OF("previous_secret") " OPERATOR(pg_catalog.<) " parameter ")"
 
-/* How many credentials have a secret that is sealed with an older data key than this one; reads them all. */
+/* The number of credentials with a secret that is sealed with an older data key than this one; reads them all. */
 int64
 key_statements_count_sealed_before(int32 data_key)
 {
@@ -121,7 +118,7 @@ key_statements_count_sealed_before(int32 data_key)
 #undef COUNT
 }
 
-/* Identifiers that were read, with room for all that the statement gives. */
+/* An array of identifiers, with room for all that the statement returns. */
 typedef struct Identifiers
 {
 	int			count;
@@ -139,9 +136,9 @@ read_identifier(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * Locks the next credentials of a kind, in the order of their identifiers, that have a secret sealed with an
- * older data key than this one, and copies their identifiers; at most so many, and none that somebody else
- * has locked.  Returns how many.  If the tables are distributed, nothing is locked: rows of several shards cannot be.
+ * Locks the next credentials of a kind, in the order of their identifiers, that have a secret sealed with an older
+ * data key than this one, and copies their identifiers; at most "count", and skipping locked rows. Returns their
+ * number. If the tables are distributed, nothing is locked, because rows of several shards cannot be.
  */
 int
 key_statements_lock_sealed_before(CredentialKind kind, int32 data_key, const char *after, int32 limit,
@@ -172,7 +169,7 @@ key_statements_lock_sealed_before(CredentialKind kind, int32 data_key, const cha
 #undef FIND_AND
 }
 
-/* Notes how far the reseal to a data key has come, in place of what was noted of it before. */
+/* Records the progress of the reseal to a data key. */
 void
 key_statements_note_reseal(const ResealRow *row)
 {
@@ -210,7 +207,7 @@ read_reseal(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	row->total = DatumGetInt64(SPI_getbinval(tuple, desc, 6, &is_null));
 }
 
-/* What is noted of the latest reseal; tells whether there was any. */
+/* The recorded progress of the latest reseal; returns whether there was any. */
 bool
 key_statements_find_reseal(ResealRow *row)
 {

@@ -22,7 +22,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-/* Columns of somebody's are not ours to fill in; one that was dropped again is always NULL. */
+/* Added columns cannot be filled in without SQL; one that has been dropped again is always NULL. */
 static bool
 has_own_columns_alone(TupleDesc desc, int columns)
 {
@@ -36,7 +36,7 @@ has_own_columns_alone(TupleDesc desc, int columns)
 		(desc->constr->num_check == 0 && desc->constr->num_defval == 0);
 }
 
-/* Whether an index has no predicate, or one that runs no function: that a column is, or is not, NULL. */
+/* Whether an index has no predicate, or one that runs no function: IS NULL or IS NOT NULL of a column. */
 static bool
 is_plain_predicate(HeapTuple index)
 {
@@ -50,7 +50,7 @@ is_plain_predicate(HeapTuple index)
 	return IsA(node, NullTest) && IsA(((NullTest *) node)->arg, Var);
 }
 
-/* Indexes whose functions and operators are none but those of the columns' types. */
+/* Whether all functions and operators of the table's indexes are those of the columns' types. */
 static bool
 is_plain_index(Oid index)
 {
@@ -65,7 +65,7 @@ is_plain_index(Oid index)
 	return plain;
 }
 
-/* Rows are found by the primary key, which has the first columns of the table, in their order. */
+/* Rows are found by the primary key, which must consist of the first columns of the table, in their order. */
 static bool
 is_primary_key(Oid index, int key_columns)
 {
@@ -103,7 +103,7 @@ has_plain_indexes(Relation table)
 	return plain;
 }
 
-/* Citus' shell tables look plain; where it is installed, none is taken for it. */
+/* Citus' shell tables look plain; if Citus is installed, no table counts as plain. */
 static bool
 is_citus_installed(void)
 {
@@ -111,9 +111,9 @@ is_citus_installed(void)
 }
 
 /*
- * Whether rows of a table that has this many columns of the extension's are in the table itself, all of them and for
- * everybody to read, to be found by its primary key, which is the first of the columns.  The columns themselves are
- * judged in columns.c.
+ * Whether a table, which has this many columns of the extension, contains all of its rows itself, readable by
+ * everyone who may read it, and findable by its primary key, the first of the columns. columns.c checks the columns
+ * themselves.
  */
 bool
 plain_is_readable(Relation table, int columns, int key_columns)
@@ -125,7 +125,7 @@ plain_is_readable(Relation table, int columns, int key_columns)
 		RelationGetNumberOfAttributes(table) >= columns && has_primary_key(table, key_columns) && !is_citus_installed();
 }
 
-/* Whether, beyond that, there is nothing that somebody has added and SQL would heed where it writes. */
+/* Whether, in addition, nothing was added that SQL would take into account when writing. */
 bool
 plain_is_writable(Relation table, int columns, int key_columns)
 {

@@ -16,7 +16,7 @@
 
 #define NO_TIME ((TimestampTz) PG_INT64_MIN)	/* NULL: long past, so that what it limits has ended */
 
-/* A sealed value as a row holds it; length 0 is NULL. */
+/* A sealed value in a row; length 0 is NULL. */
 typedef struct Sealed
 {
 	uint8_t		bytes[SEAL_OVERHEAD + SEAL_MAX_PLAINTEXT];
@@ -69,7 +69,7 @@ typedef struct DataKeyRow
 	uint8_t		check_value[DATA_KEY_TAG_BYTES];
 } DataKeyRow;
 
-/* A role as the request log knows it; the name outlives the role. */
+/* A role in the request log; its name remains known when the role is gone. */
 typedef struct LoggedRole
 {
 	Oid			oid;

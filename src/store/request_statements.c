@@ -22,7 +22,7 @@
 	INT4OID, TEXTOID, INT4OID, UUIDOID, TEXTOID, XID8OID}, \
 }
 
-/* What a request changed, and by which transaction; nothing where none did. */
+/* What a request changed, and its transaction; NULLs if it changed nothing. */
 static void
 add_change(Parameters *parameters, CredentialKind changed)
 {
@@ -65,7 +65,7 @@ is_text(Datum value, const char *given)
 	return VARSIZE_ANY_EXHDR(packed) == strlen(given) && memcmp(VARDATA_ANY(packed), given, strlen(given)) == 0;
 }
 
-/* Whether what a row that was written is found by, its outcome and its version are those of the request. */
+/* Whether the key, the outcome and the version of the row that was written are those of the request. */
 static bool
 is_as_given(HeapTuple tuple, TupleDesc desc, const void *given)
 {
@@ -79,8 +79,8 @@ is_as_given(HeapTuple tuple, TupleDesc desc, const void *given)
 }
 
 /*
- * Records a request that succeeded, in its own transaction; raises 55000 where something keeps the row from being
- * written, or changes what it is found by or its version.
+ * Records a request that succeeded, in its own transaction; raises 55000 if the row was not written, or was written
+ * with another key, outcome or version.
  */
 void
 request_statements_insert(const RequestRow *row)
@@ -93,7 +93,7 @@ request_statements_insert(const RequestRow *row)
 		error_not_written("request");
 }
 
-/* Whether a request is on record, as the transaction sees the log now. */
+/* Whether a request is on record, in the transaction's snapshot. */
 static bool
 is_on_record(const RequestRow *row)
 {
@@ -110,8 +110,8 @@ is_on_record(const RequestRow *row)
 }
 
 /*
- * Records a request from outside its transaction, unless it is on record already.  Tells whether it is then: somebody's
- * trigger may keep the row from being written.
+ * Records a request from outside its transaction, unless it is already on record. Returns whether it is on record
+ * then: a trigger may prevent that.
  */
 bool
 request_statements_record(const RequestRow *row)
@@ -154,8 +154,8 @@ any_before(const pg_uuid_t *before)
 }
 
 /*
- * Removes the requests with a lesser RequestId, which the primary key finds; returns how many.  Raises 55000 where a
- * trigger keeps one from being removed.
+ * Removes the requests with a smaller RequestId, which the primary key finds; returns their number. Raises 55000 if a
+ * trigger prevents the removal of one.
  */
 int64
 request_statements_prune(const pg_uuid_t *before)
@@ -164,7 +164,10 @@ request_statements_prune(const pg_uuid_t *before)
 
 	if (!tables_have_triggers(tables_get()->request) || !any_before(before))
 		return removed;
-	/* Another session may have recorded one meanwhile, which goes now; what a trigger keeps is still there then. */
+	/*
+	 * Another session may have recorded a request in the meantime, which is removed now; what a trigger keeps is
+	 * still there then.
+	 */
 	removed += delete_before(before);
 	if (any_before(before))
 		error_not_written("request");

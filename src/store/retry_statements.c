@@ -13,8 +13,8 @@
 #define FROM_FIRST_USE "first_use"
 
 /*
- * Notes what a client_token is used for.  Tells whether no caller of this name has used it before; where another
- * transaction is just using it, waits for that one to end.
+ * Records what a client_token is used for. Returns whether no caller of this name has used it before; if another
+ * transaction is just using it, waits for that transaction to end.
  */
 bool
 retry_statements_reserve(const TokenRow *token)
@@ -71,7 +71,10 @@ read_token(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	token->from_first_use = DatumGetBool(SPI_getbinval(tuple, desc, 9, &is_null));
 }
 
-/* Reads what a caller of this name, and which, used a client_token for; tells whether it is there. */
+/*
+ * Reads what a caller of this name, and with which OID, used a client_token for; returns whether there is such a
+ * record.
+ */
 bool
 retry_statements_find(const char *caller, const char *client_token, TokenRow *token)
 {
@@ -91,7 +94,7 @@ retry_statements_find(const char *caller, const char *client_token, TokenRow *to
 	return statement_run(&select, &parameters, read_token, token) == 1;
 }
 
-/* Adds the version that the request of a reserved client_token made. */
+/* Adds the version created by the request of a reserved client_token. */
 void
 retry_statements_finish(const char *caller, const char *client_token, int32 version)
 {
@@ -122,9 +125,9 @@ rebind(Statement *update, Statement *find)
 }
 
 /*
- * Where a caller's OID and name disagree, makes the token that of the role of that name or, where none has it, of
- * the role of that OID, unless that one has such a token of its own.  Returns the number of rows changed.  Raises
- * 22021 for a role whose name is not valid in the database's encoding, and 55000 where a row was not written.
+ * For tokens whose caller's OID and name disagree, sets both to the role of that name or, if there is none, of that
+ * OID, unless that role has such a token of its own. Returns the number of rows changed. Raises 22021 for a role
+ * whose name is not valid in the database's encoding, and 55000 if a row was not written.
  */
 int64
 retry_statements_rebind(void)
@@ -132,7 +135,7 @@ retry_statements_rebind(void)
 #define OF_THAT_NAME \
 	" pg_catalog.pg_roles AS r" \
 	" WHERE r.rolname OPERATOR(pg_catalog.=) t.caller AND r.oid OPERATOR(pg_catalog.<>) t.caller_oid"
-	/* Of several tokens that would come to be one, the one last used under any name is kept. */
+	/* If several tokens would become the same, only the one that was last used is kept. */
 #define RENAMED \
 	" pg_catalog.pg_roles AS r" \
 	" WHERE r.oid OPERATOR(pg_catalog.=) t.caller_oid AND r.rolname OPERATOR(pg_catalog.<>) t.caller" \
@@ -165,7 +168,7 @@ retry_statements_rebind(void)
 #undef OF_THAT_NAME
 }
 
-/* Forgets what client_tokens were used for that long ago. */
+/* Removes the records of client_tokens that were used before this time. */
 void
 retry_statements_prune(TimestampTz before)
 {

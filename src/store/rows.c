@@ -34,8 +34,7 @@ credentials_of(CredentialKind kind)
 }
 
 /*
- * Finds the credential of this kind and identifier as the snapshot sees it, also a retired one, and
- * tells whether there is one.
+ * Finds the credential of this kind and identifier in the snapshot, even a retired one; returns whether there is one.
  */
 bool
 rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snapshot, Credential *credential)
@@ -48,7 +47,7 @@ rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snaps
 	return rows_find_credential_by_key(table, key, kind, identifier, snapshot, credential);
 }
 
-/* The same, but for what a verification does not read: that may be empty. */
+/* The same, except that columns that a verification does not need may be left empty. */
 bool
 rows_find_signer(CredentialKind kind, const char *identifier, Snapshot snapshot, Credential *credential)
 {
@@ -60,7 +59,7 @@ rows_find_signer(CredentialKind kind, const char *identifier, Snapshot snapshot,
 	return rows_find_signer_by_key(table, key, kind, identifier, snapshot, credential);
 }
 
-/* Hands the reader every credential of a kind that the snapshot sees, retired ones too.  Can be cancelled. */
+/* Passes every credential of a kind in the snapshot to the reader, including retired ones. Can be cancelled. */
 void
 rows_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialReader reader, void *reader_state)
 {
@@ -73,11 +72,10 @@ rows_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialReader r
 }
 
 /*
- * Finds the credential of this kind and identifier as it stands now, also a retired one, and holds its
- * row against other writers until the transaction ends.  Waits for whoever holds it, as lock_timeout
- * allows, and sees what they left; raises 40001 where the transaction's snapshot forbids that.  Judged
- * before it is locked, so that who has no right to it neither waits nor makes others wait, and again as it
- * stands then.  Tells whether it is there.
+ * Finds the current state of the credential of this kind and identifier, even a retired one, and locks its row
+ * against other writers until the transaction ends. Waits for a lock, up to lock_timeout, and then sees the new
+ * state; raises 40001 if the transaction's snapshot forbids that. It is judged before it is locked, so that callers
+ * without rights to it neither wait nor make others wait, and again in its state then. Returns whether there is one.
  */
 bool
 rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudge judge, Oid caller,
@@ -94,10 +92,9 @@ rows_lock_credential(CredentialKind kind, const char *identifier, CredentialJudg
 }
 
 /*
- * Changes the credential of this identifier as it stands now, also a retired one, by what the change makes of it, and
- * leaves in "credential" how it stands then.  Does what locking, changing and writing do, judged likewise and with the
- * same errors, but locks the row only where somebody else is changing it, or the change asks for it.  Tells whether
- * it is there.
+ * Changes the credential of this identifier, even a retired one, as "change" says, and stores its new state in
+ * "credential". Has the same effect, judges and errors as locking, changing and writing it, but locks the row only if
+ * another transaction is changing it, or if the change requires it. Returns whether there is one.
  */
 bool
 rows_change_credential(const char *identifier, const CredentialChange *change, Credential *credential)
@@ -110,8 +107,8 @@ rows_change_credential(const char *identifier, const CredentialChange *change, C
 }
 
 /*
- * Writes what rotations, switches and policies change of a credential that rows_lock_credential() has locked.
- * Raises 55000 where something keeps it from being written, or writes another version or secret.
+ * Writes what rotations, switches and policies change of a credential that rows_lock_credential() has locked. Raises
+ * 55000 if the row was not written, or was written with another version or secret.
  */
 void
 rows_write_credential(const Credential *credential)
@@ -135,8 +132,8 @@ is_same_sealed(const Sealed *one, const Sealed *other)
 }
 
 /*
- * Raises 55000 where a trigger has written a credential again after us, with another version or secret: what a
- * statement returns is from before that.
+ * Raises 55000 if a trigger has written a credential again after keyrot, with another version or secret, which the
+ * result of the statement does not show.
  */
 void
 rows_require_as_written(const Credential *credential)
@@ -156,8 +153,8 @@ rows_require_as_written(const Credential *credential)
 }
 
 /*
- * Records a request that succeeded, in the caller's own transaction; its change, by the top-level one's number.  Raises 55000 where something keeps the row from
- * being written, or writes another.
+ * Records a request that succeeded, in the caller's own transaction; for a change, with the ID of the top-level
+ * transaction. Raises 55000 if the row was not written, or was written with other values.
  */
 void
 rows_insert_request(const RequestRow *request)
@@ -172,7 +169,7 @@ rows_insert_request(const RequestRow *request)
 
 /*
  * Takes RowExclusiveLock on the table of this kind of credential, as a writer does, before the data key to seal with
- * is chosen: whoever drops a data key waits for all such transactions.
+ * is chosen: dropping a data key waits for all such transactions.
  */
 void
 rows_lock_row_exclusive(CredentialKind kind)
@@ -180,7 +177,9 @@ rows_lock_row_exclusive(CredentialKind kind)
 	LockRelationOid(credentials_of(kind), RowExclusiveLock);
 }
 
-/* Keeps others from changing the data keys until the transaction ends, on whichever node where they are distributed. */
+/*
+ * Prevents others from changing the data keys until the transaction ends, on all nodes if the tables are distributed.
+ */
 void
 rows_lock_data_keys(void)
 {
@@ -201,8 +200,8 @@ count_blocks(Oid relation)
 }
 
 /*
- * How many blocks the table of a kind of credential has, or the largest of its partitions.  Where the tables are
- * distributed, one stands for all of them on the coordinator, and no other node has any.
+ * The number of blocks of the table of a kind of credential, or of the largest of its partitions. If the tables are
+ * distributed: 1 on the coordinator, which stands for all, and 0 on other nodes.
  */
 BlockNumber
 rows_count_blocks(CredentialKind kind)
@@ -224,7 +223,7 @@ rows_count_blocks(CredentialKind kind)
 	return most;
 }
 
-/* Tells whether the snapshot sees this gateway in this zone. */
+/* Whether the zone has this gateway in the snapshot. */
 bool
 rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapshot)
 {
@@ -237,9 +236,9 @@ rows_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot snapsh
 }
 
 /*
- * Reads all data keys that the snapshot sees, ordered by nothing, into an array in the current memory context
- * and returns their number.  NULL is a new snapshot even in REPEATABLE READ and in a parallel worker, as for
- * a catalog: a key that another session just made is what secrets are sealed with.
+ * Reads all data keys in the snapshot, in no particular order, into an array in the current memory context, and
+ * returns their number. NULL means a new snapshot even in REPEATABLE READ and in a parallel worker, as for a catalog:
+ * secrets are sealed even with a key that another session has just created.
  */
 int
 rows_read_data_keys(Snapshot snapshot, DataKeyRow **rows)

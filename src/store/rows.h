@@ -12,10 +12,10 @@
 
 #include "store/records.h"
 
-/* Raises an error where a caller may not have a credential as it stands. */
+/* Raises an error if the caller may not act on the credential in its state. */
 typedef void (*CredentialJudge) (Oid caller, const Credential *credential);
 
-/* What came of changing a credential. */
+/* The result of a change. */
 typedef enum ChangeResult
 {
 	CHANGE_MADE,				/* to be written */
@@ -24,8 +24,8 @@ typedef enum ChangeResult
 } ChangeResult;
 
 /*
- * A change of one credential that the judge lets pass.  It may be made more than once, each time of the credential
- * as it was just read: the last one counts.
+ * A change of a credential. It may be made more than once, each time from the state that was just read: the last time
+ * counts.
  */
 typedef struct CredentialChange
 {
@@ -36,7 +36,7 @@ typedef struct CredentialChange
 	void	   *state;
 } CredentialChange;
 
-/* Is told of one credential after the other. */
+/* Called for each credential. */
 typedef void (*CredentialReader) (const Credential *credential, void *reader_state);
 
 extern bool rows_find_credential(CredentialKind kind, const char *identifier, Snapshot snapshot,

@@ -18,17 +18,17 @@ enum
 	DATA_KEY_CHECK_VALUE
 };
 
-/* The first columns, those that a verification reads among them. */
+/* The number of columns, from the first on, that include all that a verification reads. */
 #define VERIFICATION_COLUMNS CREDENTIAL_DISABLED_AT
 
-/* A row taken apart; columns count from 1. */
+/* A row's values; columns count from 1. */
 typedef struct Columns
 {
 	Datum	   *values;
 	bool	   *nulls;
 } Columns;
 
-/* Takes a row apart in one pass. */
+/* Reads all columns of a row in one pass. */
 static Columns
 take_apart(HeapTuple tuple, TupleDesc desc)
 {
@@ -56,7 +56,10 @@ decode_text(const Columns *columns, int column, char *buffer, size_t size)
 	buffer[VARSIZE_ANY_EXHDR(packed)] = '\0';
 }
 
-/* Copies a bytea column; one too long to have been sealed becomes one byte, which does not open. */
+/*
+ * Copies a bytea column; a value that is too long for a sealed secret is replaced by one byte, which cannot be
+ * opened.
+ */
 static void
 decode_sealed(const Columns *columns, int column, Sealed *sealed)
 {
@@ -99,7 +102,7 @@ decode_policy(const Columns *columns, Policy *policy)
 		DatumGetInt64(columns->values[CREDENTIAL_POLICY_GRACE - 1]);
 }
 
-/* Reads none but those. */
+/* Reads only the columns of a verification. */
 static void
 decode_verification(const Columns *columns, Credential *credential)
 {
@@ -120,7 +123,10 @@ is_own(HeapTuple tuple)
 	return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
 }
 
-/* These, which are the same in the tables of both kinds, as a row of their own: what is behind them is not walked through. */
+/*
+ * A description of these columns, which are the same for both kinds, as if they were the whole row: so later columns
+ * are not read.
+ */
 static TupleDesc
 describe_verification(TupleDesc whole)
 {
@@ -140,8 +146,8 @@ describe_verification(TupleDesc whole)
 }
 
 /*
- * Takes of a credential's row what a verification reads; all else is zeros or empty.  An app's previous AppKey is read
- * where a grace period waits for the first use.
+ * Reads what a verification needs from a credential's row; everything else is zero or empty. An app's previous AppKey
+ * is read only if a grace period waits for the first use.
  */
 void
 decode_for_verification(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
@@ -162,8 +168,8 @@ decode_for_verification(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Cr
 }
 
 /*
- * Takes apart a row of the table of this kind of credential, or of a statement that returns all columns of it; what a
- * record has no room for does not open, or is empty.
+ * Reads a row of the table of this kind of credential, or of a statement that returns all of its columns; a value
+ * that does not fit into the record cannot be opened, or is empty.
  */
 void
 decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
@@ -190,7 +196,7 @@ decode_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credenti
 	decode_text(&columns, APP_PREVIOUS_APP_KEY, credential->previous_app_key, sizeof(credential->previous_app_key));
 }
 
-/* Copies the eight bytes of a fingerprint or check value; anything else becomes zeros. */
+/* Copies the eight bytes of a fingerprint or check value; zeros for any other length. */
 static void
 decode_tag(const Columns *columns, int column, uint8_t tag[DATA_KEY_TAG_BYTES])
 {

@@ -77,9 +77,8 @@ rows_fast_read_credentials(Relation table, CredentialKind kind, Snapshot snapsho
 }
 
 /*
- * Locks a row against other writers and leaves its newest version in the slot, as SELECT … FOR NO KEY
- * UPDATE does.  Its key is never updated, so nothing is to be checked again.  Tells whether it is still
- * there.
+ * Locks a row against other writers and stores its newest version in the slot, as SELECT … FOR NO KEY UPDATE does.
+ * Its key is never updated, so it need not be checked again. Returns whether the row still exists.
  */
 static bool
 lock_row(Relation relation, ItemPointer position, Snapshot snapshot, TupleTableSlot *slot)
@@ -101,7 +100,7 @@ lock_row(Relation relation, ItemPointer position, Snapshot snapshot, TupleTableS
 	elog(ERROR, "could not lock row: result %d", (int) result);
 }
 
-/* Locks the row at this position, if it is still there, and reads it as it stands then. */
+/* Locks the row at this position, if it still exists, and reads its current state. */
 static bool
 lock_and_read(Relation table, ItemPointer position, Snapshot snapshot, CredentialKind kind, Credential *credential)
 {
@@ -192,7 +191,7 @@ make_row(Relation table)
 	return row;
 }
 
-/* The row that is to take the place of this one, with what rows_write_credential() may change. */
+/* The new version of a row, with the columns that rows_write_credential() may change. */
 static TupleTableSlot *
 make_successor(Relation table, HeapTuple old, const Credential *credential)
 {
@@ -214,7 +213,7 @@ make_successor(Relation table, HeapTuple old, const Credential *credential)
 	return ExecStoreVirtualTuple(row);
 }
 
-/* Adds a row that was written to the table's indexes: to those that the update of another says, or to all. */
+/* Inserts a written row into the table's indexes: all, or for an update only those that need it. */
 static void
 insert_index_entries(Relation table, TupleTableSlot *row, bool is_update, bool only_summarizing)
 {
@@ -231,9 +230,9 @@ insert_index_entries(Relation table, TupleTableSlot *row, bool is_update, bool o
 }
 
 /*
- * Writes a credential in the place of the row that it was read from, unless somebody has changed that one since; waits
- * for whoever is about to, as lock_timeout allows.  Tells whether it did.  No column that is written is indexed, so
- * that the update is a HOT one wherever the page has room.
+ * Writes a new version of the row from which a credential was read, unless another transaction has changed that row;
+ * waits for one that is changing it, up to lock_timeout. Returns whether it was written. No indexed column changes,
+ * so it is a HOT update if the page has room.
  */
 static bool
 try_update(Relation table, HeapTuple old, Snapshot snapshot, const Credential *credential)
@@ -255,7 +254,7 @@ try_update(Relation table, HeapTuple old, Snapshot snapshot, const Credential *c
 	return result == TM_Ok;
 }
 
-/* The row of a credential that is locked: nobody else can have changed it. */
+/* Updates a locked row, which nobody else can have changed. */
 static void
 update_locked(Relation table, Snapshot snapshot, const Credential *credential)
 {
@@ -278,7 +277,7 @@ rows_fast_write_credential(Relation table, const Credential *credential)
 	table_close(table, NoLock);
 }
 
-/* Changes a credential whose row is to be locked first. */
+/* Changes a credential whose row must be locked first. */
 static bool
 change_locked(Relation table, ItemPointer position, Snapshot snapshot, const CredentialChange *change,
 			  Credential *credential)
@@ -292,8 +291,8 @@ change_locked(Relation table, ItemPointer position, Snapshot snapshot, const Cre
 }
 
 /*
- * A row that is updated at once needs no lock before, which would be written to WAL.  The scan stays open meanwhile: it
- * pins the row's page, so that no other row can come to be at its position.
+ * A row that is updated at once need not be locked before, which would write WAL. The scan stays open meanwhile: it
+ * pins the row's page, so that no other row can take its position.
  */
 static bool
 change_row(Relation table, HeapTuple tuple, Snapshot snapshot, const CredentialChange *change, Credential *credential)

@@ -21,7 +21,7 @@
 
 #include "store/rows_decode.h"
 
-/* A row and the buffer that it lies in, which is pinned. */
+/* A row, and the pinned buffer that contains it. */
 typedef struct Found
 {
 	HeapTupleData row;
@@ -29,8 +29,8 @@ typedef struct Found
 } Found;
 
 /*
- * Whether the snapshot sees a row among those that an entry of the index leads to: the versions of one row that are on
- * this page.  Tells where it sees none whether nobody ever will.
+ * Whether one of the versions of a row on this page, to which an index entry points, is visible in the snapshot. If
+ * none is, also sets whether all of them are dead to everyone.
  */
 static bool
 fetch(Relation table, ItemPointerData position, Snapshot snapshot, Found *found, bool *is_dead)
@@ -73,7 +73,7 @@ close_both(Relation table, Relation key)
 	table_close(table, NoLock);
 }
 
-/* Takes a credential's row apart. */
+/* Reads a credential's row. */
 typedef void (*Decoder) (CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential);
 
 static bool

@@ -22,7 +22,7 @@
 
 #define BATCH 500				/* credentials that are read at once */
 
-/* Runs a statement that reads what this snapshot sees, and returns its row count. */
+/* Runs a statement that reads with this snapshot, and returns the number of its rows. */
 static uint64
 read_as_of(Snapshot snapshot, Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
 {
@@ -34,7 +34,10 @@ read_as_of(Snapshot snapshot, Statement *statement, const Parameters *parameters
 	return count;
 }
 
-/* A credential, and behind its columns the transaction that wrote it, which is not in a statement's row itself. */
+/*
+ * A credential and, after its columns, the transaction that wrote it, which the row of a statement itself does not
+ * contain.
+ */
 static void
 read_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential *credential)
 {
@@ -43,7 +46,10 @@ read_credential(CredentialKind kind, HeapTuple tuple, TupleDesc desc, Credential
 
 	decode_credential(kind, tuple, desc, credential);
 	credential->writer = is_null ? InvalidTransactionId : DatumGetTransactionId(writer);
-	/* The number of a transaction elsewhere says nothing: then all is its own once this one has written. */
+	/*
+	 * A transaction ID of another node is meaningless here: then every row counts as this transaction's own once it
+	 * has written.
+	 */
 	if (tables_are_distributed())
 		credential->is_own = TransactionIdIsValid(GetTopTransactionIdIfAny());
 	else
@@ -148,7 +154,7 @@ rows_sql_read_credentials(CredentialKind kind, Snapshot snapshot, CredentialRead
 	pfree(batch.credentials);
 }
 
-/* Finds a credential as it stands now, by SQL or without. */
+/* Finds a credential in its current state, with or without SQL. */
 static bool
 find_now(CredentialKind kind, const char *identifier, Credential *credential)
 {
@@ -186,13 +192,13 @@ rows_sql_lock_credential(CredentialKind kind, const char *identifier, Credential
 		credential->is_locked = true;
 		return true;
 	}
-	/* Deleted just now, or a policy lets it be read and not be written. */
+	/* It was just deleted, or a policy allows reading it but not writing it. */
 	if (find_now(kind, identifier, credential))
 		error_not_written(kind == CREDENTIAL_APP ? "app" : "zone");
 	return false;
 }
 
-/* Locks a credential's row as rows_lock_credential() does, but waits for nobody; tells whether it did. */
+/* Locks a credential's row as rows_lock_credential() does, but does not wait; returns whether it did. */
 bool
 rows_sql_try_lock(CredentialKind kind, const char *identifier)
 {
@@ -210,7 +216,7 @@ rows_sql_try_lock(CredentialKind kind, const char *identifier)
 #undef TRY
 }
 
-/* The values of a credential's row that rows_write_credential() may change, behind its identifier. */
+/* The columns of a credential's row that rows_write_credential() may change, after its identifier. */
 static Parameters
 parameters_of(const Credential *credential)
 {
@@ -240,7 +246,7 @@ is_sealed(Datum value, bool is_null, const Sealed *sealed)
 	return VARSIZE_ANY_EXHDR(packed) == sealed->length && memcmp(VARDATA_ANY(packed), sealed->bytes, sealed->length) == 0;
 }
 
-/* Whether a version and two secrets that were written are the credential's. */
+/* Whether the version and the two secrets that were written are the credential's. */
 static bool
 is_as_given(HeapTuple tuple, TupleDesc desc, const void *given)
 {
@@ -281,8 +287,8 @@ rows_sql_write_credential(const Credential *credential)
 }
 
 /*
- * Writes a credential that is not locked, unless somebody has changed its row since it was read, or keeps it from being
- * written.  Tells whether it did.
+ * Writes a credential whose row is not locked, unless another transaction has changed the row since it was read, or
+ * something keeps it from being written. Returns whether it was written.
  */
 static bool
 try_write(const Credential *credential)
@@ -302,7 +308,7 @@ try_write(const Credential *credential)
 #undef WRITE
 #undef UNLESS_CHANGED
 
-/* Changes a credential whose row is to be locked first. */
+/* Changes a credential whose row must be locked first. */
 static bool
 change_locked(const char *identifier, const CredentialChange *change, Credential *credential)
 {
@@ -357,7 +363,7 @@ rows_sql_gateway_exists(const char *zone_id, const char *gateway_id, Snapshot sn
 	return read_as_of(snapshot, &find, &parameters, NULL, NULL) == 1;
 }
 
-/* Data keys, in an array of the caller's that grows. */
+/* An array of data keys, which grows. */
 typedef struct DataKeys
 {
 	DataKeyRow *rows;

@@ -25,7 +25,7 @@
 #include "store/tables.h"
 #include "base/errors.h"
 
-/* What the caller was and had, to be given back. */
+/* The caller's role and settings, to be restored. */
 typedef struct OwnerSession
 {
 	Oid			user;
@@ -57,7 +57,7 @@ become_owner(OwnerSession *session)
 	set_for_now("search_path", "pg_catalog, pg_temp");
 	if (!tables_are_distributed())
 		return;
-	/* Values go to other nodes as text, which their sessions must not take for another date. */
+	/* Values are sent to other nodes as text, whose sessions must read the same dates. */
 	set_for_now("DateStyle", "ISO, MDY");
 	set_for_now("IntervalStyle", "iso_8601");
 }
@@ -102,7 +102,7 @@ parameters_add_bytes(Parameters *parameters, const void *bytes, size_t length)
 	parameters_add(parameters, PointerGetDatum(value));
 }
 
-/* Adds a text; NULL for the empty one. */
+/* Adds a text; NULL for the empty string. */
 void
 parameters_add_text_or_null(Parameters *parameters, const char *value)
 {
@@ -112,7 +112,7 @@ parameters_add_text_or_null(Parameters *parameters, const char *value)
 		parameters_add_text(parameters, value);
 }
 
-/* Adds an array of this type of values; where nulls is NULL, none of them is. */
+/* Adds an array of values of this type; if nulls is NULL, none of them is null. */
 void
 parameters_add_array(Parameters *parameters, Datum *values, bool *nulls, int count, Oid type)
 {
@@ -126,7 +126,7 @@ parameters_add_array(Parameters *parameters, Datum *values, bool *nulls, int cou
 																  length, by_value, alignment)));
 }
 
-/* Adds a sealed secret, or NULL where there is none. */
+/* Adds a sealed secret, or NULL if there is none. */
 void
 parameters_add_sealed(Parameters *parameters, const Sealed *sealed)
 {
@@ -162,9 +162,9 @@ parameters_add_policy(Parameters *parameters, const Credential *credential)
 }
 
 /*
- * Prepares a statement that has no plan, or whose plan is older than what is known of the tables.  The server does not
- * do so for all of them: a plan that a rule has rewritten knows nothing of the table any more, and outlives the rule.
- * Citus can plan many a statement only when it knows the parameters, and must never be asked to do so without.
+ * Prepares a statement that has no plan, or whose plan is older than the latest change of the tables. The server does
+ * not replan in every case: a plan that a rule has rewritten no longer depends on the table, and would outlive the
+ * rule. Citus can plan some statements only with their parameters, and must not be asked to plan them without.
  */
 static void
 prepare_plan(Statement *statement, int parameter_count)
@@ -189,7 +189,7 @@ prepare_plan(Statement *statement, int parameter_count)
 	statement->generation = tables_generation();
 }
 
-/* Executes a statement inside an open SPI connection and hands its rows to the reader. */
+/* Executes a statement inside an open SPI connection and passes its rows to the reader. */
 static uint64
 execute_plan(Statement *statement, const Parameters *parameters, RowReader reader, void *reader_state)
 {
@@ -199,7 +199,10 @@ execute_plan(Statement *statement, const Parameters *parameters, RowReader reade
 
 	if (writes)
 		tables_refuse_rules();
-	/* What is written on other nodes alone would give the transaction no number, by which it is known to have written. */
+	/*
+	 * If a transaction writes only on other nodes, it gets no transaction ID here, by which keyrot knows that it has
+	 * written.
+	 */
 	if (writes && tables_are_distributed())
 		(void) GetCurrentTransactionId();
 	if (IsParallelWorker() && tables_are_distributed())
@@ -207,7 +210,10 @@ execute_plan(Statement *statement, const Parameters *parameters, RowReader reade
 	prepare_plan(statement, parameters->count);
 	result = SPI_execute_plan(statement->plan, (Datum *) parameters->values, parameters->nulls, statement->stable, 0);
 	processed = SPI_processed;
-	/* Who altered a table before we had it locked is known by now; columns of other types are not read. */
+	/*
+	 * Changes of the tables that were made before they were locked are known by now; columns with other types are not
+	 * read.
+	 */
 	(void) tables_get();
 	if (writes)
 		tables_refuse_rules();
@@ -225,8 +231,8 @@ trigger_depth(void)
 }
 
 /*
- * What the tables' owner may not do, by a policy or for want of a right, says nothing about the caller's rights.  What a
- * trigger says is the call's error as it is.
+ * That the tables' owner may not do something, because of a policy or a missing privilege, says nothing about the
+ * caller's rights. An error of a trigger is passed on unchanged.
  */
 static void
 on_error(void *depth)
@@ -245,7 +251,10 @@ statement_run(Statement *statement, const Parameters *parameters, RowReader read
 	volatile uint64 processed = 0;
 
 	become_owner(&session);
-	/* A small table would be read whole, and in a serializable transaction be in everybody's way. */
+	/*
+	 * A small table would be read by a sequential scan, which conflicts with all writers of the table in serializable
+	 * transactions.
+	 */
 	if (statement->by_key)
 		set_for_now("enable_seqscan", "off");
 	error_context_stack = &context;
@@ -274,7 +283,7 @@ read_count(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	*(int64 *) reader_state = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null));
 }
 
-/* Runs a statement whose one row is a count, or another bigint, and returns that. */
+/* Runs a statement that returns one bigint, and returns that. */
 int64
 statement_count(Statement *statement, const Parameters *parameters)
 {
@@ -284,7 +293,7 @@ statement_count(Statement *statement, const Parameters *parameters)
 	return count;
 }
 
-/* How a row that was written is compared with what was given, and what came of it. */
+/* How a written row is compared with the given values, and the result. */
 typedef struct Comparison
 {
 	RowCheck	is_as_given;
@@ -301,8 +310,8 @@ compare_written(HeapTuple tuple, TupleDesc desc, void *reader_state)
 }
 
 /*
- * Runs a statement that writes at most one row of this table and returns what the check compares with what was given.
- * Tells whether it wrote one; raises 55000 where that is another.
+ * Runs a statement that writes at most one row of this table, and returns what the check compares with the given
+ * values. Returns whether it wrote one; raises 55000 if the row differs.
  */
 bool
 statement_try_write_checked(Statement *statement, const Parameters *parameters, const char *table, RowCheck is_as_given,
@@ -325,14 +334,14 @@ is_true(HeapTuple tuple, TupleDesc desc, const void *given pg_attribute_unused()
 	return !is_null && DatumGetBool(as_given);
 }
 
-/* The same for a statement that compares by itself, and returns whether the row is as it was given. */
+/* The same for a statement that makes the comparison itself, and returns its result. */
 bool
 statement_try_write(Statement *statement, const Parameters *parameters, const char *table)
 {
 	return statement_try_write_checked(statement, parameters, table, is_true, NULL);
 }
 
-/* As statement_try_write(), and raises 55000, too, where no row was written. */
+/* As statement_try_write(), but also raises 55000 if no row was written. */
 void
 statement_write_one(Statement *statement, const Parameters *parameters, const char *table)
 {
@@ -340,7 +349,7 @@ statement_write_one(Statement *statement, const Parameters *parameters, const ch
 		error_not_written(table);
 }
 
-/* As statement_run_without_rows() for a statement that has to write one row of this table; raises 55000 else. */
+/* As statement_run_without_rows(), for a statement that must write one row of this table; otherwise raises 55000. */
 void
 statement_touch_one(Statement *statement, const Parameters *parameters, const char *table)
 {

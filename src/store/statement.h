@@ -11,22 +11,10 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "store/fragments.h"
 #include "store/rows.h"
 
 #define MAX_PARAMETERS 19
-
-/* A role's name as text; an error (22021) where it is not valid in the database's encoding, in which it may not be. */
-#define VALID_NAME_OF(role) \
-	"pg_catalog.convert_from(pg_catalog.convert_to(pg_catalog.text(" role ".rolname), " \
-	"pg_catalog.getdatabaseencoding()), pg_catalog.getdatabaseencoding())"
-
-/* Whether the role of this parameter has the rights of a row's owner, known by OID and name. */
-#define MAY_ACT_FOR_OWNER(caller) \
-	"(pg_catalog.pg_has_role(" caller ", owner, 'USAGE') AND EXISTS (SELECT FROM pg_catalog.pg_roles AS r" \
-	" WHERE r.oid OPERATOR(pg_catalog.=) owner AND r.rolname OPERATOR(pg_catalog.=) owner_name))"
-
-/* The same where the tables are distributed: the parameter is distribution_roles_of() that role. */
-#define MAY_ACT_FOR_OWNER_NAME(roles) "owner_name OPERATOR(pg_catalog.=) ANY (" roles ")"
 
 /* A statement, its plan once it was prepared, and how SPI reports its success. */
 typedef struct Statement
@@ -42,10 +30,6 @@ typedef struct Statement
 	int			depth;			/* how many calls are running it: a trigger may come back to it */
 } Statement;
 
-/* Whether two values are equal that may be NULL. */
-#define SAME(one, other) \
-	"coalesce(" one " OPERATOR(pg_catalog.=) " other ", " one " IS NULL AND " other " IS NULL)"
-
 /* Parameters in the order of the statement. */
 typedef struct Parameters
 {
@@ -54,17 +38,13 @@ typedef struct Parameters
 	char		nulls[MAX_PARAMETERS];
 } Parameters;
 
-/* Whether a row that was written has the version and secret that it had before. */
-#define UNCHANGED(written, before) \
-	written ".version OPERATOR(pg_catalog.=) " before ".version AND " SAME(written ".secret", before ".secret")
-
-/* A statement on apps and the same on zones, made of STATEMENT(table, identifier); and the one for a kind. */
+/* The same statement for apps and for zones, made of STATEMENT(table, identifier), and the one for a kind. */
 #define FOR_BOTH_KINDS(STATEMENT) {STATEMENT("app", "app_key"), STATEMENT("zone", "zone_id")}
 #define STATEMENT_FOR(kind, statements) (&(statements)[(kind) == CREDENTIAL_APP ? 0 : 1])
 
 typedef void (*RowReader) (HeapTuple tuple, TupleDesc desc, void *reader_state);
 
-/* Tells whether a row is as it was given. */
+/* Returns whether a row has the given values. */
 typedef bool (*RowCheck) (HeapTuple tuple, TupleDesc desc, const void *given);
 
 extern void parameters_add_null(Parameters *parameters);

@@ -56,8 +56,9 @@ static uint64 changes = 0;		/* of any relation or schema, as they become known *
 static uint64 data_key_changes = 0;
 
 /*
- * A lock that this transaction has until it ends: to take it again costs a look-up, which a verification can do
- * without.  Where a subtransaction took it, it goes when that is rolled back, so that it counts there alone.
+ * A lock that this transaction holds until it ends: taking it again would cost a lookup, which matters for
+ * verifications. If a subtransaction took it, it is released when that is rolled back, so it is known only within
+ * that subtransaction.
  */
 typedef struct Held
 {
@@ -69,7 +70,7 @@ typedef struct Held
 static Held held_tables[lengthof(names)];
 static Held held_keys[lengthof(names)];
 
-/* Where something is wrong with a column, which: nothing is read then. */
+/* A column that is not as it was created; while there is one, nothing is read. */
 static struct
 {
 	const char *table;
@@ -94,7 +95,7 @@ on_relcache_change(Datum arg pg_attribute_unused(), Oid relation)
 			tables_valid = false;
 }
 
-/* Forgets them when a schema is renamed, for statements find the tables by name. */
+/* Forgets them when a schema is renamed, because statements find the tables by name. */
 static void
 on_schema_change(Datum arg pg_attribute_unused(), int cache pg_attribute_unused(), uint32 hash pg_attribute_unused())
 {
@@ -115,7 +116,10 @@ member_table(const char *name, Oid schema, Oid extension)
 	return relation;
 }
 
-/* Notes whether a table can be read and written without SQL, and whether it has a rule.  One that has gone meanwhile is looked up anew anyway. */
+/*
+ * Determines whether a table can be read and written without SQL, and whether it has a rule. One that no longer
+ * exists will be looked up again anyway.
+ */
 static void
 examine(int which, Oid relation)
 {
@@ -150,7 +154,7 @@ relation_owner(Oid relation)
 	return owner;
 }
 
-/* Looks all of them up; tells whether each is there, the extension's, and as it was made. */
+/* Looks up all tables; returns whether each of them exists, belongs to the extension, and is as it was created. */
 static bool
 look_up(Tables *result)
 {
@@ -169,7 +173,7 @@ look_up(Tables *result)
 			return false;
 		*place_of(&found, i) = relation;
 	}
-	/* Remembered before anything else is judged: their changes are to be heard of from now on. */
+	/* This is stored before anything else is checked, so that later changes are noticed. */
 	if (result->data_key != found.data_key)
 		data_key_changes++;
 	found.owner = relation_owner(found.app);
@@ -187,8 +191,8 @@ look_up(Tables *result)
 }
 
 /*
- * The extension's tables and their owner, or NULL where the extension is not installed, or a table has other
- * columns than it was made with.  The answer is good until the next lock or transaction, or while
+ * The extension's tables and their owner, or NULL if the extension is not installed, or a table has other columns
+ * than it was created with. The result is valid until the next lock or transaction, or while
  * tables_lock_access_share() holds; do not keep it.
  */
 const Tables *
@@ -206,7 +210,7 @@ tables_find(void)
 		uint64		changes_before = changes;
 		bool		found = look_up(&tables);
 
-		/* A look-up may come to know of changes that the ones before it missed. */
+		/* A lookup may process invalidations that previous ones did not. */
 		if (changes != changes_before)
 			continue;
 		if (!found)
@@ -218,8 +222,8 @@ tables_find(void)
 }
 
 /*
- * As tables_find(), and raises 55000 where there is no answer.  Called again once a table is locked, it answers
- * for what is read then: whoever altered it before has made that known by the time the lock is had.
+ * As tables_find(), but raises 55000 instead of returning NULL. If it is called again after a table was locked, the
+ * result holds for what is read then: any change of the table made before is known by the time the lock is granted.
  */
 const Tables *
 tables_get(void)
@@ -233,7 +237,7 @@ tables_get(void)
 	error_not_installed();
 }
 
-/* Whether a table, as it stands now, is one of the extension's and as wanted; then, which one. */
+/* Whether a table, in its current state, is one of the extension's and as wanted; sets which one. */
 static bool
 is_one_of(const bool *wanted, Oid table, int *which)
 {
@@ -257,8 +261,8 @@ open_if(const bool *wanted, Oid table, LOCKMODE mode)
 }
 
 /*
- * Opens one of the tables, locked, where its rows may be read without SQL; else returns NULL, and SQL takes its own
- * locks.  Raises 55000 where the table has other columns than it was made with.
+ * Opens one of the tables, locked, if its rows may be read without SQL; otherwise returns NULL, and SQL takes its own
+ * locks. Raises 55000 if the table has other columns than it was created with.
  */
 Relation
 tables_open_readable(Oid table, LOCKMODE mode)
@@ -266,7 +270,7 @@ tables_open_readable(Oid table, LOCKMODE mode)
 	return open_if(is_readable, table, mode);
 }
 
-/* Takes AccessShareLock, which the transaction keeps. */
+/* Takes AccessShareLock until the transaction ends. */
 static void
 hold(Held *held, Oid relation)
 {
@@ -282,8 +286,8 @@ hold(Held *held, Oid relation)
 }
 
 /*
- * The same to read rows by the table's primary key, which is opened, too: the caller closes both, without a lock mode,
- * since the transaction keeps AccessShareLock on both.
+ * The same for reading rows by the table's primary key, which is also opened. The caller closes both without a lock
+ * mode, because the transaction keeps AccessShareLock on both.
  */
 Relation
 tables_open_by_key(Oid table, Relation *key)
@@ -300,14 +304,14 @@ tables_open_by_key(Oid table, Relation *key)
 	return table_open(table, NoLock);
 }
 
-/* As tables_open_readable(), where rows may be written without SQL, too. */
+/* As tables_open_readable(), if rows may also be written without SQL. */
 Relation
 tables_open_writable(Oid table, LOCKMODE mode)
 {
 	return open_if(is_writable, table, mode);
 }
 
-/* Whether somebody's trigger may write more than we do when we write to this table. */
+/* Whether the table has triggers, which may write more than keyrot does. */
 bool
 tables_have_triggers(Oid table)
 {
@@ -317,8 +321,8 @@ tables_have_triggers(Oid table)
 }
 
 /*
- * Whether the tables are spread over a Citus cluster; false where tables_find() finds none.  Then roles are known by
- * their names alone, since their OIDs are each node's own.
+ * Whether the tables are distributed over a Citus cluster; false if tables_find() returns NULL. If so, roles are
+ * identified by name only, because their OIDs differ from node to node.
  */
 bool
 tables_are_distributed(void)
@@ -326,7 +330,7 @@ tables_are_distributed(void)
 	return tables_find() != NULL && are_distributed;
 }
 
-/* Raises 55000 where a table has a rule: it would make another statement of ours, and what it does is not to be known. */
+/* Raises 55000 if a table has a rule, which would replace keyrot's statements by unknown ones. */
 void
 tables_refuse_rules(void)
 {
@@ -335,14 +339,14 @@ tables_refuse_rules(void)
 		error_rule(ruled);
 }
 
-/* Grows with each change of the tables: a plan that was made before may be of what a table was then. */
+/* Increases with each change of the tables, after which older plans may no longer be right. */
 uint64
 tables_generation(void)
 {
 	return generation;
 }
 
-/* Grows with each change of keyrot.data_key that was announced, of whatever kind. */
+/* Increases with each announced change of keyrot.data_key, of any kind. */
 uint64
 tables_data_key_changes(void)
 {
@@ -350,15 +354,18 @@ tables_data_key_changes(void)
 }
 
 /*
- * Takes AccessShareLock on the table of apps, and makes sure that the tables are the extension's, and stay so until the transaction ends.  To be called
- * before anything that was cached is used: facts from before are stale where the extension was dropped
- * while the session was idle in a transaction, and statements would then find whatever somebody has put
- * under the same names.  Raises 55000 as tables_get() does.
+ * Takes AccessShareLock on the table of apps, and ensures that the tables are the extension's, and remain so until
+ * the transaction ends. Must be called before anything that was cached is used: if the extension was dropped while
+ * the session was idle in a transaction, cached facts are outdated, and statements would find whatever has been
+ * created under the same names. Raises 55000 as tables_get() does.
  */
 void
 tables_lock_access_share(void)
 {
-	/* A lock that the transaction has already would not look for changes that need no lock of ours. */
+	/*
+	 * Taking a lock that the transaction already holds would not process invalidations of changes that need no lock
+	 * on the table.
+	 */
 	AcceptInvalidationMessages();
 	for (;;)
 	{
@@ -371,10 +378,10 @@ tables_lock_access_share(void)
 }
 
 /*
- * Waits for the end of every transaction that has written credentials, or has locked one, so that it is about to
- * or just keeps others away; not for those that only read, and not for those that begin meanwhile.  VACUUM and
- * its like are waited for, too: no lock mode tells them from writers.  Holds no lock, so that nobody has to wait
- * for us.  Obeys lock_timeout.
+ * Waits for the end of every transaction that has written credentials, or has locked one in order to write it or to
+ * prevent others from writing; not for those that only read, nor for those that begin in the meantime. Also waits for
+ * VACUUM and the like, because no lock mode distinguishes them from writers. Holds no lock, so nobody has to wait for
+ * this session. Obeys lock_timeout.
  */
 void
 tables_await_writers(void)
@@ -390,7 +397,10 @@ tables_await_writers(void)
 	}
 	SET_LOCKTAG_RELATION(app, MyDatabaseId, known.app);
 	SET_LOCKTAG_RELATION(zone, MyDatabaseId, known.zone);
-	/* One that the look-up left would hold VACUUM back meanwhile, and CREATE INDEX CONCURRENTLY wait for us. */
+	/*
+	 * A snapshot left by the lookup would hold back VACUUM, and CREATE INDEX CONCURRENTLY would wait for this
+	 * session.
+	 */
 	InvalidateCatalogSnapshot();
 	WaitForLockers(app, ExclusiveLock, false);
 	WaitForLockers(zone, ExclusiveLock, false);

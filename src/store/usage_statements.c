@@ -8,7 +8,7 @@
 
 #include "store/statement.h"
 
-/* Datums on their way into an array. */
+/* Values collected for an array. */
 typedef struct Column
 {
 	Datum	   *values;
@@ -28,7 +28,7 @@ put_time(Column *column, int i, TimestampTz time)
 	column->nulls[i] = time == NO_TIME;
 }
 
-/* Writes down when credentials were last used, which moves what is there forward only. */
+/* Writes last uses to their table; a time only ever moves forward. */
 void
 usage_statements_write(const UseRow *rows, int count)
 {
@@ -124,7 +124,7 @@ read_waiting(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	graces[DatumGetInt64(SPI_getbinval(tuple, desc, 1, &is_null)) - 1].still_waits = true;
 }
 
-/* Marks those that still wait, because somebody holds the row. */
+/* Marks those that could not be written because their row is locked. */
 static void
 mark_waiting(CredentialKind kind, FirstUse *graces, int count)
 {
@@ -143,9 +143,8 @@ mark_waiting(CredentialKind kind, FirstUse *graces, int count)
 }
 
 /*
- * Has grace periods, all of one kind, end as long after the first use as they last, where they still wait for it.
- * Rows that somebody holds are left alone, and marked.  Returns when the first of them ends; DT_NOEND where there
- * is none.
+ * Sets the end of grace periods of one kind that wait for their first use: the first use plus their length. Skips and
+ * marks locked rows. Returns when the first of these periods ends; DT_NOEND if there is none.
  */
 TimestampTz
 usage_statements_begin_graces(CredentialKind kind, FirstUse *graces, int count)

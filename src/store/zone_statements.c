@@ -22,7 +22,7 @@ gateway_exists(const char *zone_id, const char *gateway_id)
 	return found;
 }
 
-/* Inserts a zone that never had a key; tells whether it was free, waiting as app_statements_insert does. */
+/* Inserts a zone that never had a key; returns whether it was free, waiting as app_statements_insert() does. */
 bool
 zone_statements_insert(const Credential *zone)
 {
@@ -53,7 +53,7 @@ zone_statements_insert(const Credential *zone)
 	return false;
 }
 
-/* Gives a deleted zone, whose row the caller has locked, a key again. */
+/* Gives a key to a deleted zone, whose row the caller has locked. */
 void
 zone_statements_revive(const Credential *zone)
 {
@@ -78,7 +78,7 @@ zone_statements_revive(const Credential *zone)
 	rows_require_as_written(zone);
 }
 
-/* Adds a gateway to a zone; tells whether it was not there yet. */
+/* Adds a gateway to a zone; returns whether it is new. */
 bool
 zone_statements_insert_gateway(const char *zone_id, const char *gateway_id, TimestampTz added_at)
 {
@@ -101,7 +101,7 @@ zone_statements_insert_gateway(const char *zone_id, const char *gateway_id, Time
 	return false;
 }
 
-/* Removes a gateway; tells whether it was there. */
+/* Removes a gateway; returns whether it existed. */
 bool
 zone_statements_delete_gateway(const char *zone_id, const char *gateway_id)
 {
@@ -122,7 +122,7 @@ zone_statements_delete_gateway(const char *zone_id, const char *gateway_id)
 	return false;
 }
 
-/* Removes all gateways of a zone; raises 55000 where something keeps one. */
+/* Removes all gateways of a zone; raises 55000 if one could not be removed. */
 void
 zone_statements_delete_gateways(const char *zone_id)
 {
