@@ -126,7 +126,6 @@ test_names(const char *text, size_t length)
 	expect(identifier_is_app_key(text, length) == (is_name(text, length, 4, 128, "_.-") && !looks_secret),
 		   "an AppKey is what the contract says");
 	expect(identifier_is_zone_id(text, length) == is_zone, "a ZoneId is what the contract says");
-	expect(identifier_is_gateway_id(text, length) == is_zone, "a GatewayId is as a ZoneId");
 	expect(identifier_is_client_token(text, length) == is_printable(text, length, 1, 64),
 		   "a client_token is what the contract says");
 }
