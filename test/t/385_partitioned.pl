@@ -44,7 +44,7 @@ is(plans($reset),  0, 'a rotation runs no statement where the tables are as they
 is(plans($verify), 0, 'nor does a verification');
 $node->safe_psql('shop', 'ALTER TABLE keyrot.app ADD COLUMN team text; ALTER TABLE keyrot.request ADD COLUMN team text');
 cmp_ok(plans($reset),  '>', 2, 'a rotation runs statements where somebody has added a column');
-cmp_ok(plans($verify), '>', 0, 'so does a verification');
+is(plans($verify), 0, 'a verification does not, because the column makes no difference to reading');
 $node->safe_psql('shop', 'ALTER TABLE keyrot.app DROP COLUMN team; ALTER TABLE keyrot.request DROP COLUMN team');
 is(plans($reset), 0, 'and none any more when the column has gone');
 
