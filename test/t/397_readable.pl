@@ -95,6 +95,8 @@ sub shown
 	return $errors ? "ERROR $errors" : $shown;
 }
 
+# Nodes are those of a cluster, which test/citus needs.
+@queries = grep { $_->[1] !~ /item = 'node'/ } @queries;
 cmp_ok(scalar @queries, '>=', 17, 'the documentation has as many queries');
 for my $found (@queries)
 {
