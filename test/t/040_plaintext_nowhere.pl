@@ -217,7 +217,10 @@ session(
 	"+SELECT * FROM keyrot.rotate_due('0', '1 hour', 3)",
 	"+CALL keyrot.reset_apps(app_keys => ARRAY['app-2', 'many-1'], grace_period => '1 hour', batch_size => 1)",
 	"+CALL keyrot.refresh_zones(all_owners => true)",
-	"+SELECT * FROM keyrot.running_work()"
+	"+SELECT * FROM keyrot.running_work()",
+	"+SELECT keyrot.node_problem()",
+	"-SELECT keyrot.distribute()",
+	"-SELECT * FROM keyrot.read_distributed('none')"
 );
 read_secrets();
 

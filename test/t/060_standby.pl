@@ -159,7 +159,8 @@ my @functions = split /\n/, $standby->safe_psql(
 	'served', q{
 	SELECT proname FROM pg_proc WHERE pronamespace = 'keyrot'::regnamespace
 	   AND proname !~ '^(verify|sign|check)_' AND prokind = 'f'
-	   AND proname NOT IN ('status', 'read_metrics', 'has_rights_of', 'running_work', 'changes', 'request_id_at', 'request_time')
+	   AND proname NOT IN ('status', 'read_metrics', 'has_rights_of', 'running_work', 'changes', 'request_id_at', 'request_time',
+	     'distribute', 'read_distributed', 'node_problem')
 	 ORDER BY proname COLLATE "C"}
 );
 is_deeply([ sort keys %call ], \@functions, 'every request is known here');

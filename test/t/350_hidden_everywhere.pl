@@ -218,7 +218,8 @@ sub call_with
 	return ($is_procedure ? 'CALL' : 'SELECT * FROM') . " keyrot.$name(" . join(', ', @arguments) . ')';
 }
 
-my @functions = grep { $_->[2][0] ne '' } functions();
+# One returns rows of which its caller has to name the columns, and is the views'.
+my @functions = grep { $_->[2][0] ne '' && $_->[0] ne 'read_distributed' } functions();
 cmp_ok(scalar @functions, '>', 35, 'there are functions to call');
 my @tried;
 for my $function (@functions)
