@@ -414,65 +414,51 @@ ERROR_FUNCTION(error_operator_only, (const char *action),
 			   errhint("Only superusers, and roles with the privileges of keyrot.operator_role, may use all_owners."));
 
 /* There is no Citus in this database, or one that is too old: its major version; 0: none. */
-void
-error_no_citus(int version)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 version == 0 ? errmsg("Citus is not installed in this database") :
-			 errmsg("Citus %d is too old for distribute", version),
-			 errdetail("Only a cluster of Citus 12 or later can hold keyrot's tables."),
-			 errhint("Install it on every node, and create the extension \"citus\" here.")));
-}
+ERROR_FUNCTION(error_no_citus, (int version),
+			   errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			   version == 0 ? errmsg("Citus is not installed in this database") :
+			   errmsg("Citus %d is too old for distribute", version),
+			   errdetail("Only a cluster of Citus 12 or later can hold keyrot's tables."),
+			   errhint("Install it on every node, and create the extension \"citus\" here."));
 
-/* The tables are distributed already. */
-void
-error_is_distributed(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("keyrot's tables are distributed already")));
-}
+/* The tables have been distributed before. */
+ERROR_FUNCTION(error_is_distributed, (void),
+			   errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			   errmsg("keyrot's tables are already distributed"));
+
+/* What only a distributed installation has was called elsewhere. */
+ERROR_FUNCTION(error_is_not_distributed, (const char *function),
+			   errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			   errmsg("%s is only for tables that are distributed", function));
 
 /* A table has something that no distributed table may have; the obstacle is in words, as "has a trigger". */
-void
-error_cannot_distribute(const char *table, const char *obstacle)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("table keyrot.%s cannot be distributed", table),
-			 errdetail("It %s.", obstacle),
-			 errhint("Remove what was added to the table, and call distribute again.")));
-}
+ERROR_FUNCTION(error_cannot_distribute, (const char *table, const char *obstacle),
+			   errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			   errmsg("table keyrot.%s cannot be distributed", table),
+			   errdetail("It %s.", obstacle),
+			   errhint("Remove what was added to the table, and call distribute again."));
 
 /* What a credential's grace period waits for is known on one node only. */
-void
-error_awaits_first_use(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("a grace period waits for the first use of a version"),
-			 errdetail("Uses are noted on each node for itself, so that in a cluster none could begin with one."),
-			 errhint("Wait for its end, or end it: see end_app_grace and end_zone_grace.")));
-}
+ERROR_FUNCTION(error_awaits_first_use, (void),
+			   errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			   errmsg("a grace period waits for the first use of a version"),
+			   errdetail("In a cluster each node notes only its own uses, so no grace period can begin with one."),
+			   errhint("Wait for its end, or end it: see end_app_grace and end_zone_grace."));
 
-/* There is no role of the owner's name, which alone counts where the tables are distributed. */
-void
-error_owner_unknown(CredentialKind kind, const char *identifier)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied for %s \"%s\"", kind_name(kind), identifier),
-			 errdetail("There is no role on this node that has the name of its owner."),
-			 errhint("Operators can still act on it, and give it another owner.")));
-}
+/* No role has the owner's name, which alone identifies an owner if the tables are distributed. */
+ERROR_FUNCTION(error_owner_unknown, (CredentialKind kind, const char *identifier),
+			   errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			   errmsg("permission denied for %s \"%s\"", kind_name(kind), identifier),
+			   errdetail("There is no role on this node that has the name of its owner."),
+			   errhint("Operators can still act on it, and give it another owner."));
 
-/* What cannot work where the tables are distributed: its name, and why. */
-void
-error_not_distributable(const char *what, const char *reason)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-			 errmsg("%s is not available where keyrot's tables are distributed", what),
-			 errdetail("%s", reason)));
-}
+/* What cannot work if the tables are distributed: its name, and why. */
+ERROR_FUNCTION(error_not_distributable, (const char *what, const char *reason),
+			   errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			   errmsg("%s is not available where keyrot's tables are distributed", what),
+			   errdetail("%s", reason));
+
+/* The caller expects a view's rows to have other columns than they have. */
+ERROR_FUNCTION(error_columns_of_view, (void),
+			   errcode(ERRCODE_DATATYPE_MISMATCH),
+			   errmsg("the columns are not those of the view"));

@@ -79,10 +79,12 @@ KEYROT_NORETURN extern void error_not_of_owner(const char *action, const char *o
 KEYROT_NORETURN extern void error_operator_only(const char *action);
 KEYROT_NORETURN extern void error_no_citus(int version);
 KEYROT_NORETURN extern void error_is_distributed(void);
+KEYROT_NORETURN extern void error_is_not_distributed(const char *function);
 KEYROT_NORETURN extern void error_cannot_distribute(const char *table, const char *obstacle);
 KEYROT_NORETURN extern void error_awaits_first_use(void);
 KEYROT_NORETURN extern void error_owner_unknown(CredentialKind kind, const char *identifier);
 KEYROT_NORETURN extern void error_not_distributable(const char *what, const char *reason);
+KEYROT_NORETURN extern void error_columns_of_view(void);
 
 KEYROT_NORETURN extern void error_unknown_action(void);
 KEYROT_NORETURN extern void error_unknown_version(const char *accepted);

@@ -42,4 +42,5 @@ PARAMETER(PARAM_MAX_AGE, "max_age", NULL, "a finite interval that is not negativ
 PARAMETER(PARAM_ALL_OWNERS, "all_owners", NULL, "true or false")
 PARAMETER(PARAM_APP_KEYS, "app_keys", NULL, "an array of AppKeys without nulls")
 PARAMETER(PARAM_ZONE_IDS, "zone_ids", NULL, "an array of ZoneIds without nulls")
+PARAMETER(PARAM_VIEW, "view", NULL, "\"credentials\", \"gateways\" or \"requests\"")
 PARAMETER(PARAM_SHARD_COUNT, "shard_count", NULL, "between 1 and 64000")

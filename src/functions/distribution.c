@@ -63,15 +63,20 @@ keyrot_distribute(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* Raises 42501 unless the caller may read the view that this is for, because anyone can call the function. */
+/*
+ * Raises an error unless the function is called as by a view that the caller may read, because anyone can call it: where
+ * the tables are not distributed, owners count by OID, too, and the views see to that.
+ */
 static void
-require_select(const char *view)
+require_view(const char *view)
 {
-	Oid			relation = get_relname_relid(view, get_namespace_oid("keyrot", false));
-	AclResult	result = ACLCHECK_NO_PRIV;
+	AclResult	result;
 
-	if (OidIsValid(relation))
-		result = pg_class_aclcheck(relation, GetUserId(), ACL_SELECT);
+	if (!tables_are_distributed())
+		error_is_not_distributed("read_distributed");
+	if (!distributed_views_has(view))
+		error_malformed(PARAM_VIEW);
+	result = pg_class_aclcheck(get_relname_relid(view, get_namespace_oid("keyrot", false)), GetUserId(), ACL_SELECT);
 	if (result != ACLCHECK_OK)
 		aclcheck_error(result, OBJECT_VIEW, view);
 }
@@ -85,8 +90,8 @@ keyrot_read_distributed(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	tables_lock_access_share();
-	require_select(view);
-	(void) distributed_views_read(view, GetUserId(), rights_is_operator(GetUserId()), result->setDesc, result->setResult);
+	require_view(view);
+	distributed_views_read(view, GetUserId(), rights_is_operator(GetUserId()), result->setDesc, result->setResult);
 	return (Datum) 0;
 }
 

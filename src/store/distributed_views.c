@@ -15,6 +15,7 @@
 
 #include "store/distribution.h"
 #include "store/statement.h"
+#include "base/errors.h"
 
 /* What the view credentials shows of one kind; the parameters are sees_all, the roles, and now. */
 #define CREDENTIALS(kind, table, identifier, app_columns) { \
@@ -77,9 +78,7 @@ require_types(TupleDesc expected, TupleDesc given)
 	for (int i = 0; same && i < given->natts; i++)
 		same = TupleDescAttr(expected, i)->atttypid == TupleDescAttr(given, i)->atttypid;
 	if (!same)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("the columns are not those of the view")));
+		error_columns_of_view();
 }
 
 static void
@@ -96,15 +95,26 @@ read_row(HeapTuple tuple, TupleDesc desc, void *reader_state)
 	pfree(nulls);
 }
 
-/*
- * Reads the rows of a view that belong to the roles, or all of them; returns whether there is such a view. Raises
- * 42804 if the caller expects other columns.
- */
+/* Whether a view is one of those whose rows are read here. */
 bool
+distributed_views_has(const char *view)
+{
+	for (int i = 0; i < (int) lengthof(sources); i++)
+	{
+		if (strcmp(sources[i].view, view) == 0)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Reads the rows of one of these views that belong to roles whose privileges the caller has, by their names, or all of
+ * them. Raises 42804 if the caller expects other columns.
+ */
+void
 distributed_views_read(const char *view, Oid caller, bool sees_all, TupleDesc expected, Tuplestorestate *result)
 {
 	Answer		answer = {expected, result};
-	bool		found = false;
 
 	for (int i = 0; i < (int) lengthof(sources); i++)
 	{
@@ -116,9 +126,7 @@ distributed_views_read(const char *view, Oid caller, bool sees_all, TupleDesc ex
 		parameters_add(&parameters, distribution_roles_of(caller));
 		parameters_add_time(&parameters, GetCurrentTimestamp());
 		(void) statement_run(&sources[i].statement, &parameters, read_row, &answer);
-		found = true;
 	}
-	return found;
 }
 
 static void

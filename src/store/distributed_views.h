@@ -11,7 +11,8 @@
 #include "utils/tuplestore.h"
 
 extern void distributed_views_define(void);
-extern bool distributed_views_read(const char *view, Oid caller, bool sees_all, TupleDesc expected,
+extern bool distributed_views_has(const char *view);
+extern void distributed_views_read(const char *view, Oid caller, bool sees_all, TupleDesc expected,
 								   Tuplestorestate *result);
 
 #endif
