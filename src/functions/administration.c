@@ -2,7 +2,7 @@
  * administration.c
  *	  Owners made whole again, the request log pruned, and the views' question whose rows a reader may see.
  */
-#include "base/compat.h"
+#include "functions/function.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -11,7 +11,6 @@
 #include "utils/timestamp.h"
 
 #include "core/argument.h"
-#include "core/request.h"
 #include "core/rights.h"
 #include "record/usage.h"
 #include "store/credential_statements.h"
@@ -20,11 +19,8 @@
 #include "store/tables.h"
 #include "base/errors.h"
 #include "crypto/uuid7.h"
-#include "crypto/arena.h"
 
 PG_FUNCTION_INFO_V1(keyrot_has_rights_of);
-PG_FUNCTION_INFO_V1(keyrot_prune_requests);
-PG_FUNCTION_INFO_V1(keyrot_rebind_owners);
 
 /*
  * Whether this credential belongs to an owner whose privileges the caller has. The owner that was passed proves
@@ -78,10 +74,12 @@ keyrot_has_rights_of(PG_FUNCTION_ARGS)
 	role = PG_GETARG_OID(0);
 	name = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	type = get_fn_expr_argtype(fcinfo->flinfo, 2);
-	if (rights_over(GetUserId(), role, name) != RIGHTS_GRANTED && type == BOOLOID)
-		PG_RETURN_BOOL(false);
 	if (rights_over(GetUserId(), role, name) != RIGHTS_GRANTED)
+	{
+		if (type == BOOLOID)
+			PG_RETURN_BOOL(false);
 		PG_RETURN_NULL();
+	}
 	if (type == TIMESTAMPTZOID &&
 		!PG_ARGISNULL(3) && !PG_ARGISNULL(4) && !PG_ARGISNULL(5) && !PG_ARGISNULL(6))
 	{
@@ -92,11 +90,6 @@ keyrot_has_rights_of(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(2))
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(PG_GETARG_DATUM(2));
-}
-
-static void
-read_nothing(Request *request pg_attribute_unused())
-{
 }
 
 static void
@@ -116,15 +109,8 @@ answer_rows(Request *request)
 }
 
 /* rebind_owners() */
-Datum
-keyrot_rebind_owners(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"rebind_owners", REQUEST_OF_ADMINISTRATION, read_nothing, rebind_owners, answer_rows
-	};
+REQUEST_FUNCTION(rebind_owners, REQUEST_OF_ADMINISTRATION, NULL, rebind_owners, answer_rows);
 
-	return request_run(fcinfo, &action);
-}
 
 static void
 read_prune_requests(Request *request)
@@ -149,12 +135,4 @@ prune_requests(Request *request)
 }
 
 /* prune_requests(older_than) */
-Datum
-keyrot_prune_requests(PG_FUNCTION_ARGS)
-{
-	static const Action action = {
-		"prune_requests", REQUEST_OF_ADMINISTRATION, read_prune_requests, prune_requests, answer_rows
-	};
-
-	return request_run(fcinfo, &action);
-}
+REQUEST_FUNCTION(prune_requests, REQUEST_OF_ADMINISTRATION, read_prune_requests, prune_requests, answer_rows);

@@ -81,8 +81,7 @@ bulk_distributed_lock_next(const BulkFilter *filter, const char *after, int limi
 	.types = {TEXTOID, TIMESTAMPTZOID, TEXTOID, INT4OID}, \
 	.custom_plans = true, \
 }
-	static Statement find_apps = FIND("app", "app_key");
-	static Statement find_zones = FIND("zone", "zone_id");
+	static Statement statements[] = FOR_BOTH_KINDS(FIND);
 	Found		found = make_room(limit);
 	bool		any = false;
 
@@ -98,7 +97,7 @@ bulk_distributed_lock_next(const BulkFilter *filter, const char *after, int limi
 			parameters_add_null(&parameters);
 		parameters_add(&parameters, Int32GetDatum(limit));
 		found.count = 0;
-		(void) statement_run(filter->kind == CREDENTIAL_APP ? &find_apps : &find_zones, &parameters, read_identifier, &found);
+		(void) statement_run(STATEMENT_FOR(filter->kind, statements), &parameters, read_identifier, &found);
 		for (int i = 0; i < found.count; i++)
 			any = lock_meant(filter, found.identifiers[i], reader, reader_state) || any;
 	} while (found.count > 0 && !any);
@@ -169,8 +168,7 @@ bulk_distributed_lock_due(const DueFilter *filter, int limit, RotationReader rea
 	.types = {TIMESTAMPTZOID, TIMESTAMPTZOID, BOOLOID, TEXTARRAYOID, INT4OID}, \
 	.custom_plans = true, \
 }
-	static Statement find_apps = FIND("app", "app_key");
-	static Statement find_zones = FIND("zone", "zone_id");
+	static Statement statements[] = FOR_BOTH_KINDS(FIND);
 	Parameters	parameters = {0};
 	Found		found = make_room(limit);
 
@@ -179,7 +177,7 @@ bulk_distributed_lock_due(const DueFilter *filter, int limit, RotationReader rea
 	parameters_add(&parameters, BoolGetDatum(filter->sees_all));
 	parameters_add(&parameters, distribution_roles_of(filter->caller));
 	parameters_add(&parameters, Int32GetDatum(limit));
-	(void) statement_run(filter->kind == CREDENTIAL_APP ? &find_apps : &find_zones, &parameters, read_identifier, &found);
+	(void) statement_run(STATEMENT_FOR(filter->kind, statements), &parameters, read_identifier, &found);
 	for (int i = 0; i < found.count; i++)
 		lock_one_due(filter, found.identifiers[i], reader, reader_state);
 	pfree(found.identifiers);

@@ -172,15 +172,14 @@ wipe_one(CredentialKind kind, const char *identifier, TimestampTz now)
 	.success = SPI_OK_UPDATE, \
 	.types = {TEXTOID, TIMESTAMPTZOID}, \
 }
-	static Statement wipe_app = WIPE("app", "app_key");
-	static Statement wipe_zone = WIPE("zone", "zone_id");
+	static Statement wipe[] = FOR_BOTH_KINDS(WIPE);
 	Parameters	parameters = {0};
 
 	if (!rows_sql_try_lock(kind, identifier))
 		return;
 	parameters_add_text(&parameters, identifier);
 	parameters_add_time(&parameters, now);
-	(void) statement_run_without_rows(kind == CREDENTIAL_APP ? &wipe_app : &wipe_zone, &parameters);
+	(void) statement_run_without_rows(STATEMENT_FOR(kind, wipe), &parameters);
 #undef WIPE
 }
 
@@ -197,14 +196,13 @@ wipe_distributed(CredentialKind kind, TimestampTz now)
 	.success = SPI_OK_SELECT, \
 	.types = {TIMESTAMPTZOID, INT4OID}, \
 }
-	static Statement find_apps = FIND("app", "app_key");
-	static Statement find_zones = FIND("zone", "zone_id");
+	static Statement find[] = FOR_BOTH_KINDS(FIND);
 	Expired		expired = {0, palloc(WIPED_AT_ONCE * (SEAL_MAX_IDENTIFIER + 1))};
 	Parameters	parameters = {0};
 
 	parameters_add_time(&parameters, now);
 	parameters_add(&parameters, Int32GetDatum(WIPED_AT_ONCE));
-	(void) statement_run(kind == CREDENTIAL_APP ? &find_apps : &find_zones, &parameters, read_expired, &expired);
+	(void) statement_run(STATEMENT_FOR(kind, find), &parameters, read_expired, &expired);
 	for (int i = 0; i < expired.count; i++)
 		wipe_one(kind, expired.identifiers[i], now);
 	pfree(expired.identifiers);

@@ -207,12 +207,11 @@ rows_sql_try_lock(CredentialKind kind, const char *identifier)
 	.success = SPI_OK_SELECT, \
 	.types = {TEXTOID}, \
 }
-	static Statement try_app = TRY("app", "app_key");
-	static Statement try_zone = TRY("zone", "zone_id");
+	static Statement try[] = FOR_BOTH_KINDS(TRY);
 	Parameters	parameters = {0};
 
 	parameters_add_text(&parameters, identifier);
-	return statement_run_without_rows(kind == CREDENTIAL_APP ? &try_app : &try_zone, &parameters) == 1;
+	return statement_run_without_rows(STATEMENT_FOR(kind, try), &parameters) == 1;
 #undef TRY
 }
 
