@@ -165,6 +165,15 @@ request_make_row(const Request *request, const char *outcome, RequestRow *row)
 	strlcpy(row->target, request->target, sizeof(row->target));
 }
 
+/* Forgets the version that was made for the request, because it was not written. */
+void
+request_forget_version(Request *request)
+{
+	request->version = 0;
+	request->changed = 0;
+	request->rotated = false;
+}
+
 /* Records a request in the caller's transaction, and prepares for a rollback of that. */
 static LedgerEntry *
 write_record(const Request *request, const char *outcome)
@@ -295,10 +304,8 @@ respond(Request *request, Refusal refuse, LedgerEntry **entry)
 	}
 	if (conditions_must_be_raised(error))
 		ReThrowError(error);
-	request->version = 0;
+	request_forget_version(request);
 	request->is_repetition = false;
-	request->changed = 0;
-	request->rotated = false;
 	*entry = write_record(request, unpack_sql_state(error->sqlerrcode));
 	return refuse(request, error);
 }

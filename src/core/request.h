@@ -75,6 +75,7 @@ extern void request_init(void);
 extern int64 request_unix_time(TimestampTz time);
 extern void request_require_writable(const char *function);
 extern void request_give_id(Request *request, pg_uuid_t *id);
+extern void request_forget_version(Request *request);
 extern void request_make_row(const Request *request, const char *outcome, RequestRow *row);
 extern Datum request_run_answering(FunctionCallInfo fcinfo, const Action *action, Refusal refuse);
 

@@ -32,9 +32,11 @@ make_version(Credential *credential, void *state)
 	return CHANGE_MADE;
 }
 
+/* Another transaction may have set the secret after a version was made here. */
 static ChangeResult
 make_version_unless_set(Credential *credential, void *state)
 {
+	request_forget_version(state);
 	return credential_has_secret(state) ? CHANGE_NONE : make_version(credential, state);
 }
 
